@@ -1,0 +1,75 @@
+package config
+
+import "time"
+
+// Default returns a new Config in which every key has its default. It names
+// no project, so it isn't valid by itself: supabase.url and the keys are missing.
+func Default() *Config {
+	return &Config{
+		Listen: ":3001",
+		Supabase: Supabase{
+			Schema:            "public",
+			VSN:               "2.0.0",
+			HeartbeatInterval: 25 * time.Second,
+			JoinTimeout:       15 * time.Second,
+			Reconnect:         Reconnect{Min: time.Second, Max: 30 * time.Second},
+			RequestTimeout:    10 * time.Second,
+		},
+		Tables: Tables{
+			Messages: MessagesTable{
+				Name:         "messages",
+				ID:           "id",
+				Conversation: "conversation_id",
+				Status:       "status",
+				Created:      "created_at",
+				Updated:      "updated_at",
+			},
+			Conversations: ConversationsTable{Name: "conversations", ID: "id", Tenant: "distributor_id"},
+			Tenants:       TenantsTable{Name: "distributors", ID: "id"},
+		},
+		Rooms: Rooms{
+			Conversation: Room{Name: "conversation:{id}"},
+			Tenant:       Room{Name: "tenant:{id}"},
+			Authorization: Authorization{
+				AllowedFor: 60 * time.Second,
+				RefusedFor: 10 * time.Second,
+				CacheSize:  10_000,
+			},
+			TenantCacheSize:  100_000,
+			MessageCacheSize: 100_000,
+		},
+		Vocabulary: Vocabulary{
+			Preset:           "underscore",
+			Shape:            "superset",
+			ConversationNoun: "conversation",
+			TenantNoun:       "distributor",
+		},
+		SocketIO: SocketIO{
+			Paths:          []string{"/socket.io"},
+			Namespaces:     []string{"/"},
+			Transports:     []string{"polling", "websocket"},
+			PingInterval:   25 * time.Second,
+			PingTimeout:    20 * time.Second,
+			ConnectTimeout: 45 * time.Second,
+			UpgradeTimeout: 10 * time.Second,
+			MaxPayload:     1_000_000,
+			MaxQueue:       1 << 20,
+		},
+		Auth: Auth{
+			Credentials: []string{"auth.token", "header.authorization"},
+			Audience:    "authenticated",
+			Leeway:      10 * time.Second,
+			TenantClaims: []string{
+				"app_metadata.distributor_id",
+				"app_metadata.organization_id",
+				"app_metadata.org_id",
+				"app_metadata.tenant_id",
+			},
+			RefuseMessage: "Authentication error",
+		},
+		Presence: Presence{Enabled: true, Grace: 10 * time.Second},
+		Typing:   Typing{Enabled: true, Timeout: 5 * time.Second},
+		Ops:      Ops{ShutdownTimeout: 10 * time.Second},
+		Log:      Log{Level: "info", Format: "auto"},
+	}
+}

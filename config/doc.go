@@ -1,0 +1,15 @@
+// Package config is the daemon's configuration: one tree, read from flags, the
+// environment, a YAML file and defaults, in that order.
+//
+//	cfg, err := config.Load(config.Sources{
+//		File:    "supabridge.yaml",
+//		Environ: os.Environ(),
+//	})
+//
+// Load is strict. An unknown key, a value of the wrong type or out of bounds,
+// and a key given twice are errors that name the place, the key and what was
+// expected, and all of them are reported at once as [Errors].
+//
+// The package starts no goroutine and keeps no state: a [Config] once loaded
+// doesn't change.
+package config

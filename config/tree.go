@@ -1,0 +1,289 @@
+package config
+
+import "time"
+
+// The comments of the fields below are more than Go documentation: they are
+// what `supabridge config print --defaults` prints over each key and what
+// `supabridge config schema` gives as its description (see reference.go), so
+// that a key is described in one place. They are written for the person who
+// runs the daemon: what the key does, what it costs, when to change it.
+//
+// Struct tags: key is the name in YAML; enum lists the only values allowed;
+// min and max bound durations, sizes and numbers, both inclusive.
+
+// Config is the whole configuration of the daemon. Load fills it once; nothing
+// writes to it afterwards, so any number of goroutines may read it.
+type Config struct {
+	// Address the daemon listens on, as host:port, for Socket.IO, /healthz and /readyz.
+	// An empty host listens on every interface; port 0 takes any free port.
+	Listen string `key:"listen"`
+	// Certificate for serving HTTPS directly. Leave empty behind a proxy that ends TLS.
+	TLS TLS `key:"tls"`
+	// The Supabase project whose rows are re-broadcast.
+	Supabase Supabase `key:"supabase"`
+	// Names of the application's tables and columns.
+	Tables Tables `key:"tables"`
+	// Socket.IO rooms, who may enter them, and what is remembered to find them.
+	Rooms Rooms `key:"rooms"`
+	// The words the frontend uses: event names and the form of payloads.
+	Vocabulary Vocabulary `key:"vocabulary"`
+	// The Socket.IO endpoint browsers connect to.
+	SocketIO SocketIO `key:"socketio"`
+	// How a browser proves who it is.
+	Auth Auth `key:"auth"`
+	// Who is online.
+	Presence Presence `key:"presence"`
+	// Who is typing.
+	Typing Typing `key:"typing"`
+	// Incoming webhooks. Takes no keys yet.
+	Webhooks Webhooks `key:"webhooks"`
+	// Publishing from the application's server. Takes no keys yet.
+	Publish Publish `key:"publish"`
+	// Several nodes working as one. Takes no keys yet.
+	Cluster Cluster `key:"cluster"`
+	// Running the daemon.
+	Ops Ops `key:"ops"`
+	// Logging.
+	Log Log `key:"log"`
+
+	origins  map[string]Origin // where each leaf key's value came from; keys absent were never loaded
+	warnings []string
+}
+
+// TLS names the certificate the main port serves with. Both files or neither.
+type TLS struct {
+	// PEM file with the certificate and its chain. Read once, at the start.
+	CertFile string `key:"cert_file"`
+	// PEM file with the certificate's private key. Read once, at the start.
+	KeyFile string `key:"key_file"`
+}
+
+// Supabase says where the project is and how to speak to it.
+type Supabase struct {
+	// Address of the project, such as https://abcdefgh.supabase.co, or http://127.0.0.1:54321
+	// for a local stack. Required. Paths such as /rest/v1 are added to it.
+	URL string `key:"url"`
+	// The key that reads every row: the legacy service_role JWT or a newer sb_secret_… key. Required, since
+	// the feed must see the rows of all tenants. Better given by the environment than in the file.
+	ServiceRoleKey Secret `key:"service_role_key"`
+	// The public key, legacy anon JWT or sb_publishable_…, sent beside a user's own token when Row Level Security
+	// is asked what that user may see. Required unless auth.insecure_dev is on.
+	AnonKey Secret `key:"anon_key"`
+	// Secret that signs the project's HS256 tokens. Leave empty for a project with asymmetric
+	// signing keys; its tokens are verified by jwks_url.
+	JWTSecret Secret `key:"jwt_secret"`
+	// Where the project publishes the public keys of its ES256 or RS256 tokens. Empty means
+	// <url>/auth/v1/.well-known/jwks.json when jwt_secret is empty too, and no such keys when it is not:
+	// a project that changes from one to the other sets both for the time both kinds of token live.
+	JWKSURL string `key:"jwks_url"`
+	// Postgres schema of the tables. Realtime and the REST API must both expose it.
+	Schema string `key:"schema"`
+	// WebSocket address of Realtime. Empty means <url>/realtime/v1/websocket with ws or wss for http or https.
+	// Change it only when Realtime is reached by another way than the rest.
+	RealtimeURL string `key:"realtime_url"`
+	// Version of the Phoenix wire format. 1.0.0 is for a self-hosted Realtime too old for 2.0.0.
+	VSN string `key:"vsn" enum:"2.0.0|1.0.0"`
+	// How often the connection to Realtime shows that it is alive; one whose answer is missing when the next is
+	// due counts as dead. Realtime closes after 60s without one. Shorter finds a dead line sooner and costs messages.
+	HeartbeatInterval time.Duration `key:"heartbeat_interval" min:"1s" max:"55s"`
+	// How long joining a Realtime channel may take before it is tried again. A project that was paused answers slowly;
+	// below 10s a busy one may be given up while it is still answering.
+	JoinTimeout time.Duration `key:"join_timeout" min:"1s" max:"5m"`
+	// Waiting between attempts to reach Realtime: doubled from min to max, each wait a random part of that.
+	Reconnect Reconnect `key:"reconnect"`
+	// How long one REST request may take in all. A join waits at most this long for the answer whether it is allowed.
+	RequestTimeout time.Duration `key:"request_timeout" min:"100ms" max:"5m"`
+}
+
+// Reconnect bounds the waits between attempts to reach Realtime.
+type Reconnect struct {
+	// Upper bound of the first wait.
+	Min time.Duration `key:"min" min:"10ms" max:"10m"`
+	// Upper bound of any wait. Longer spares a project in trouble, and leaves browsers stale for longer.
+	Max time.Duration `key:"max" min:"10ms" max:"1h"`
+}
+
+// Tables maps what the bridge speaks of to the application's own names.
+type Tables struct {
+	// The table whose rows become events.
+	Messages MessagesTable `key:"messages"`
+	// The table a message belongs to; it says which tenant a conversation is of.
+	Conversations ConversationsTable `key:"conversations"`
+	// The table of tenants, asked with the user's own token when the token names no tenant.
+	Tenants TenantsTable `key:"tenants"`
+}
+
+// MessagesTable names the table of messages and its columns.
+type MessagesTable struct {
+	// Name of the table. It must be in the publication supabase_realtime.
+	Name string `key:"name"`
+	// Column with the primary key.
+	ID string `key:"id"`
+	// Column with the conversation's id.
+	Conversation string `key:"conversation"`
+	// Column with the delivery status. An update that changes only this is sent as a status update. Empty if there is none.
+	Status string `key:"status"`
+	// Column with the time of creation. Empty if there is none.
+	Created string `key:"created"`
+	// Column with the time of the last change. It is not part of what makes a change more than one of status. Empty if there is none.
+	Updated string `key:"updated"`
+	// Column with the tenant's id, if the table has its own. It saves the question which tenant a conversation is of.
+	Tenant string `key:"tenant"`
+}
+
+// ConversationsTable names the table of conversations and its columns.
+type ConversationsTable struct {
+	// Name of the table.
+	Name string `key:"name"`
+	// Column with the primary key.
+	ID string `key:"id"`
+	// Column with the tenant's id.
+	Tenant string `key:"tenant"`
+}
+
+// TenantsTable names the table of tenants and its key.
+type TenantsTable struct {
+	// Name of the table.
+	Name string `key:"name"`
+	// Column with the primary key.
+	ID string `key:"id"`
+}
+
+// Rooms says how rooms are named and who may enter them.
+type Rooms struct {
+	// The room of one conversation.
+	Conversation Room `key:"conversation"`
+	// The room of everything that concerns one tenant.
+	Tenant Room `key:"tenant"`
+	// How long the answer whether a user may enter is kept.
+	Authorization Authorization `key:"authorization"`
+	// How many conversations the bridge remembers the tenant of. About 200 bytes each. One that is forgotten costs a
+	// request at its next message, so it should hold those active within a day.
+	TenantCacheSize int `key:"tenant_cache_size" min:"1" max:"100000000"`
+	// How many messages the bridge remembers the conversation of, so that a delete, which carries the key only, reaches
+	// its room. About 200 bytes each. The delete of one that is forgotten reaches nobody, unless the table has replica identity full.
+	MessageCacheSize int `key:"message_cache_size" min:"1" max:"100000000"`
+}
+
+// Room names one kind of room.
+type Room struct {
+	// Name of the room; {id} stands for the id. Servers that publish to rooms must use the same.
+	Name string `key:"name"`
+}
+
+// Authorization bounds how long an answer of Row Level Security is kept.
+type Authorization struct {
+	// How long a user whom Row Level Security let in may enter the same room again without another question; never
+	// longer than the token lives. Shorter notices a withdrawn right sooner and costs requests. 0s asks every time.
+	AllowedFor time.Duration `key:"allowed_for" min:"0s" max:"24h"`
+	// How long a refusal is kept. It spares the database a client that tries again and again; a right just given waits this long. 0s asks every time.
+	RefusedFor time.Duration `key:"refused_for" min:"0s" max:"24h"`
+	// How many answers are kept, the oldest unused being dropped first. About 300 bytes each.
+	CacheSize int `key:"cache_size" min:"1" max:"10000000"`
+}
+
+// Vocabulary chooses the names and forms the frontend expects.
+type Vocabulary struct {
+	// Style of the event names sent: underscore new_message, colon message:new, kebab new-message, camel newMessage.
+	// Every style is understood from browsers whatever this says.
+	Preset string `key:"preset" enum:"underscore|colon|kebab|camel"`
+	// Form of a message's payload: row as in the table, camel or snake with keys in that case, wrapped as {message: …},
+	// superset all of these at once. superset fits most frontends unchanged and costs about three times the bytes of row.
+	Shape string `key:"shape" enum:"row|camel|snake|superset|wrapped"`
+	// What the frontend calls a conversation in event names and payload keys, such as ticket or chat: join_<noun>, <noun>Id.
+	ConversationNoun string `key:"conversation_noun"`
+	// What the frontend calls a tenant, such as organization or workspace: join_<noun>, <noun>Id.
+	TenantNoun string `key:"tenant_noun"`
+}
+
+// SocketIO sets up the endpoint browsers connect to.
+type SocketIO struct {
+	// Paths the endpoint answers at, each with and without a trailing slash.
+	Paths []string `key:"paths"`
+	// Namespaces a client may connect to. All have the same rooms and events.
+	Namespaces []string `key:"namespaces"`
+	// Transports offered. Without polling, clients with default options can't connect; without websocket every client polls.
+	Transports []string `key:"transports" enum:"polling|websocket"`
+	// How often the server pings a client. Shorter finds a dead client sooner and costs a packet for each client and ping;
+	// a proxy that closes idle connections needs less than its own limit.
+	PingInterval time.Duration `key:"ping_interval" min:"1s" max:"10m"`
+	// How long a client may take to answer a ping before it counts as gone. Phones in the background need the 20s.
+	PingTimeout time.Duration `key:"ping_timeout" min:"1s" max:"10m"`
+	// How long a connection may stay without joining a namespace before it is closed.
+	ConnectTimeout time.Duration `key:"connect_timeout" min:"1s" max:"10m"`
+	// How long the change from polling to websocket may take before it is given up and polling goes on.
+	UpgradeTimeout time.Duration `key:"upgrade_timeout" min:"1s" max:"10m"`
+	// Largest message accepted from a client; a larger one closes the connection. It bounds the memory a client can make the server hold.
+	MaxPayload Size `key:"max_payload" min:"1KiB" max:"1GiB"`
+	// Most bytes waiting to be sent to one client. One that falls further behind is closed, and may come back. Times the
+	// number of clients it is the most memory slow ones can take.
+	MaxQueue Size `key:"max_queue" min:"16KiB" max:"1GiB"`
+	// Pages of other origins that may connect.
+	CORS CORS `key:"cors"`
+}
+
+// CORS names the web origins allowed besides the server's own.
+type CORS struct {
+	// Origins such as https://app.example.com, or "*" for any. Empty allows none but the server's own. Since tokens are
+	// sent by the page and not by cookies, "*" gives away no user's session, but lets any page hold connections.
+	Origins []string `key:"origins"`
+}
+
+// Auth says how browsers are authenticated.
+type Auth struct {
+	// Accept browsers without a valid token and allow every join. For trying things out on one's own machine only: anybody who
+	// reaches the port reads every message. Loud in the log.
+	InsecureDev bool `key:"insecure_dev"`
+	// Where a browser's token is looked for, in order; the first found counts: auth.<name> of the Socket.IO connect packet,
+	// header.<name>, query.<name> or cookie.<name> of the request. "Bearer " in front is taken off. Tokens in a query end up in the logs of proxies.
+	Credentials []string `key:"credentials"`
+	// What a token's aud claim must contain. Empty checks nothing. Supabase gives signed-in users authenticated.
+	Audience string `key:"audience"`
+	// How far clocks may differ when a token's times are checked.
+	Leeway time.Duration `key:"leeway" min:"0s" max:"10m"`
+	// Claims that may hold the user's tenant, in order; the first present counts. Use only such as the user can't write:
+	// app_metadata, never user_metadata. Without any, the table of tenants is asked with the user's token.
+	TenantClaims []string `key:"tenant_claims"`
+	// Text a refused browser gets with connect_error. Some frontends compare it.
+	RefuseMessage string `key:"refuse_message"`
+}
+
+// Presence says how it is told who is online.
+type Presence struct {
+	// Tell browsers of a tenant who of them is online. With many users each coming and going costs a packet for every other.
+	Enabled bool `key:"enabled"`
+	// How long a user stays online after the last connection closed, so that a reload of the page isn't told to all. 0s tells at once.
+	Grace time.Duration `key:"grace" min:"0s" max:"10m"`
+}
+
+// Typing says how it is told who is typing.
+type Typing struct {
+	// Pass on who is typing to the others in the conversation.
+	Enabled bool `key:"enabled"`
+	// How long after a user's last sign of typing the bridge itself says that it has stopped. Frontends repeat the sign every 1s to 3s, so below 4s it flickers.
+	Timeout time.Duration `key:"timeout" min:"500ms" max:"10m"`
+}
+
+// Webhooks is known but takes no keys yet.
+type Webhooks struct{}
+
+// Publish is known but takes no keys yet.
+type Publish struct{}
+
+// Cluster is known but takes no keys yet.
+type Cluster struct{}
+
+// Ops is for those who run the daemon.
+type Ops struct {
+	// How long stopping may take: from the signal until what is in flight is sent and every connection is closed. What is left then is cut off.
+	// The supervisor's own limit should be a few seconds more.
+	ShutdownTimeout time.Duration `key:"shutdown_timeout" min:"0s" max:"10m"`
+}
+
+// Log says what is logged and how.
+type Log struct {
+	// The least severe lines written: trace, debug, info, warn or error. debug writes a line for each packet.
+	Level string `key:"level" enum:"trace|debug|info|warn|error"`
+	// json writes a JSON object a line, pretty lines for people, auto pretty on a terminal and json otherwise.
+	Format string `key:"format" enum:"auto|json|pretty"`
+}
