@@ -1,0 +1,36 @@
+# One command proves the project: make test. It needs Go, Node 20 or later and make; the rest it installs.
+
+.PHONY: test build prepare lint test-go fuzz test-node test-browser clean
+
+# Every part runs even when an earlier one failed; the parts are named again at the end.
+test:
+	scripts/test
+
+build:
+	go build -o bin/supabridge ./cmd/supabridge
+
+# The npm packages of the tests and, for test-browser, Chromium.
+prepare:
+	scripts/prepare node browser
+
+lint:
+	scripts/lint gofmt vet staticcheck
+	scripts/lint govulncheck || [ $$? -eq 75 ]
+
+test-go:
+	go test -race ./...
+
+# FUZZTIME is spent on each target (3s by default).
+fuzz:
+	scripts/fuzz
+
+test-node: build
+	scripts/prepare node
+	cd testdata/node && npm test --silent
+
+test-browser: build
+	scripts/prepare node browser
+	cd testdata/node && npm run test-browser --silent
+
+clean:
+	rm -rf bin testdata/node/node_modules
