@@ -1,0 +1,150 @@
+package config
+
+import (
+	"fmt"
+	"net/url"
+	"reflect"
+	"slices"
+	"strings"
+
+	"github.com/spf13/pflag"
+	"github.com/spf13/viper"
+)
+
+// Sources says where Load reads from. The zero value has the defaults only.
+type Sources struct {
+	// File is the path of the YAML file; empty for none. It may be empty of keys.
+	File string
+	// EnvFiles are paths of environment files, the first that sets a variable
+	// counting. They must exist: see EnvFilesIn.
+	EnvFiles []string
+	// Environ is the process's environment as os.Environ gives it. It beats EnvFiles.
+	Environ []string
+	// Flags that were given beat everything else. A flag sets the key whose path
+	// it has with dashes for dots and underscores: log-level sets log.level.
+	Flags *pflag.FlagSet
+}
+
+// Load reads the configuration: flags first, then the environment, the file
+// and the defaults. For each key its own SUPABRIDGE_ variable comes before the
+// names apps on Supabase know it by, wherever each is set.
+//
+// A file that can't be read gives that error, wrapped; everything else that is
+// wrong is collected and returned as Errors. The file is checked whole; of a key's
+// variables and flags only the one that counts.
+func Load(from Sources) (*Config, error) {
+	var errs Errors
+	env, warnings, err := newEnvironment(from.Environ, from.EnvFiles)
+	if err != nil {
+		return nil, err
+	}
+	layers := viper.New()
+	if from.File != "" {
+		data, err := readFile(from.File)
+		if err != nil {
+			return nil, fmt.Errorf("read configuration: %w", err)
+		}
+		if err := layers.MergeConfigMap(parseDocument(from.File, data, &errs)); err != nil {
+			return nil, fmt.Errorf("read configuration %s: %w", from.File, err)
+		}
+	}
+	if err := layers.MergeConfigMap(env.settings(root())); err != nil {
+		return nil, fmt.Errorf("read environment: %w", err)
+	}
+	c := Default()
+	c.warnings = append(warnings, env.strangers()...)
+	c.origins = make(map[string]Origin)
+	for k := range root().leaves() {
+		layers.SetDefault(k.path, setting{value: k.in(c).Interface()})
+		flag := bindFlag(layers, from.Flags, k)
+		value, origin, m := decode(k, layers.Get(k.path), flag)
+		if m != nil {
+			errs.add(origin, k.path, "%s", m)
+			continue
+		}
+		k.in(c).Set(reflect.ValueOf(value))
+		c.origins[k.path] = origin
+	}
+	c.Derive()
+	c.warnings = append(c.warnings, c.unwise()...)
+	return c.checked(errs)
+}
+
+// checked adds to errs what Validate finds, but for keys that are in errs already.
+func (c *Config) checked(errs Errors) (*Config, error) {
+	for _, e := range c.validate() {
+		known := func(other *Error) bool { return other.Key == e.Key || other.Key == "" }
+		if !slices.ContainsFunc(errs, known) {
+			errs = append(errs, e)
+		}
+	}
+	if err := errs.orNil(); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// bindFlag binds the flag of the key, if there is one, and returns it.
+func bindFlag(layers *viper.Viper, flags *pflag.FlagSet, k *key) *pflag.Flag {
+	if flags == nil {
+		return nil
+	}
+	flag := flags.Lookup(k.flag())
+	if flag == nil {
+		return nil
+	}
+	if err := layers.BindPFlag(k.path, flag); err != nil {
+		return nil // only for a nil flag
+	}
+	return flag
+}
+
+// decode turns what the layers hold for the key into its value.
+func decode(k *key, held any, flag *pflag.Flag) (any, Origin, *mismatch) {
+	switch held := held.(type) {
+	case setting:
+		if held.value != nil {
+			return held.value, held.origin, nil
+		}
+		value, m := parseEnvironment(k, held)
+		return value, held.origin, m
+	case []string:
+		value, m := k.parseList(held)
+		return value, Origin{Kind: FromFlag, Name: flag.Name}, m
+	default:
+		value, m := k.parse(fmt.Sprint(held))
+		return value, Origin{Kind: FromFlag, Name: flag.Name}, m
+	}
+}
+
+// Derive fills supabase.realtime_url and supabase.jwks_url from supabase.url
+// where they are empty and needed. Load does so itself; it is for a Config made
+// by hand. A supabase.url that can't be read derives nothing.
+func (c *Config) Derive() {
+	c.Supabase.URL = strings.TrimRight(c.Supabase.URL, "/")
+	base, err := url.Parse(c.Supabase.URL)
+	if err != nil || base.Host == "" {
+		return
+	}
+	if c.Supabase.RealtimeURL == "" {
+		realtime := base.JoinPath("realtime/v1/websocket")
+		realtime.Scheme = map[string]string{"http": "ws", "https": "wss"}[base.Scheme]
+		c.Supabase.RealtimeURL = realtime.String()
+		c.setOrigin("supabase.realtime_url", Origin{Kind: Derived})
+	}
+	if c.Supabase.JWKSURL == "" && c.Supabase.JWTSecret == "" {
+		c.Supabase.JWKSURL = base.JoinPath("auth/v1/.well-known/jwks.json").String()
+		c.setOrigin("supabase.jwks_url", Origin{Kind: Derived})
+	}
+}
+
+func (c *Config) setOrigin(path string, o Origin) {
+	if c.origins == nil {
+		c.origins = make(map[string]Origin)
+	}
+	c.origins[path] = o
+}
+
+// Warnings are things that are allowed but probably not meant, a line each,
+// for the log at the start.
+func (c *Config) Warnings() []string { return slices.Clone(c.warnings) }

@@ -1,0 +1,323 @@
+package config
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"net"
+	"net/url"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// Validate checks what a single value can't show: what is required, what must
+// agree with what, addresses and names. Of a Config that Load returned it is true
+// already; for one made by hand it also checks bounds and enums. It returns nil or Errors.
+func (c *Config) Validate() error { return c.validate().orNil() }
+
+func (c *Config) validate() Errors {
+	v := &validator{c: c}
+	v.bounds()
+	v.network()
+	v.supabase()
+	v.tables()
+	v.rooms()
+	v.vocabulary()
+	v.socketio()
+	v.auth()
+	return v.errs
+}
+
+// validator collects what is wrong with c.
+type validator struct {
+	c    *Config
+	errs Errors
+}
+
+func (v *validator) fail(path, format string, args ...any) {
+	v.errs.add(v.c.origins[path], path, format, args...)
+}
+
+// required fails with the ways the key can be set.
+func (v *validator) required(path, reason string) {
+	ways := append([]string{variablePrefix + strings.ToUpper(strings.ReplaceAll(path, ".", "_"))}, wellKnown[path]...)
+	v.fail(path, "required%s; set it in the file or in the environment as %s", reason, strings.Join(ways, ", "))
+}
+
+func shown(value string) string {
+	if s := (&key{}).shown(value); s != "" {
+		return s
+	}
+	return "something that looks like a secret"
+}
+
+// bounds checks every leaf against its own tags.
+func (v *validator) bounds() {
+	for k := range root().leaves() {
+		value := k.in(v.c)
+		switch k.kind {
+		case number, duration, size:
+			if !k.admits(value.Int()) {
+				v.fail(k.path, "%s", k.mismatch(k.bound(value.Int())))
+			}
+		case text:
+			if k.enum != nil && !slices.Contains(k.enum, value.String()) {
+				v.fail(k.path, "%s", k.mismatch(value.String()))
+			}
+		case list:
+			if _, m := k.parseList(value.Interface().([]string)); m != nil {
+				v.fail(k.path, "%s", m)
+			}
+		}
+	}
+}
+
+func (v *validator) network() {
+	if host, port, err := net.SplitHostPort(v.c.Listen); err != nil || strings.ContainsAny(host, " /") {
+		hint := ""
+		if _, err := strconv.ParseUint(v.c.Listen, 10, 16); err == nil {
+			hint = ` (write ":` + v.c.Listen + `")`
+		}
+		v.fail("listen", `expected host:port such as ":3001" or "127.0.0.1:3001", found %s%s`, shown(v.c.Listen), hint)
+	} else if _, err := strconv.ParseUint(port, 10, 16); err != nil {
+		v.fail("listen", "expected a port number from 0 to 65535, found %s", shown(port))
+	}
+	switch tls := v.c.TLS; {
+	case tls.CertFile != "" && tls.KeyFile == "":
+		v.fail("tls.key_file", "required beside tls.cert_file")
+	case tls.CertFile == "" && tls.KeyFile != "":
+		v.fail("tls.cert_file", "required beside tls.key_file")
+	}
+}
+
+func (v *validator) supabase() {
+	s := &v.c.Supabase
+	if s.URL == "" {
+		v.required("supabase.url", "")
+	} else if v.address("supabase.url", s.URL, "http", "https") {
+		for _, part := range []string{"/rest/v1", "/realtime/v1", "/auth/v1"} {
+			if strings.Contains(s.URL, part) {
+				v.fail("supabase.url", "expected the address of the project, found %s (leave off %s and what follows)", shown(s.URL), part)
+			}
+		}
+	}
+	if s.RealtimeURL != "" {
+		v.address("supabase.realtime_url", s.RealtimeURL, "ws", "wss")
+	}
+	if s.JWKSURL != "" {
+		v.address("supabase.jwks_url", s.JWKSURL, "http", "https")
+	}
+	if v.credential("supabase.service_role_key", s.ServiceRoleKey, "") && keyRole(s.ServiceRoleKey) == "anon" {
+		v.fail("supabase.service_role_key", "expected the service_role or an sb_secret_ key, found the public one")
+	}
+	if v.c.Auth.InsecureDev && s.AnonKey == "" {
+		// Nobody's rights are asked for then.
+	} else if v.credential("supabase.anon_key", s.AnonKey, " unless auth.insecure_dev is on") && keyRole(s.AnonKey) == "service_role" {
+		v.fail("supabase.anon_key", "expected the anon or an sb_publishable_ key, found the secret one")
+	}
+	if s.JWTSecret == redacted {
+		v.fail("supabase.jwt_secret", "expected a secret, found what stands in its place when a configuration is printed")
+	}
+	if s.Schema == "" {
+		v.fail("supabase.schema", "expected the name of a schema, such as public")
+	}
+	if s.Reconnect.Min > s.Reconnect.Max {
+		v.fail("supabase.reconnect.min", "expected at most supabase.reconnect.max, which is %s, found %s",
+			formatDuration(s.Reconnect.Max), formatDuration(s.Reconnect.Min))
+	}
+}
+
+// address reports whether the value is an absolute URL of one of the schemes
+// and nothing that doesn't belong there.
+func (v *validator) address(path, value string, schemes ...string) bool {
+	u, err := url.Parse(value)
+	if err != nil || u.Hostname() == "" || !slices.Contains(schemes, u.Scheme) {
+		v.fail(path, "expected an address that begins with %s://, found %s", strings.Join(schemes, ":// or "), shown(value))
+		return false
+	}
+	if u.User != nil || u.RawQuery != "" || u.Fragment != "" {
+		v.fail(path, "expected an address without user, query and fragment")
+		return false
+	}
+	return true
+}
+
+// credential reports whether there is a key that can be sent in a header.
+func (v *validator) credential(path string, s Secret, reason string) bool {
+	if s == "" {
+		v.required(path, reason)
+		return false
+	}
+	if s == redacted {
+		v.fail(path, "expected a key, found what stands in its place when a configuration is printed")
+		return false
+	}
+	if strings.ContainsFunc(s.Reveal(), func(r rune) bool { return r <= ' ' || r > '~' }) {
+		v.fail(path, "expected a key without spaces, line ends and letters beyond ASCII")
+		return false
+	}
+	return true
+}
+
+// keyRole tells the role of an API key, as far as it shows: anon, service_role or "".
+func keyRole(s Secret) string {
+	switch value := s.Reveal(); {
+	case strings.HasPrefix(value, "sb_publishable_"):
+		return "anon"
+	case strings.HasPrefix(value, "sb_secret_"):
+		return "service_role"
+	default:
+		parts := strings.Split(value, ".")
+		if len(parts) != 3 {
+			return ""
+		}
+		payload, err := base64.RawURLEncoding.DecodeString(parts[1])
+		if err != nil {
+			return ""
+		}
+		var claims struct {
+			Role string `json:"role"`
+		}
+		if json.Unmarshal(payload, &claims) != nil {
+			return ""
+		}
+		return claims.Role
+	}
+}
+
+func (v *validator) tables() {
+	optional := []string{"tables.messages.status", "tables.messages.created", "tables.messages.updated", "tables.messages.tenant"}
+	for k := range root().child("tables").leaves() {
+		name := k.in(v.c).String()
+		switch {
+		case name == "" && !slices.Contains(optional, k.path):
+			v.fail(k.path, "expected a name, found nothing")
+		case len(name) > 63:
+			v.fail(k.path, "expected a name of at most 63 bytes, as Postgres has them, found one of %d", len(name))
+		case strings.ContainsFunc(name, func(r rune) bool { return r < ' ' || strings.ContainsRune(`"',()`, r) }):
+			v.fail(k.path, "expected a name without quotes, commas, parentheses and control characters, found %s", shown(name))
+		}
+	}
+}
+
+func (v *validator) rooms() {
+	rooms := v.c.Rooms
+	conversation, tenant := rooms.Conversation.Name, rooms.Tenant.Name
+	for path, name := range map[string]string{"rooms.conversation.name": conversation, "rooms.tenant.name": tenant} {
+		if strings.Count(name, "{id}") != 1 || strings.ContainsAny(strings.Replace(name, "{id}", "", 1), "{}") {
+			v.fail(path, "expected a name with {id} in it once and no other braces, found %s", shown(name))
+		}
+	}
+	if conversation == tenant {
+		v.fail("rooms.tenant.name", "expected another name than that of rooms.conversation.name, found %s for both", shown(tenant))
+	}
+}
+
+var noun = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9]*(?:[_-][A-Za-z0-9]+)*$`)
+
+func (v *validator) vocabulary() {
+	words := v.c.Vocabulary
+	for path, word := range map[string]string{
+		"vocabulary.conversation_noun": words.ConversationNoun,
+		"vocabulary.tenant_noun":       words.TenantNoun,
+	} {
+		if !noun.MatchString(word) || len(word) > 64 {
+			v.fail(path, "expected a word of letters and digits such as conversation, found %s", shown(word))
+		}
+	}
+	if words.ConversationNoun == words.TenantNoun {
+		v.fail("vocabulary.tenant_noun", "expected another word than vocabulary.conversation_noun, found %s for both", shown(words.TenantNoun))
+	}
+}
+
+func (v *validator) socketio() {
+	io := v.c.SocketIO
+	v.listed("socketio.paths", io.Paths, func(path string) (string, string) {
+		switch trimmed := strings.TrimRight(path, "/"); {
+		case !strings.HasPrefix(path, "/"), strings.ContainsAny(path, "?#%{}\\ "), strings.Contains(path, "//"), strings.Contains(path, "/."):
+			return "", "expected a path such as /socket.io"
+		case trimmed == "", trimmed == "/healthz", trimmed == "/readyz":
+			return "", "expected a path that isn't taken"
+		default:
+			return trimmed, ""
+		}
+	})
+	v.listed("socketio.namespaces", io.Namespaces, func(name string) (string, string) {
+		if !strings.HasPrefix(name, "/") || strings.ContainsAny(name, ",?# \"") {
+			return "", "expected a namespace such as / or /chat"
+		}
+		return name, ""
+	})
+	v.listed("socketio.transports", io.Transports, func(name string) (string, string) { return name, "" })
+	if len(io.CORS.Origins) > 0 {
+		v.listed("socketio.cors.origins", io.CORS.Origins, checkOrigin)
+	}
+}
+
+func checkOrigin(origin string) (string, string) {
+	if origin == "*" {
+		return origin, ""
+	}
+	u, err := url.Parse(origin)
+	if err != nil || u.Host == "" || u.Scheme+"://"+u.Host != origin || strings.Contains(u.Host, "*") {
+		return "", `expected an origin such as https://app.example.com, without a path, or "*"`
+	}
+	return strings.ToLower(origin), ""
+}
+
+// listed checks a list that must not be empty nor hold a member twice. check
+// returns what must be unique, and what was expected if the member is no good.
+func (v *validator) listed(path string, members []string, check func(string) (string, string)) {
+	if len(members) == 0 {
+		v.fail(path, "expected at least one")
+	}
+	seen := make(map[string]bool)
+	for _, m := range members {
+		same, expected := check(m)
+		switch {
+		case expected != "":
+			v.fail(path, "%s, found %s", expected, shown(m))
+		case seen[same]:
+			v.fail(path, "holds %s twice", shown(m))
+		}
+		seen[same] = true
+	}
+}
+
+var (
+	credential = regexp.MustCompile(`^(?:auth|header|query|cookie)\.[A-Za-z0-9_-]+$`)
+	claimPath  = regexp.MustCompile(`^[^.\s]+(?:\.[^.\s]+)*$`)
+)
+
+func (v *validator) auth() {
+	a := v.c.Auth
+	v.listed("auth.credentials", a.Credentials, func(from string) (string, string) {
+		if !credential.MatchString(from) {
+			return "", "expected auth.NAME, header.NAME, query.NAME or cookie.NAME"
+		}
+		return from, ""
+	})
+	if len(a.TenantClaims) > 0 {
+		v.listed("auth.tenant_claims", a.TenantClaims, func(path string) (string, string) {
+			if !claimPath.MatchString(path) {
+				return "", "expected the path of a claim such as app_metadata.tenant_id"
+			}
+			return path, ""
+		})
+	}
+	if a.RefuseMessage == "" {
+		v.fail("auth.refuse_message", "expected a text, found nothing")
+	}
+}
+
+// unwise returns what is allowed and better not done.
+func (c *Config) unwise() []string {
+	var warnings []string
+	for _, claim := range c.Auth.TenantClaims {
+		if strings.HasPrefix(claim, "user_metadata") {
+			warnings = append(warnings, "auth.tenant_claims: "+claim+" can be written by the user, who can so enter any tenant")
+		}
+	}
+	return warnings
+}
