@@ -1,0 +1,146 @@
+// What the page knows: conversations, messages, who is typing and who is online. Rows come from REST and from events, in any
+// order and perhaps twice; the views are told after each change and read what they need.
+
+const typingLasts = 8000; // milliseconds, in case the word that it stopped got lost with a connection
+
+export class Inbox {
+  conversations = new Map(); // rows by id
+  online = new Set(); // ids of users
+  lastSeen = new Map(); // times by id of user
+  openID = null; // the conversation on screen
+
+  #messages = new Map(); // rows by id
+  #typing = new Map(); // `conversation user` → { conversation, user, name, timer }
+  #changed;
+
+  // changed is called after changes, once for all that were made in one go.
+  constructor(changed) {
+    let asked = false;
+    this.#changed = () => {
+      if (asked) return;
+      asked = true;
+      queueMicrotask(() => {
+        asked = false;
+        changed();
+      });
+    };
+  }
+
+  // load takes the answer of REST as the whole truth, except for what is still on its way to the server.
+  load(conversations, messages) {
+    this.conversations = new Map(conversations.map((row) => [row.id, row]));
+    const unsent = [...this.#messages.values()].filter((row) => row.sending || row.failed);
+    const known = this.#messages;
+    this.#messages = new Map();
+    for (const row of messages) {
+      const before = known.get(row.id);
+      this.#messages.set(row.id, before && newer(before, row) ? before : row);
+    }
+    for (const row of unsent) if (!this.#messages.has(row.id)) this.#messages.set(row.id, row);
+    this.#changed();
+  }
+
+  open(id) {
+    this.openID = id;
+    this.#changed();
+  }
+
+  setConversation(row) {
+    this.conversations.set(row.id, { ...this.conversations.get(row.id), ...row });
+    this.#changed();
+  }
+
+  // setMessage adds a row or changes one; columns that are missing stay as they were.
+  setMessage(row) {
+    const before = this.#messages.get(row.id);
+    if (before && newer(before, row)) return;
+    const { sending, failed, ...stored } = before ?? {};
+    this.#messages.set(row.id, { ...stored, ...row });
+    this.#changed();
+  }
+
+  setStatus(id, status, timestamp) {
+    const row = this.#messages.get(id);
+    if (!row || (timestamp && newer(row, { updated_at: timestamp }))) return;
+    row.status = status;
+    this.#changed();
+  }
+
+  fail(id) {
+    const row = this.#messages.get(id);
+    if (!row?.sending) return; // it has arrived all the same
+    this.#messages.set(id, { ...row, sending: false, failed: true });
+    this.#changed();
+  }
+
+  removeMessage(id) {
+    if (this.#messages.delete(id)) this.#changed();
+  }
+
+  setTyping(conversation, user, name, isTyping) {
+    const key = `${conversation} ${user}`;
+    clearTimeout(this.#typing.get(key)?.timer);
+    this.#typing.delete(key);
+    if (isTyping) {
+      const timer = setTimeout(() => this.setTyping(conversation, user, name, false), typingLasts);
+      this.#typing.set(key, { conversation, user, name, timer });
+    }
+    this.#changed();
+  }
+
+  // disconnected forgets what only a connection can tell: who types and who is online.
+  disconnected() {
+    for (const { timer } of this.#typing.values()) clearTimeout(timer);
+    this.#typing.clear();
+    this.online.clear();
+    this.#changed();
+  }
+
+  setOnline(user, isOnline, lastSeen) {
+    if (isOnline) this.online.add(user);
+    else this.online.delete(user);
+    if (lastSeen) this.lastSeen.set(user, lastSeen);
+    this.#changed();
+  }
+
+  setEverybodyOnline(users) {
+    this.online = new Set(users);
+    this.#changed();
+  }
+
+  typingIn(conversation) {
+    return [...this.#typing.values()].filter((entry) => entry.conversation === conversation).map((entry) => entry.name);
+  }
+
+  // messagesOf gives a conversation's messages, oldest first.
+  messagesOf(conversation) {
+    return [...this.#messages.values()]
+      .filter((row) => row.conversation_id === conversation)
+      .sort((a, b) => Date.parse(a.created_at) - Date.parse(b.created_at));
+  }
+
+  message(id) {
+    return this.#messages.get(id);
+  }
+
+  unreadOf(conversation) {
+    return this.messagesOf(conversation).filter((row) => row.is_from_customer && row.status !== 'READ');
+  }
+
+  // overview gives the conversations, the one with the newest message first.
+  overview() {
+    return [...this.conversations.values()]
+      .map((row) => {
+        const messages = this.messagesOf(row.id);
+        const last = messages.at(-1);
+        const unread = messages.filter((message) => message.is_from_customer && message.status !== 'READ').length;
+        return { ...row, last, unread, typing: this.typingIn(row.id) };
+      })
+      .sort((a, b) => time(b) - time(a));
+  }
+}
+
+const time = (conversation) => Date.parse(conversation.last?.created_at ?? conversation.last_message_at ?? 0) || 0;
+
+// newer tells whether a row we have is a later version than another.
+const newer = (have, other) => Date.parse(have.updated_at) > Date.parse(other.updated_at);
