@@ -1,0 +1,307 @@
+package standin
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/json"
+	"errors"
+	"io"
+	"slices"
+	"strings"
+)
+
+// maxDocumentDepth bounds how deep json and jsonb values may nest.
+const maxDocumentDepth = 512
+
+// parseDocument reads json, kept as it is written, or jsonb, brought into its canonical form.
+func (t *columnType) parseDocument(text string) (value, error) {
+	canonical, err := canonicalDocument(text)
+	if err != nil {
+		return null, &Error{Code: "22P02", Message: "invalid input syntax for type " + t.name, Details: err.Error()}
+	}
+	if t.kind == kindJSON {
+		return value{text: strings.TrimSpace(text)}, nil
+	}
+	return value{text: canonical}, nil
+}
+
+// spaceDocument is the canonical form of a document known to be valid.
+func spaceDocument(text string) string {
+	canonical, err := canonicalDocument(text)
+	if err != nil {
+		return text
+	}
+	return canonical
+}
+
+// canonicalDocument writes a JSON text as jsonb prints it: keys sorted by length, then bytes, the last of equal keys kept,
+// a space after each comma and colon, numbers without exponent.
+func canonicalDocument(text string) (string, error) {
+	d := json.NewDecoder(strings.NewReader(text))
+	d.UseNumber()
+	out, err := appendCanonical(make([]byte, 0, len(text)+16), d, 0)
+	if err != nil {
+		return "", err
+	}
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		return "", errors.New("something follows the document")
+	}
+	return string(out), nil
+}
+
+func appendCanonical(dst []byte, d *json.Decoder, depth int) ([]byte, error) {
+	if depth > maxDocumentDepth {
+		return nil, errors.New("the document nests too deep")
+	}
+	token, err := d.Token()
+	if err != nil {
+		return nil, errors.New("the document is no valid JSON")
+	}
+	switch v := token.(type) {
+	case json.Delim:
+		switch v {
+		case '[':
+			return appendCanonicalArray(dst, d, depth)
+		case '{':
+			return appendCanonicalObject(dst, d, depth)
+		}
+	case json.Number:
+		return appendCanonicalNumber(dst, string(v))
+	case string:
+		if strings.IndexByte(v, 0) >= 0 {
+			return nil, errors.New(`\u0000 cannot be converted to text`)
+		}
+		return appendString(dst, v), nil
+	case bool:
+		if v {
+			return append(dst, "true"...), nil
+		}
+		return append(dst, "false"...), nil
+	case nil:
+		return append(dst, "null"...), nil
+	}
+	return nil, errors.New("the document is no valid JSON")
+}
+
+func appendCanonicalArray(dst []byte, d *json.Decoder, depth int) ([]byte, error) {
+	dst = append(dst, '[')
+	for first := true; d.More(); first = false {
+		if !first {
+			dst = append(dst, ", "...)
+		}
+		var err error
+		if dst, err = appendCanonical(dst, d, depth+1); err != nil {
+			return nil, err
+		}
+	}
+	return closeCanonical(dst, d, ']')
+}
+
+func appendCanonicalObject(dst []byte, d *json.Decoder, depth int) ([]byte, error) {
+	type member struct {
+		key  string
+		text []byte
+	}
+	var members []member
+	seen := map[string]int{}
+	for d.More() {
+		token, err := d.Token()
+		if err != nil {
+			return nil, errors.New("the document is no valid JSON")
+		}
+		key, _ := token.(string)
+		text, err := appendCanonical(nil, d, depth+1)
+		if err != nil {
+			return nil, err
+		}
+		if i, ok := seen[key]; ok {
+			members[i].text = text
+			continue
+		}
+		seen[key] = len(members)
+		members = append(members, member{key, text})
+	}
+	slices.SortFunc(members, func(a, b member) int {
+		if c := cmp.Compare(len(a.key), len(b.key)); c != 0 {
+			return c
+		}
+		return strings.Compare(a.key, b.key)
+	})
+	dst = append(dst, '{')
+	for i, m := range members {
+		if i > 0 {
+			dst = append(dst, ", "...)
+		}
+		dst = append(append(append(appendString(dst, m.key), ':'), ' '), m.text...)
+	}
+	return closeCanonical(dst, d, '}')
+}
+
+func closeCanonical(dst []byte, d *json.Decoder, end byte) ([]byte, error) {
+	if _, err := d.Token(); err != nil {
+		return nil, errors.New("the document is no valid JSON")
+	}
+	return append(dst, end), nil
+}
+
+func appendCanonicalNumber(dst []byte, text string) ([]byte, error) {
+	negative, whole, fraction, ok := splitDecimal(text)
+	if !ok || len(whole) > maxNumericWhole || len(fraction) > maxNumericFraction {
+		return nil, errors.New("a number is out of range")
+	}
+	if negative && strings.Trim(whole+fraction, "0") != "" {
+		dst = append(dst, '-')
+	}
+	if whole == "" {
+		whole = "0"
+	}
+	dst = append(dst, whole...)
+	if fraction != "" {
+		dst = append(append(dst, '.'), fraction...)
+	}
+	return dst, nil
+}
+
+// parseJSONArray reads an array column from a JSON array, of any number of dimensions.
+func (t *columnType) parseJSONArray(raw json.RawMessage) (value, error) {
+	out, err := t.appendElements(make([]byte, 0, len(raw)), raw, 0)
+	if err != nil {
+		return null, err
+	}
+	return value{text: string(out)}, nil
+}
+
+func (t *columnType) appendElements(dst []byte, raw json.RawMessage, depth int) ([]byte, error) {
+	var items []json.RawMessage
+	if err := json.Unmarshal(raw, &items); err != nil || depth > 6 {
+		return nil, &Error{Code: "22P02", Message: "malformed array literal: " + quoteShort(string(raw))}
+	}
+	dst = append(dst, '[')
+	for i, item := range items {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		item = bytes.TrimSpace(item)
+		if len(item) > 0 && item[0] == '[' && t.elem.kind != kindJSON && t.elem.kind != kindJSONB {
+			var err error
+			if dst, err = t.appendElements(dst, item, depth+1); err != nil {
+				return nil, err
+			}
+			continue
+		}
+		v, err := t.elem.parseJSON(item)
+		if err != nil {
+			return nil, err
+		}
+		dst = t.elem.appendJSON(dst, v, rowToJSON)
+	}
+	return append(dst, ']'), nil
+}
+
+// parseArray reads Postgres' array literal, {1,NULL,"a b"}.
+func (t *columnType) parseArray(text string) (value, error) {
+	p := arrayParser{typ: t, rest: strings.TrimSpace(text)}
+	out, err := p.array(make([]byte, 0, len(text)), 0)
+	if err == nil && strings.TrimSpace(p.rest) != "" {
+		err = p.malformed()
+	}
+	if err != nil {
+		if e := (*Error)(nil); errors.As(err, &e) {
+			return null, e
+		}
+		return null, &Error{Code: "22P02", Message: "malformed array literal: " + quoteShort(text), Details: err.Error()}
+	}
+	return value{text: string(out)}, nil
+}
+
+// arrayParser reads one array literal.
+type arrayParser struct {
+	typ  *columnType
+	rest string
+}
+
+func (p *arrayParser) malformed() error { return errors.New("Unexpected array element.") } //nolint:staticcheck // Postgres' text
+
+func (p *arrayParser) array(dst []byte, depth int) ([]byte, error) {
+	if !strings.HasPrefix(p.rest, "{") || depth > 6 {
+		return nil, errors.New(`Array value must start with "{" or dimension information.`) //nolint:staticcheck // Postgres' text
+	}
+	p.rest = strings.TrimLeft(p.rest[1:], " ")
+	dst = append(dst, '[')
+	if strings.HasPrefix(p.rest, "}") {
+		p.rest = p.rest[1:]
+		return append(dst, ']'), nil
+	}
+	for {
+		var err error
+		if strings.HasPrefix(p.rest, "{") {
+			dst, err = p.array(dst, depth+1)
+		} else {
+			dst, err = p.element(dst)
+		}
+		if err != nil {
+			return nil, err
+		}
+		p.rest = strings.TrimLeft(p.rest, " ")
+		if p.rest == "" {
+			return nil, p.malformed()
+		}
+		end := p.rest[0]
+		p.rest = strings.TrimLeft(p.rest[1:], " ")
+		switch end {
+		case ',':
+			dst = append(dst, ',')
+		case '}':
+			return append(dst, ']'), nil
+		default:
+			return nil, p.malformed()
+		}
+	}
+}
+
+func (p *arrayParser) element(dst []byte) ([]byte, error) {
+	text, quoted, err := p.scan()
+	if err != nil {
+		return nil, err
+	}
+	if !quoted && strings.EqualFold(text, "null") {
+		return append(dst, "null"...), nil
+	}
+	v, err := p.typ.elem.parse(text)
+	if err != nil {
+		return nil, err
+	}
+	return p.typ.elem.appendJSON(dst, v, rowToJSON), nil
+}
+
+// scan cuts the next element off, unquoted.
+func (p *arrayParser) scan() (text string, quoted bool, err error) {
+	var b strings.Builder
+	i := 0
+	if strings.HasPrefix(p.rest, `"`) {
+		quoted = true
+		i = 1
+	}
+	for ; i < len(p.rest); i++ {
+		switch c := p.rest[i]; {
+		case c == '\\' && i+1 < len(p.rest):
+			i++
+			b.WriteByte(p.rest[i])
+		case quoted && c == '"':
+			p.rest = p.rest[i+1:]
+			return b.String(), true, nil
+		case !quoted && (c == ',' || c == '}'):
+			p.rest = p.rest[i:]
+			text = strings.TrimRight(b.String(), " ")
+			if text == "" {
+				return "", false, p.malformed()
+			}
+			return text, false, nil
+		case !quoted && (c == '{' || c == '"'):
+			return "", false, p.malformed()
+		default:
+			b.WriteByte(c)
+		}
+	}
+	return "", false, p.malformed()
+}
