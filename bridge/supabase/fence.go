@@ -1,0 +1,96 @@
+package supabase
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+)
+
+// fencedScheme stands before the scheme of every URL that supabase-go is given. The library sends all its requests through
+// http.DefaultTransport and offers no seam to put another one there; RegisterProtocol is the seam that net/http itself has: requests for
+// supabridge+https:// come to the fence, which sends them on as https:// over its own transport.
+const fencedScheme = "supabridge+"
+
+var raiseFence = sync.OnceValue(func() error {
+	transport, ok := http.DefaultTransport.(*http.Transport)
+	if !ok {
+		return fmt.Errorf("supabase: http.DefaultTransport was replaced by a %T, and supabase-go can't be fenced without the original", http.DefaultTransport)
+	}
+	for _, scheme := range []string{"http", "https"} {
+		transport.RegisterProtocol(fencedScheme+scheme, gate{})
+	}
+	return nil
+})
+
+// gate leads each request to the fence that its context names.
+type gate struct{}
+
+type fenceKey struct{}
+
+func withFence(ctx context.Context, f *fence) context.Context {
+	return context.WithValue(ctx, fenceKey{}, f)
+}
+
+func (gate) RoundTrip(req *http.Request) (*http.Response, error) {
+	f, ok := req.Context().Value(fenceKey{}).(*fence)
+	if !ok {
+		return nil, errors.New("supabase: a request without its fence")
+	}
+	return f.RoundTrip(req)
+}
+
+// fence is what supabase-go's requests pass through. It refuses redirects (the library would carry apikey and Authorization along to the next
+// host), reads at most max bytes of an answer, and turns every answer that is not a success into an *Error before the library loses its status.
+type fence struct {
+	base http.RoundTripper
+	max  int64
+}
+
+func newFence(opts Options) *fence {
+	base := opts.Transport
+	if base == nil {
+		base = &http.Transport{
+			Proxy:                 http.ProxyFromEnvironment,
+			ForceAttemptHTTP2:     true,
+			MaxIdleConnsPerHost:   16,
+			IdleConnTimeout:       90 * time.Second,
+			TLSHandshakeTimeout:   10 * time.Second,
+			ResponseHeaderTimeout: opts.Timeout,
+		}
+	}
+	return &fence{base: base, max: opts.MaxResponse}
+}
+
+func (f *fence) close() {
+	if t, ok := f.base.(interface{ CloseIdleConnections() }); ok {
+		t.CloseIdleConnections()
+	}
+}
+
+func (f *fence) RoundTrip(req *http.Request) (*http.Response, error) {
+	out := req.Clone(req.Context())
+	out.URL.Scheme = strings.TrimPrefix(out.URL.Scheme, fencedScheme)
+	out.Header.Del("Referer")
+	resp, err := f.base.RoundTrip(out)
+	if err != nil {
+		return nil, &Error{Message: "no answer", Class: ClassRetry, err: err}
+	}
+	body, err := io.ReadAll(io.LimitReader(resp.Body, f.max+1))
+	resp.Body.Close()
+	switch {
+	case err != nil:
+		return nil, &Error{Status: resp.StatusCode, Message: "the answer broke off", Class: ClassRetry, err: err}
+	case int64(len(body)) > f.max:
+		return nil, &Error{Status: resp.StatusCode, Message: fmt.Sprintf("the answer is longer than %d bytes", f.max), Class: ClassPermanent}
+	case resp.StatusCode < 200 || resp.StatusCode > 299:
+		return nil, newError(resp, body)
+	}
+	resp.Body = io.NopCloser(bytes.NewReader(body))
+	return resp, nil
+}

@@ -1,0 +1,184 @@
+// Package supabase is the REST side of Supabase as the bridge needs it: a few reads through PostgREST, each with a context, a
+// credential of its own and a typed error.
+//
+//	db, err := supabase.New("https://ref.supabase.co", serviceRoleKey, supabase.Options{AnonKey: anonKey})
+//	ok, err := db.VisibleTo(ctx, userToken, "conversations", "id", id)
+//
+// Requests are built by supabase-go (its REST half is postgrest-go, held at v0.0.12, the first version that takes a context). What that
+// library does badly is kept out by a fence (see fence.go): it would send credentials along on a redirect, reads answers without a limit, and
+// turns every failure into a string without its status. Three rules keep its remaining traps shut: a client serves one credential and is never
+// shared between users, no query filters one column twice, and Not and Rpc are not used.
+//
+// The package starts no goroutine besides those of net/http's connection pool, which Close empties.
+package supabase
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	supabasego "github.com/supabase-community/supabase-go"
+)
+
+// Defaults of Options.
+const (
+	// DefaultTimeout bounds a request that no nearer deadline of its context ends.
+	DefaultTimeout = 10 * time.Second
+	// DefaultMaxResponse bounds an answer, in bytes. PostgREST behind Supabase caps an answer at 1,000 rows, not at a size.
+	DefaultMaxResponse = 8 << 20
+)
+
+// Options of a Client; the zero value is usable.
+type Options struct {
+	// AnonKey is sent as `apikey` beside a user's token: it lets a request through the API gateway and gives no rights beyond the token's.
+	// Empty: the service key is sent there; the token in Authorization still decides the role.
+	AnonKey string
+	// Schema holds the tables; empty means public.
+	Schema string
+	// Timeout bounds one request; 0 means DefaultTimeout.
+	Timeout time.Duration
+	// MaxResponse bounds the bytes read of one answer; 0 means DefaultMaxResponse. A longer answer is an error of ClassPermanent.
+	MaxResponse int64
+	// Transport carries the requests; nil means a pool of its own.
+	Transport http.RoundTripper
+}
+
+// Client reads from one Supabase project. It is safe for concurrent use.
+type Client struct {
+	url     string // with the fenced scheme
+	opts    Options
+	service *supabasego.Client
+	fence   *fence
+}
+
+// New makes a client for the project at rawURL (https://ref.supabase.co, or http://127.0.0.1:54321 for a local one) that acts with key, a
+// service-role JWT or an sb_secret_… key, wherever no user's token is named. It sends nothing yet.
+func New(rawURL, key string, opts Options) (*Client, error) {
+	u, err := url.Parse(strings.TrimRight(rawURL, "/"))
+	if err != nil {
+		return nil, fmt.Errorf("supabase: project URL: %w", err)
+	}
+	if (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" {
+		return nil, fmt.Errorf("supabase: project URL %q: want http(s)://host", u.Redacted())
+	}
+	if key == "" {
+		return nil, fmt.Errorf("supabase: no service role key")
+	}
+	if opts.Schema == "" {
+		opts.Schema = "public"
+	}
+	if opts.Timeout == 0 {
+		opts.Timeout = DefaultTimeout
+	}
+	if opts.MaxResponse == 0 {
+		opts.MaxResponse = DefaultMaxResponse
+	}
+	if err := raiseFence(); err != nil {
+		return nil, err
+	}
+	if opts.AnonKey == "" {
+		opts.AnonKey = key
+	}
+	u.Scheme = fencedScheme + u.Scheme
+	c := &Client{url: u.String(), opts: opts, fence: newFence(opts)}
+	if c.service, err = c.clientFor(key, key); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// Close gives up the client's idle connections. Requests under way go on.
+func (c *Client) Close() { c.fence.close() }
+
+// clientFor makes the library's client for one credential. It is cheap (a few small structs) and thrown away after use, so that no user's
+// token can ride on another user's request.
+func (c *Client) clientFor(apikey, token string) (*supabasego.Client, error) {
+	client, err := supabasego.NewClient(c.url, apikey, &supabasego.ClientOptions{
+		Schema:  c.opts.Schema,
+		Headers: map[string]string{"Authorization": "Bearer " + token},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("supabase: client: %w", err)
+	}
+	return client, nil
+}
+
+// VisibleTo asks whether the holder of token may read the row of table whose column key equals id, as Row Level Security has it: PostgREST is
+// asked with that token, and one row back means yes. asStored is the id as the row spells it, which may differ from how it was asked for (the letters
+// of a UUID, leading zeros). An id that the column's type cannot hold is an invisible row, not an error. Other failures are an *Error; the caller
+// must then neither allow nor remember.
+func (c *Client) VisibleTo(ctx context.Context, token, table, key, id string) (asStored string, visible bool, err error) {
+	client, err := c.clientFor(c.opts.AnonKey, token)
+	if err != nil {
+		return "", false, err
+	}
+	return c.value(ctx, client, table, key, key, id)
+}
+
+// Value reads one column of the row of table whose column key equals id, with the service key. The text is that of the JSON value with the quotes
+// of a string taken off; found is false where no such row exists or the value is null.
+func (c *Client) Value(ctx context.Context, table, column, key, id string) (value string, found bool, err error) {
+	return c.value(ctx, c.service, table, column, key, id)
+}
+
+func (c *Client) value(ctx context.Context, client *supabasego.Client, table, column, key, id string) (string, bool, error) {
+	rows, err := c.selectWhere(ctx, client, table, column, key, id)
+	if e, ok := AsError(err); ok && e.Code == codeInvalidText {
+		return "", false, nil
+	}
+	if err != nil {
+		return "", false, fmt.Errorf("supabase: %s of %s: %w", column, table, err)
+	}
+	if len(rows) == 0 {
+		return "", false, nil
+	}
+	text, found := scalar(rows[0][column])
+	return text, found, nil
+}
+
+// selectWhere reads one column of the first row in which key equals id.
+func (c *Client) selectWhere(ctx context.Context, client *supabasego.Client, table, column, key, id string) ([]map[string]json.RawMessage, error) {
+	ctx, cancel := context.WithTimeout(withFence(ctx, c.fence), c.opts.Timeout)
+	defer cancel()
+	body, _, err := client.From(table).Select(quoteName(column), "", false).Eq(quoteName(key), id).Limit(1, "").ExecuteWithContext(ctx)
+	if err != nil {
+		return nil, classify(err)
+	}
+	var rows []map[string]json.RawMessage
+	if err := json.Unmarshal(body, &rows); err != nil {
+		return nil, &Error{Status: http.StatusOK, Message: "the answer is not a list of rows", Class: ClassPermanent, err: err}
+	}
+	return rows, nil
+}
+
+// scalar gives the text of a JSON string, number or boolean; ok is false for null and for anything composed.
+func scalar(raw json.RawMessage) (text string, ok bool) {
+	if len(raw) == 0 {
+		return "", false
+	}
+	switch raw[0] {
+	case '"':
+		err := json.Unmarshal(raw, &text)
+		return text, err == nil
+	case 'n', '{', '[':
+		return "", false
+	default:
+		return string(raw), true
+	}
+}
+
+// quoteName quotes a column name for a select list or a filter where PostgREST's grammar needs it, as "from" in Prisma's camelCase tables.
+func quoteName(name string) string {
+	for i := 0; i < len(name); i++ {
+		switch ch := name[i]; {
+		case ch >= 'a' && ch <= 'z', ch >= 'A' && ch <= 'Z', ch >= '0' && ch <= '9', ch == '_':
+		default:
+			return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(name) + `"`
+		}
+	}
+	return name
+}

@@ -1,0 +1,213 @@
+package supabase
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// project serves one handler as a Supabase project and gives a client for it.
+func project(t *testing.T, opts Options, handler http.HandlerFunc) *Client {
+	t.Helper()
+	server := httptest.NewServer(handler)
+	c, err := New(server.URL+"/", "service-key", opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		c.Close()
+		server.Close()
+	})
+	return c
+}
+
+func TestVisibilityIsAskedWithTheUsersOwnToken(t *testing.T) {
+	var got http.Request
+	c := project(t, Options{AnonKey: "anon-key", Schema: "inbox"}, func(w http.ResponseWriter, r *http.Request) {
+		got = *r
+		w.Write([]byte(`[{"id":"a-b"}]`))
+	})
+	stored, visible, err := c.VisibleTo(t.Context(), "user-token", "conversations", "id", "A-B")
+	if err != nil || !visible || stored != "a-b" {
+		t.Fatalf("VisibleTo = %q %v %v, want a-b true", stored, visible, err)
+	}
+	for header, want := range map[string]string{"Apikey": "anon-key", "Authorization": "Bearer user-token", "Accept-Profile": "inbox"} {
+		if values := got.Header.Values(header); len(values) != 1 || values[0] != want {
+			t.Errorf("%s: %q, want %q once", header, values, want)
+		}
+	}
+	if got.URL.Path != "/rest/v1/conversations" || got.URL.Query().Get("id") != "eq.A-B" || got.URL.Query().Get("select") != "id" || got.URL.Query().Get("limit") != "1" {
+		t.Errorf("asked for %s", got.URL)
+	}
+}
+
+func TestNoRowMeansInvisible(t *testing.T) {
+	c := project(t, Options{}, func(w http.ResponseWriter, _ *http.Request) { w.Write([]byte(`[]`)) })
+	if stored, visible, err := c.VisibleTo(t.Context(), "t", "conversations", "id", "x"); visible || err != nil || stored != "" {
+		t.Errorf("VisibleTo = %q %v %v, want invisible", stored, visible, err)
+	}
+}
+
+func TestAnIDOfTheWrongTypeIsAnInvisibleRow(t *testing.T) {
+	c := project(t, Options{}, func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(http.StatusBadRequest)
+		w.Write([]byte(`{"code":"22P02","message":"invalid input syntax for type uuid"}`))
+	})
+	if _, visible, err := c.VisibleTo(t.Context(), "t", "conversations", "id", "x"); visible || err != nil {
+		t.Errorf("VisibleTo = %v %v, want invisible without an error", visible, err)
+	}
+}
+
+func TestValueIsReadWithTheServiceKey(t *testing.T) {
+	for body, want := range map[string]struct {
+		value string
+		found bool
+	}{
+		`[{"distributor_id":"d1"}]`:              {"d1", true},
+		`[{"distributor_id":12345678901234567}]`: {"12345678901234567", true},
+		`[{"distributor_id":null}]`:              {"", false},
+		`[]`:                                     {"", false},
+	} {
+		var auth string
+		c := project(t, Options{AnonKey: "anon"}, func(w http.ResponseWriter, r *http.Request) {
+			auth = r.Header.Get("Authorization")
+			w.Write([]byte(body))
+		})
+		value, found, err := c.Value(t.Context(), "conversations", "distributor_id", "id", "c1")
+		if err != nil || value != want.value || found != want.found {
+			t.Errorf("%s: Value = %q %v %v, want %q %v", body, value, found, err, want.value, want.found)
+		}
+		if auth != "Bearer service-key" {
+			t.Errorf("Authorization: %q", auth)
+		}
+	}
+}
+
+func TestARedirectIsRefusedAndNoCredentialFollowsIt(t *testing.T) {
+	var reached atomic.Bool
+	elsewhere := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { reached.Store(true) }))
+	defer elsewhere.Close()
+	c := project(t, Options{}, func(w http.ResponseWriter, r *http.Request) {
+		http.Redirect(w, r, elsewhere.URL, http.StatusTemporaryRedirect)
+	})
+	_, _, err := c.Value(t.Context(), "conversations", "x", "id", "1")
+	if e, ok := AsError(err); !ok || e.Status != http.StatusTemporaryRedirect || e.Class != ClassPermanent {
+		t.Errorf("error %v, want a refused 307", err)
+	}
+	if reached.Load() {
+		t.Error("the request went on to the other host")
+	}
+}
+
+func TestFailuresKeepTheirStatusCodeAndClass(t *testing.T) {
+	for _, test := range []struct {
+		status int
+		header map[string]string
+		body   string
+		want   Error
+	}{
+		{401, nil, `{"code":"PGRST303","message":"JWT expired"}`, Error{Status: 401, Code: "PGRST303", Message: "JWT expired", Class: ClassToken}},
+		{403, nil, `{"code":"42501","message":"permission denied"}`, Error{Status: 403, Code: "42501", Message: "permission denied", Class: ClassDenied}},
+		{404, nil, `{"code":"PGRST205","message":"no table","hint":"h","details":"d"}`, Error{Status: 404, Code: "PGRST205", Message: "no table", Details: "d", Hint: "h", Class: ClassPermanent}},
+		{429, map[string]string{"Retry-After": "7"}, `{"message":"API rate limit exceeded"}`, Error{Status: 429, Message: "API rate limit exceeded", RetryAfter: 7 * time.Second, Class: ClassSlow}},
+		{502, nil, `<html>Bad Gateway</html>`, Error{Status: 502, Message: "bad gateway", Class: ClassRetry}},
+		{500, nil, `{"code":"57014","message":"canceling statement"}`, Error{Status: 500, Code: "57014", Message: "canceling statement", Class: ClassRetry}},
+		{503, nil, ``, Error{Status: 503, Message: "service unavailable", Class: ClassRetry}},
+	} {
+		c := project(t, Options{}, func(w http.ResponseWriter, _ *http.Request) {
+			for k, v := range test.header {
+				w.Header().Set(k, v)
+			}
+			w.WriteHeader(test.status)
+			w.Write([]byte(test.body))
+		})
+		_, _, err := c.Value(t.Context(), "conversations", "x", "id", "1")
+		e, ok := AsError(err)
+		if !ok || *e != test.want {
+			t.Errorf("%d %s: %#v, want %#v", test.status, test.body, e, test.want)
+		}
+		if !strings.Contains(err.Error(), "x of conversations") {
+			t.Errorf("the error does not say what was attempted: %v", err)
+		}
+	}
+}
+
+func TestAnAnswerLongerThanTheLimitIsRefused(t *testing.T) {
+	c := project(t, Options{MaxResponse: 64}, func(w http.ResponseWriter, _ *http.Request) {
+		w.Write([]byte(`[{"x":"` + strings.Repeat("a", 100) + `"}]`))
+	})
+	_, _, err := c.Value(t.Context(), "conversations", "x", "id", "1")
+	if e, ok := AsError(err); !ok || e.Class != ClassPermanent || !strings.Contains(e.Message, "64 bytes") {
+		t.Errorf("error %v, want one that names the limit", err)
+	}
+}
+
+func TestACancelledContextEndsTheRequest(t *testing.T) {
+	release := make(chan struct{})
+	c := project(t, Options{}, func(_ http.ResponseWriter, r *http.Request) {
+		select {
+		case <-release:
+		case <-r.Context().Done():
+		}
+	})
+	defer close(release)
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	_, _, err := c.Value(ctx, "conversations", "x", "id", "1")
+	if e, ok := AsError(err); !ok || e.Class != ClassRetry || !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("error %v, want a retryable one that wraps the deadline", err)
+	}
+}
+
+func TestAnUnusableProjectIsRefused(t *testing.T) {
+	for _, test := range []struct{ url, key string }{{"", "k"}, {"ftp://x", "k"}, {"https://", "k"}, {"https://x.test", ""}, {"http://[", "k"}} {
+		if c, err := New(test.url, test.key, Options{}); err == nil {
+			c.Close()
+			t.Errorf("New(%q, %q) gave no error", test.url, test.key)
+		}
+	}
+}
+
+func FuzzColumnNamesAndIDs(f *testing.F) {
+	f.Add("id", "c-1")
+	f.Add("from", `a"b\c,(d)`)
+	f.Add(`we"ird.name`, "x&y=z#")
+	f.Fuzz(func(t *testing.T, name, id string) {
+		if name == "" {
+			return
+		}
+		var got, column string
+		transport := roundTrip(func(r *http.Request) (*http.Response, error) {
+			q := r.URL.Query()
+			got, column = q.Get(quoteName(name)), q.Get("limit")
+			return nil, errors.New("enough")
+		})
+		c, err := New("http://project.test", "k", Options{Transport: transport})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		if quoteName(name) == "limit" || quoteName(name) == "select" {
+			return // a parameter of the request's own
+		}
+		if _, _, err := c.Value(context.Background(), "t", "x", name, id); err == nil {
+			t.Fatal("no error from a transport that fails")
+		}
+		if got != "eq."+id || column != "1" {
+			t.Errorf("id %q under %q arrived as %q", id, name, got)
+		}
+	})
+}
+
+type roundTrip func(*http.Request) (*http.Response, error)
+
+func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
