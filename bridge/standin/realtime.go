@@ -1,0 +1,237 @@
+package standin
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/supabridge/supabridge/phoenix/phxserver"
+)
+
+// RealtimeOptions adjust the stand-in's Realtime. The zero options are a server that
+// doesn't let anybody wait, limits nothing and, as a fresh project does, lets only
+// service_role onto private channels.
+type RealtimeOptions struct {
+	phxserver.Options
+	// Policies open private channels to other roles than service_role.
+	Policies []TopicPolicy
+}
+
+// TopicPolicy is a policy on realtime.messages: who may do what on which private
+// channels. Rights add up over all policies that fit.
+type TopicPolicy struct {
+	// Role is the role it is for; empty is every role.
+	Role string
+	// Topic is the sub-topic as SQL's LIKE takes it: % stands for any text, _ for any
+	// one character. {claim} stands for the text of that claim of the bearer's token,
+	// {a.b} for one inside another.
+	Topic string
+	// Extension is broadcast or presence; empty is both.
+	Extension string
+	// Read and Write are SELECT and INSERT.
+	Read, Write bool
+}
+
+// realtime is the project's side of the Realtime server: its keys, policies and tables.
+// It is immutable but for the server.
+type realtime struct {
+	db     *DB
+	tokens *Tokens
+	opts   RealtimeOptions
+	server *phxserver.Server
+}
+
+// newRealtime starts a Realtime server for the tables of db. The caller closes it.
+func newRealtime(db *DB, tokens *Tokens, opts RealtimeOptions) *realtime {
+	rt := &realtime{db: db, tokens: tokens, opts: opts}
+	rt.server = phxserver.NewServer(rt, opts.Options)
+	return rt
+}
+
+// mount puts Realtime where Supabase's gateway has it, and where its own server has it.
+func (rt *realtime) mount(mux *http.ServeMux) {
+	for _, prefix := range []string{"/realtime/v1", ""} {
+		socket := "/socket/websocket"
+		if prefix != "" {
+			socket = "/websocket"
+		}
+		mux.Handle(prefix+socket, rt.server)
+		mux.Handle(prefix+"/api/broadcast", rt.server.BroadcastHandler())
+		mux.Handle(prefix+"/api/broadcast/", rt.server.BroadcastHandler())
+		mux.HandleFunc("GET "+prefix+"/api/ping", func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "application/json; charset=utf-8")
+			_, _ = w.Write([]byte(`{"message":"Success"}`)) // the client may be gone
+		})
+	}
+}
+
+// close ends every socket, as a server that restarts does.
+func (rt *realtime) close(ctx context.Context) error { return rt.server.Close(ctx) }
+
+// Connect admits whoever has a key of the project, or a token it has signed.
+func (rt *realtime) Connect(_ context.Context, h phxserver.Handshake) (Claims, error) {
+	if h.APIKey == "" {
+		return Claims{}, &phxserver.RefusedError{Status: http.StatusUnauthorized, Message: "API key is missing"}
+	}
+	c, err := rt.tokens.Verify(rt.tokens.Exchange(h.APIKey), time.Now())
+	if err == nil {
+		return c, nil
+	}
+	text := err.Error()
+	if errors.Is(err, ErrTokenExpired) {
+		text = ErrTokenExpired.Error() // without saying since when
+	}
+	return c, &phxserver.RefusedError{Status: http.StatusUnauthorized, Message: text}
+}
+
+// Verify checks a channel's token.
+func (rt *realtime) Verify(_ context.Context, token string) (Claims, error) {
+	c, err := rt.tokens.Verify(rt.tokens.Exchange(token), time.Now())
+	if err == nil {
+		return c, nil
+	}
+	refused := &phxserver.TokenError{Code: "InvalidJWTToken", Message: err.Error()}
+	switch {
+	case errors.Is(err, ErrTokenMalformed):
+		refused.Code = "MalformedJWT"
+	case errors.Is(err, ErrTokenSigner):
+		refused.Code = "JwtSignerError"
+	case errors.Is(err, ErrTokenSignature):
+		refused.Code, refused.Pushed = "JwtSignatureError", ":signature_error"
+	}
+	return c, refused
+}
+
+// Authorize adds up the policies that fit.
+func (rt *realtime) Authorize(_ context.Context, c Claims, topic string) (phxserver.Access, error) {
+	if c.Role == roleService {
+		return phxserver.Access{ReadBroadcast: true, WriteBroadcast: true, ReadPresence: true, WritePresence: true}, nil
+	}
+	var a phxserver.Access
+	for _, p := range rt.opts.Policies {
+		if p.Role != "" && p.Role != c.Role || !p.fits(c, topic) {
+			continue
+		}
+		if p.Extension != "presence" {
+			a.ReadBroadcast = a.ReadBroadcast || p.Read
+			a.WriteBroadcast = a.WriteBroadcast || p.Write
+		}
+		if p.Extension != "broadcast" {
+			a.ReadPresence = a.ReadPresence || p.Read
+			a.WritePresence = a.WritePresence || p.Write
+		}
+	}
+	return a, nil
+}
+
+// fits tests a topic against the policy's pattern. A pattern with a claim that the
+// bearer lacks fits nothing.
+func (p TopicPolicy) fits(c Claims, topic string) bool {
+	var pattern strings.Builder
+	rest := p.Topic
+	for {
+		before, after, found := strings.Cut(rest, "{")
+		pattern.WriteString(before)
+		if !found {
+			break
+		}
+		path, tail, closed := strings.Cut(after, "}")
+		text, ok := claimText(c.Raw, strings.Split(path, "."))
+		if !closed || !ok {
+			return false
+		}
+		pattern.WriteString(likeLiteral.Replace(text))
+		rest = tail
+	}
+	return like(pattern.String(), topic)
+}
+
+var likeLiteral = strings.NewReplacer(`\`, `\\`, "%", `\%`, "_", `\_`)
+
+// like is SQL's LIKE with the backslash as escape, in time linear in the text for
+// each % of the pattern.
+func like(pattern, text string) bool {
+	p, t := []rune(pattern), []rune(text)
+	star, mark := -1, 0 // where to go on after a % that took too little
+	i, j := 0, 0
+	for j < len(t) {
+		switch {
+		case i < len(p) && p[i] == '%':
+			i++
+			star, mark = i, j
+			continue
+		case i < len(p) && p[i] == '_':
+			i, j = i+1, j+1
+			continue
+		case i < len(p):
+			at := i
+			if p[at] == '\\' && at+1 < len(p) {
+				at++
+			}
+			if p[at] == t[j] {
+				i, j = at+1, j+1
+				continue
+			}
+		}
+		if star < 0 {
+			return false
+		}
+		mark++
+		i, j = star, mark
+	}
+	for i < len(p) && p[i] == '%' {
+		i++
+	}
+	return i == len(p)
+}
+
+// Tables lists published tables; the patterns are compared as LIKE compares, and "*"
+// fits everything.
+func (rt *realtime) Tables(_ context.Context, c Claims, schema, name string) ([]phxserver.Table, error) {
+	if !knownRole(c.Role) {
+		return nil, errors.New(`ERROR 42704 (undefined_object) role "` + c.Role + `" does not exist`)
+	}
+	var tables []phxserver.Table
+	for _, t := range rt.db.Tables() {
+		if t.Published && (schema == "*" || like(schema, t.Schema)) && (name == "*" || like(name, t.Name)) {
+			tables = append(tables, phxserver.Table{Schema: t.Schema, Name: t.Name, Columns: changeColumns(t.Columns), Key: t.Key})
+		}
+	}
+	return tables, nil
+}
+
+func changeColumns(columns []Column) []phxserver.Column {
+	out := make([]phxserver.Column, len(columns))
+	for i, c := range columns {
+		out[i] = phxserver.Column(c)
+	}
+	return out
+}
+
+// Watch passes on the changes of published tables.
+func (rt *realtime) Watch(fn func([]phxserver.Change)) (cancel func()) {
+	return rt.db.OnChange(func(changes []Change) {
+		told := make([]phxserver.Change, 0, len(changes))
+		for _, c := range changes {
+			if !c.Published {
+				continue
+			}
+			told = append(told, phxserver.Change{
+				Type:   c.Type,
+				Table:  phxserver.Table{Schema: c.Schema, Name: c.Table, Columns: changeColumns(c.Columns), Key: c.Key},
+				Commit: c.Commit, New: c.New, Old: c.Old, FullIdentity: c.FullIdentity, RLS: c.RLS,
+			})
+		}
+		if len(told) > 0 {
+			fn(told)
+		}
+	})
+}
+
+// Visible asks the table's row level security.
+func (rt *realtime) Visible(c Claims, schema, table string, row map[string]json.RawMessage) bool {
+	return rt.db.Visible(c, schema, table, row)
+}

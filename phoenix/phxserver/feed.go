@@ -1,0 +1,273 @@
+package phxserver
+
+import (
+	"encoding/json"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/supabridge/supabridge/phoenix/internal/wire"
+)
+
+// maxPendingTransactions bounds what waits for the next round. Beyond it
+// transactions are dropped without a word, as the real server does when it is
+// overloaded.
+const maxPendingTransactions = 1 << 16
+
+// idleRounds is how much longer than Timing.Poll a round that found nothing waits.
+const idleRounds = 5
+
+// feed takes changes from the backend and hands them to subscribed channels. One
+// goroutine matches and delivers; commits only queue.
+type feed struct {
+	srv    *Server
+	cancel func()        // ends Backend.Watch
+	wake   chan struct{} // holds a token when there may be something to do
+	done   chan struct{}
+	once   sync.Once
+
+	pendingMu sync.Mutex // guards pending, apart from mu since commits take it
+	pending   [][]Change
+
+	mu       sync.Mutex // guards the rest
+	byTable  map[tableKey][]*subscription
+	channels map[*channel][]tableKey
+	stalled  bool
+}
+
+func newFeed(srv *Server) *feed {
+	f := &feed{
+		srv:      srv,
+		wake:     make(chan struct{}, 1),
+		done:     make(chan struct{}),
+		byTable:  make(map[tableKey][]*subscription),
+		channels: make(map[*channel][]tableKey),
+	}
+	f.cancel = srv.backend.Watch(f.commit)
+	return f
+}
+
+func (f *feed) close() {
+	f.once.Do(func() {
+		f.cancel()
+		close(f.done)
+	})
+}
+
+func (f *feed) signal() {
+	select {
+	case f.wake <- struct{}{}:
+	default:
+	}
+}
+
+// commit queues a transaction. Without subscribers there is no slot in the
+// database that would keep it.
+func (f *feed) commit(tx []Change) {
+	if !f.listening() {
+		return
+	}
+	f.pendingMu.Lock()
+	if len(f.pending) < maxPendingTransactions {
+		f.pending = append(f.pending, tx)
+	}
+	f.pendingMu.Unlock()
+	if f.srv.opts.Timing.Poll <= 0 {
+		f.signal()
+	}
+}
+
+func (f *feed) listening() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return len(f.channels) > 0
+}
+
+// set replaces a channel's subscriptions.
+func (f *feed) set(ch *channel, subs map[tableKey][]*subscription) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.removeLocked(ch)
+	for key, list := range subs {
+		f.byTable[key] = append(f.byTable[key], list...)
+		f.channels[ch] = append(f.channels[ch], key)
+	}
+	f.signal()
+}
+
+func (f *feed) remove(ch *channel) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.removeLocked(ch)
+}
+
+// removeLocked leaves the slices alone that a round may be reading.
+func (f *feed) removeLocked(ch *channel) {
+	for _, key := range f.channels[ch] {
+		var kept []*subscription
+		for _, sub := range f.byTable[key] {
+			if sub.ch != ch {
+				kept = append(kept, sub)
+			}
+		}
+		if len(kept) == 0 {
+			delete(f.byTable, key)
+		} else {
+			f.byTable[key] = kept
+		}
+	}
+	delete(f.channels, ch)
+}
+
+// run collects changes: when they come, or in rounds as Timing.Poll has it. No
+// rounds are made while nobody is subscribed.
+func (f *feed) run() {
+	poll := f.srv.opts.Timing.Poll
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	<-timer.C
+	ticking := false
+	for {
+		select {
+		case <-f.done:
+			return
+		case <-f.wake:
+			if poll > 0 {
+				if !ticking {
+					ticking = true
+					timer.Reset(0)
+				}
+				continue
+			}
+			f.round()
+		case <-timer.C:
+			if !f.listening() {
+				ticking = false
+				continue
+			}
+			switch found, delivered := f.round(); {
+			case delivered:
+				timer.Reset(0)
+			case found:
+				timer.Reset(poll)
+			default:
+				timer.Reset(idleRounds * poll)
+			}
+		}
+	}
+}
+
+// round delivers what is pending; a stalled feed loses it.
+func (f *feed) round() (found, delivered bool) {
+	f.pendingMu.Lock()
+	pending := f.pending
+	f.pending = nil
+	f.pendingMu.Unlock()
+
+	for _, tx := range pending {
+		for i := range tx {
+			found = true
+			if f.deliver(&tx[i]) {
+				delivered = true
+			}
+		}
+	}
+	return found, delivered
+}
+
+// hit is what one channel gets of one change: the bindings that match and ask for
+// the same columns.
+type hit struct {
+	ch   *channel
+	key  string // what is told: the selected columns
+	sub  *subscription
+	subs []*subscription
+}
+
+// deliver hands one change to the channels it matches, one message for each.
+func (f *feed) deliver(c *Change) bool {
+	f.mu.Lock()
+	subs, stalled := f.byTable[tableKey{c.Table.Schema, c.Table.Name}], f.stalled
+	f.mu.Unlock()
+	if len(subs) == 0 || stalled || c.Type == "TRUNCATE" {
+		return false
+	}
+	row := filterRow(c)
+	var hits []*hit
+	index := make(map[hitKey]*hit)
+	matched := 0
+	for _, sub := range subs {
+		if !sub.wants(c.Type, row) || !f.visible(sub, c) {
+			continue
+		}
+		matched++
+		k := hitKey{sub.ch, sub.selKey}
+		h := index[k]
+		if h == nil {
+			h = &hit{ch: sub.ch, key: sub.selKey, sub: sub}
+			index[k] = h
+			hits = append(hits, h)
+		}
+		h.subs = append(h.subs, sub)
+	}
+	if matched == 0 || !f.srv.limiter.admitChanges(matched) {
+		return false
+	}
+	docs := make(map[string][]byte)
+	for _, h := range hits {
+		data, ok := docs[h.key]
+		if !ok {
+			data = appendRow(nil, c, h.sub.selected, f.srv.opts)
+			docs[h.key] = data
+		}
+		h.ch.socket.leaveMail(mail{out: &delivery{msg: changeMessage(h, c, data)}})
+	}
+	return true
+}
+
+type hitKey struct {
+	ch  *channel
+	sel string
+}
+
+// filterRow is the row that filters are tested on.
+func filterRow(c *Change) map[string]json.RawMessage {
+	if c.Type != "DELETE" || c.FullIdentity {
+		if c.Type == "DELETE" {
+			return c.Old
+		}
+		return c.New
+	}
+	row := make(map[string]json.RawMessage, len(c.Table.Key))
+	for _, name := range c.Table.Key {
+		row[name] = c.Old[name]
+	}
+	return row
+}
+
+// visible asks row level security, which doesn't apply to a DELETE: all who
+// subscribed see its key.
+func (f *feed) visible(sub *subscription, c *Change) bool {
+	if !c.RLS || c.Type == "DELETE" || len(c.Table.Key) == 0 {
+		return true
+	}
+	return f.srv.backend.Visible(sub.claims, c.Table.Schema, c.Table.Name, c.New)
+}
+
+// changeMessage wraps a row for a channel. The ids of its bindings go last first,
+// as they come out of the real server; a legacy channel gets the row bare.
+func changeMessage(h *hit, c *Change, data []byte) wire.Message {
+	if h.ch.config.legacy {
+		return wire.Message{Topic: h.ch.topic, Event: c.Type, Payload: data}
+	}
+	p := make([]byte, 0, len(data)+32)
+	p = append(append(p, `{"data":`...), data...)
+	p = append(p, `,"ids":[`...)
+	for i := len(h.subs) - 1; i >= 0; i-- {
+		p = strconv.AppendUint(p, uint64(h.subs[i].id), 10)
+		if i > 0 {
+			p = append(p, ',')
+		}
+	}
+	return wire.Message{Topic: h.ch.topic, Event: wire.EventChanges, Payload: append(p, "]}"...)}
+}

@@ -1,0 +1,90 @@
+package phxserver
+
+import "github.com/supabridge/supabridge/phoenix/internal/wire"
+
+// roomKey names a room. A public and a private channel of one topic are in
+// different rooms.
+type roomKey struct {
+	topic   string
+	private bool
+}
+
+// room holds the channels of one topic. Server.mu guards it.
+type room struct {
+	key     roomKey
+	members map[*channel]struct{}
+	present []*presenceMeta // in the order they were tracked
+}
+
+func (ch *channel) roomKey() roomKey { return roomKey{ch.topic, ch.config.private} }
+
+// enterRoom adds the channel to its topic's room.
+func (s *Server) enterRoom(ch *channel) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return errServerClosed
+	}
+	key := ch.roomKey()
+	r := s.rooms[key]
+	if r == nil {
+		r = &room{key: key, members: make(map[*channel]struct{})}
+		s.rooms[key] = r
+	}
+	r.members[ch] = struct{}{}
+	ch.room = r
+	return nil
+}
+
+// leaveRoom takes the channel and what it tracks out of the room.
+func (s *Server) leaveRoom(ch *channel) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	r := ch.room
+	if r == nil {
+		return
+	}
+	if gone := ch.meta; gone != nil {
+		r.remove(gone)
+		ch.meta = nil
+		s.tellDiff(r, nil, gone)
+	}
+	delete(r.members, ch)
+	if len(r.members) == 0 && s.rooms[r.key] == r {
+		delete(s.rooms, r.key)
+	}
+}
+
+// fanOut sends a message to a room, but for one channel. It returns how many
+// channels it was left for.
+func (s *Server) fanOut(key roomKey, m wire.Message, except *channel) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	r := s.rooms[key]
+	if r == nil {
+		return 0
+	}
+	return r.tell(m, func(ch *channel) bool { return ch != except })
+}
+
+// tell leaves a message with the members that want it. Server.mu is held.
+func (r *room) tell(m wire.Message, wants func(*channel) bool) int {
+	d := &delivery{msg: m}
+	told := 0
+	for ch := range r.members {
+		if wants(ch) {
+			told++
+			ch.socket.leaveMail(mail{out: d})
+		}
+	}
+	return told
+}
+
+// leaveMail queues mail for a socket from any goroutine. A socket whose box is
+// full is cut: its client doesn't keep up.
+func (s *socket) leaveMail(m mail) {
+	if !s.mail.post(m) {
+		s.srv.log.Warn("socket cut: its client reads too slowly")
+		s.cut()
+	}
+}
