@@ -59,7 +59,8 @@ class Page {
       if (this.inbox.openID) this.#join(this.inbox.openID);
       const joined = await this.socket.ask('join_distributor', { distributorId: this.#me.tenant });
       if (!joined?.success) throw new Error(`The bridge did not let us into ${this.#me.tenantName}: ${joined?.error}.`);
-      this.inbox.setEverybodyOnline(await this.socket.ask('get_online_users'));
+      const online = await this.socket.ask('get_online_users');
+      if (Array.isArray(online)) this.inbox.setEverybodyOnline(online);
       problem('rooms', '');
       problem('event', '');
     } catch (error) {

@@ -62,7 +62,7 @@ export function tick(status) {
 // dress gives an avatar its initials and one of eight calm colours.
 export function dress(avatar, name) {
   const words = name.trim().split(/\s+/);
-  avatar.textContent = (words[0]?.[0] ?? '?') + (words.length > 1 ? words.at(-1)[0] : '');
+  avatar.textContent = ((words[0][0] ?? '?') + (words.length > 1 ? words.at(-1)[0] : '')).toUpperCase();
   avatar.dataset.hue = [...name].reduce((sum, letter) => sum + letter.codePointAt(0), 0) % 8;
   return avatar;
 }

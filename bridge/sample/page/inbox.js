@@ -134,11 +134,14 @@ export class Inbox {
         const messages = this.messagesOf(row.id);
         const last = messages.at(-1);
         const unread = messages.filter((message) => message.is_from_customer && message.status !== 'READ').length;
-        return { ...row, last, unread, typing: this.typingIn(row.id) };
+        return { ...row, name: nameOf(row), last, unread, typing: this.typingIn(row.id) };
       })
       .sort((a, b) => time(b) - time(a));
   }
 }
+
+// nameOf is what a conversation is called: by its customer.
+export const nameOf = (conversation) => conversation.customer_name || conversation.customer_phone || 'Unknown customer';
 
 const time = (conversation) => Date.parse(conversation.last?.created_at ?? conversation.last_message_at ?? 0) || 0;
 

@@ -38,13 +38,13 @@ export class List {
   #renderConversations() {
     keyed(byID('conversations'), this.inbox.overview(), {
       key: (conversation) => conversation.id,
-      version: ({ id, customer_name, last, unread, typing }) => [customer_name, last, unread, typing, id === this.inbox.openID],
+      version: ({ id, name, last, unread, typing }) => [name, last, unread, typing, id === this.inbox.openID],
       make: ({ id }) => {
         const button = element('button', { type: 'button', onclick: () => this.choose(id) });
         return element('li', { data: { conversation: id } }, button);
       },
       render: (item, conversation) => {
-        const { id, customer_name: name, last, unread, typing } = conversation;
+        const { id, name, last, unread, typing } = conversation;
         item.dataset.unread = unread;
         const button = item.firstElementChild;
         if (id === this.inbox.openID) button.setAttribute('aria-current', 'true');
@@ -63,7 +63,12 @@ export class List {
   }
 }
 
-const when = (timestamp) => (day(timestamp) === 'Today' ? clock(timestamp) : day(timestamp));
+const when = (timestamp) => {
+  const name = day(timestamp);
+  if (name === 'Today') return clock(timestamp);
+  if (name === 'Yesterday') return name;
+  return new Date(timestamp).toLocaleDateString([], { day: 'numeric', month: 'short' });
+};
 
 const badge = (unread) =>
   element('span', { className: 'badge' }, String(unread), element('span', { className: 'unseen', textContent: ' unread' }));

@@ -1,5 +1,6 @@
 // The right side: the messages of the open conversation, who is typing there, and the field to write in.
 import { byID, clock, day, dress, element, keyed, tick, typingText } from './dom.js';
+import { nameOf } from './inbox.js';
 import { statusOf } from './list.js';
 
 const pause = 3000; // milliseconds without a key until typing counts as stopped
@@ -47,8 +48,8 @@ export class Thread {
       list.replaceChildren();
       this.#shown = openID;
     }
-    byID('thread-title').textContent = conversation.customer_name;
-    dress(byID('thread-avatar'), conversation.customer_name);
+    byID('thread-title').textContent = nameOf(conversation);
+    dress(byID('thread-avatar'), nameOf(conversation));
     const state = byID('thread-state');
     const typing = typingText(this.inbox.typingIn(openID));
     state.textContent = typing || channel(conversation.channel);

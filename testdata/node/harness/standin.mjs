@@ -25,7 +25,7 @@ export async function startStandin(port) {
   return standin;
 }
 
-class Standin {
+export class Standin {
   #program;
 
   constructor(port) {
