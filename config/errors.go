@@ -62,16 +62,16 @@ func (e Errors) orNil() error {
 	for k := range root().leaves() {
 		position[k.path] = len(position)
 	}
-	rank := func(err *Error) (layer, place int) {
+	place := func(err *Error) (layer, line, leaf int) {
 		if err.Origin.Kind == FromFile {
-			return 0, err.Origin.Line
+			return 0, err.Origin.Line, position[err.Key]
 		}
-		return 1, position[err.Key]
+		return 1, 0, position[err.Key]
 	}
 	slices.SortStableFunc(e, func(a, b *Error) int {
-		layerA, placeA := rank(a)
-		layerB, placeB := rank(b)
-		return cmp.Or(cmp.Compare(layerA, layerB), cmp.Compare(placeA, placeB))
+		layerA, lineA, leafA := place(a)
+		layerB, lineB, leafB := place(b)
+		return cmp.Or(cmp.Compare(layerA, layerB), cmp.Compare(lineA, lineB), cmp.Compare(leafA, leafB))
 	})
 	return e
 }

@@ -72,9 +72,10 @@ func Load(from Sources) (*Config, error) {
 
 // checked adds to errs what Validate finds, but for keys that are in errs already.
 func (c *Config) checked(errs Errors) (*Config, error) {
+	found := slices.Clone(errs)
 	for _, e := range c.validate() {
 		known := func(other *Error) bool { return other.Key == e.Key || other.Key == "" }
-		if !slices.ContainsFunc(errs, known) {
+		if !slices.ContainsFunc(found, known) {
 			errs = append(errs, e)
 		}
 	}

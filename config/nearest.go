@@ -3,7 +3,8 @@ package config
 import "strings"
 
 // nearest returns the candidate most like the word, or "" if none is like it:
-// a third of the letters may differ, and two in any case.
+// a third of the letters may differ, and two in any case; else one that the
+// word is a part of will do.
 func nearest(word string, candidates []string) string {
 	best, least := "", 0
 	if len(word) > 200 {
@@ -15,7 +16,15 @@ func nearest(word string, candidates []string) string {
 			best, least = c, d
 		}
 	}
-	return best
+	if best != "" || len(word) < 3 {
+		return best
+	}
+	for _, c := range candidates {
+		if strings.Contains(c, strings.ToLower(word)) {
+			return c
+		}
+	}
+	return ""
 }
 
 // editDistance counts the insertions, deletions, changes and swaps of

@@ -102,10 +102,11 @@ func (v *validator) supabase() {
 			}
 		}
 	}
-	if s.RealtimeURL != "" {
+	// What was derived from supabase.url is as good as that.
+	if s.RealtimeURL != "" && v.c.Origin("supabase.realtime_url").Kind != Derived {
 		v.address("supabase.realtime_url", s.RealtimeURL, "ws", "wss")
 	}
-	if s.JWKSURL != "" {
+	if s.JWKSURL != "" && v.c.Origin("supabase.jwks_url").Kind != Derived {
 		v.address("supabase.jwks_url", s.JWKSURL, "http", "https")
 	}
 	if v.credential("supabase.service_role_key", s.ServiceRoleKey, "") && keyRole(s.ServiceRoleKey) == "anon" {
