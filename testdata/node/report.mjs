@@ -9,8 +9,9 @@ export default async function* report(events) {
       yield data.message;
       continue;
     }
-    const isTest = (type === 'test:pass' || type === 'test:fail') && data.details?.type !== 'suite';
-    if (!isTest) continue;
+    if (type !== 'test:pass' && type !== 'test:fail') continue;
+    // A suite passes and fails with its tests, but a failure of its before or after is its own.
+    if (data.details.type === 'suite' && data.details.error?.failureType !== 'hookFailed') continue;
     const file = data.file ? `${relative(process.cwd(), data.file)}: ` : '';
     const took = `(${Math.round(data.details.duration_ms)} ms)`;
     if (data.skip !== undefined || data.todo !== undefined) {

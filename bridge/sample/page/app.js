@@ -175,6 +175,7 @@ class Page {
 
   #showUsers() {
     dress(byID('my-avatar'), this.#me.name);
+    byID('tenant').textContent = this.#me.tenantName;
     const select = byID('user');
     const groups = new Map();
     for (const user of this.#session.users) {

@@ -13,12 +13,17 @@ export const byID = (id) => document.getElementById(id);
 // keyed makes a list's children those of items: elements stay for as long as their key does, so that focus, scroll position
 // and screen readers are not disturbed by what did not change. render gives an item's content, version what it depends on.
 export function keyed(list, items, { key, version, make, render }) {
-  const present = new Map([...list.children].map((child) => [child.dataset.key, child]));
+  const focused = document.activeElement;
+  const keys = new Set(items.map(key));
+  const present = new Map();
+  for (const child of [...list.children]) {
+    if (keys.has(child.dataset.key)) present.set(child.dataset.key, child);
+    else child.remove();
+  }
   let place = list.firstElementChild;
   for (const item of items) {
     const name = key(item);
     let child = present.get(name);
-    present.delete(name);
     if (!child) {
       child = make(item);
       child.dataset.key = name;
@@ -31,7 +36,8 @@ export function keyed(list, items, { key, version, make, render }) {
     if (child === place) place = place.nextElementSibling;
     else list.insertBefore(child, place);
   }
-  for (const child of present.values()) child.remove();
+  // An element that moves loses the focus.
+  if (list.contains(focused) && document.activeElement !== focused) focused.focus({ preventScroll: true });
 }
 
 const svg = 'http://www.w3.org/2000/svg';
