@@ -9,6 +9,9 @@
 //	defer server.Close(context.Background())
 //	http.ListenAndServe("127.0.0.1:54321", server.Handler())
 //
+// Goroutines are started only by Realtime, for its sockets and its feed of changes; Close ends them and waits. REST runs on
+// those of the http.Server.
+//
 // The tables come from a seed in YAML (see [ParseSeed]); without one they are those of a WhatsApp inbox: distributors,
-// users, customers, conversations and messages.
+// users, conversations and messages.
 package standin

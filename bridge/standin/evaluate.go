@@ -1,0 +1,226 @@
+package standin
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// truth is SQL's: false, unknown (a null was asked) or true, in this order so that AND is the least and OR the greatest.
+type truth int8
+
+const (
+	isFalse truth = iota
+	isUnknown
+	isTrue
+)
+
+func truthOf(b bool) truth {
+	if b {
+		return isTrue
+	}
+	return isFalse
+}
+
+// test is a condition bound to a table. It is immutable.
+type test struct {
+	holds func(vals []value) truth
+	// known are the values a column must have one of for the test to hold, if it says so; it lets an index find the rows.
+	known map[int][]value
+}
+
+// bind resolves a condition's column and reads its values as the column's type.
+func (t *table) bind(c condition) (test, error) {
+	var bound test
+	var err error
+	if c.tree != "" {
+		bound, err = t.bindTree(c)
+	} else {
+		bound, err = t.bindComparison(c)
+	}
+	if err != nil || !c.not {
+		return bound, err
+	}
+	holds := bound.holds
+	return test{holds: func(vals []value) truth { return isTrue - holds(vals) }}, nil
+}
+
+func (t *table) bindTree(c condition) (test, error) {
+	children := make([]test, len(c.children))
+	for i, child := range c.children {
+		var err error
+		if children[i], err = t.bind(child); err != nil {
+			return test{}, err
+		}
+	}
+	if c.tree == "or" {
+		return test{holds: func(vals []value) truth {
+			worst := isFalse
+			for _, child := range children {
+				if worst = max(worst, child.holds(vals)); worst == isTrue {
+					break
+				}
+			}
+			return worst
+		}}, nil
+	}
+	return allOf(children), nil
+}
+
+// allOf is the conjunction of tests.
+func allOf(tests []test) test {
+	all := test{known: map[int][]value{}, holds: func(vals []value) truth {
+		worst := isTrue
+		for _, child := range tests {
+			if worst = min(worst, child.holds(vals)); worst == isFalse {
+				break
+			}
+		}
+		return worst
+	}}
+	for _, child := range tests {
+		for column, values := range child.known {
+			if have, ok := all.known[column]; !ok || len(values) < len(have) {
+				all.known[column] = values
+			}
+		}
+	}
+	return all
+}
+
+func (t *table) bindComparison(c condition) (test, error) {
+	column, ok := t.byName[c.column]
+	if !ok {
+		return test{}, t.unknownColumn(c.column)
+	}
+	typ := t.columns[column].typ
+	if c.op == "is" {
+		return bindIs(column, typ, c.values[0])
+	}
+	ask, values, err := typ.question(c.op, c.values)
+	if err != nil {
+		return test{}, err
+	}
+	bound := test{holds: func(vals []value) truth { return ask(vals[column]) }}
+	switch {
+	case c.all && len(c.values) != 1:
+		parts, err := t.eachValue(c)
+		if err != nil {
+			return test{}, err
+		}
+		bound.holds = allOf(parts).holds
+	case c.op == "in", c.op == "eq" && (c.any || len(values) == 1):
+		bound.known = map[int][]value{column: values}
+	}
+	return bound, nil
+}
+
+// eachValue makes a comparison of its own for each value of one quantified by (all).
+func (t *table) eachValue(c condition) ([]test, error) {
+	parts := make([]test, len(c.values))
+	for i, v := range c.values {
+		var err error
+		if parts[i], err = t.bindComparison(condition{column: c.column, op: c.op, values: []string{v}}); err != nil {
+			return nil, err
+		}
+	}
+	return parts, nil
+}
+
+// question is what an operator asks of a value: whether it holds against any of the texts, which it also gives read.
+func (t *columnType) question(op string, texts []string) (func(value) truth, []value, error) {
+	switch op {
+	case "like", "ilike":
+		if !t.textual() {
+			return nil, nil, t.noOperator(map[string]string{"like": "~~", "ilike": "~~*"}[op])
+		}
+		patterns := make([][]likeToken, len(texts))
+		for i, text := range texts {
+			patterns[i] = parseLike(strings.ReplaceAll(text, "*", "%"), op == "ilike")
+		}
+		return asked(func(v value) bool {
+			return slices.ContainsFunc(patterns, func(p []likeToken) bool { return matchLike(p, v.text, op == "ilike") })
+		}), nil, nil
+	case "match", "imatch":
+		return t.askMatch(op, texts)
+	}
+	if t.kind == kindJSON {
+		return nil, nil, t.noOperator(map[string]string{"eq": "=", "in": "=", "neq": "<>", "gt": ">", "gte": ">=", "lt": "<", "lte": "<=",
+			"isdistinct": "IS DISTINCT FROM"}[op])
+	}
+	values := make([]value, len(texts))
+	for i, text := range texts {
+		var err error
+		if values[i], err = t.parse(text); err != nil {
+			return nil, nil, err
+		}
+	}
+	if op == "isdistinct" {
+		return func(v value) truth { return truthOf(v.null || t.compare(v, values[0]) != 0) }, nil, nil
+	}
+	accept := map[string]func(int) bool{
+		"eq": func(c int) bool { return c == 0 }, "in": func(c int) bool { return c == 0 }, "neq": func(c int) bool { return c != 0 },
+		"gt": func(c int) bool { return c > 0 }, "gte": func(c int) bool { return c >= 0 },
+		"lt": func(c int) bool { return c < 0 }, "lte": func(c int) bool { return c <= 0 },
+	}[op]
+	return asked(func(v value) bool {
+		return slices.ContainsFunc(values, func(w value) bool { return accept(t.compare(v, w)) })
+	}), values, nil
+}
+
+// asked is a question to which null answers unknown.
+func asked(holds func(value) bool) func(value) truth {
+	return func(v value) truth {
+		if v.null {
+			return isUnknown
+		}
+		return truthOf(holds(v))
+	}
+}
+
+func (t *columnType) askMatch(op string, texts []string) (func(value) truth, []value, error) {
+	if !t.textual() {
+		return nil, nil, t.noOperator(map[string]string{"match": "~", "imatch": "~*"}[op])
+	}
+	patterns := make([]*regexp.Regexp, len(texts))
+	for i, text := range texts {
+		if op == "imatch" {
+			text = "(?i)" + text
+		}
+		var err error
+		if patterns[i], err = regexp.Compile(text); err != nil {
+			return nil, nil, &Error{Code: "2201B", Message: "invalid regular expression"}
+		}
+	}
+	return asked(func(v value) bool {
+		return slices.ContainsFunc(patterns, func(p *regexp.Regexp) bool { return p.MatchString(v.text) })
+	}), nil, nil
+}
+
+func (t *columnType) noOperator(symbol string) *Error {
+	return &Error{Code: "42883", Message: fmt.Sprintf("operator does not exist: %s %s unknown", t.long(), symbol),
+		Hint: "No operator matches the given name and argument types. You might need to add explicit type casts."}
+}
+
+func bindIs(column int, typ *columnType, what string) (test, error) {
+	switch what {
+	case "null":
+		return test{holds: func(vals []value) truth { return truthOf(vals[column].null) }}, nil
+	case "not_null":
+		return test{holds: func(vals []value) truth { return truthOf(!vals[column].null) }}, nil
+	}
+	if typ.kind != kindBool {
+		return test{}, &Error{Code: "42804", Message: fmt.Sprintf("argument of IS %s must be type boolean, not type %s", strings.ToUpper(what), typ.long())}
+	}
+	return test{holds: func(vals []value) truth {
+		v := vals[column]
+		switch what {
+		case "true":
+			return truthOf(!v.null && v.n == 1)
+		case "false":
+			return truthOf(!v.null && v.n == 0)
+		}
+		return truthOf(v.null)
+	}}, nil
+}

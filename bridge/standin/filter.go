@@ -1,0 +1,300 @@
+package standin
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// maxFilterDepth bounds how deep or= and and= nest.
+const maxFilterDepth = 64
+
+// condition is a filter as written: a comparison of a column, or a tree of such.
+type condition struct {
+	not      bool
+	tree     string // "and", "or"; empty for a comparison
+	children []condition
+	column   string
+	op       string
+	all, any bool     // the quantifier of op
+	values   []string // one, or the members of a list
+}
+
+// operators are those of PostgREST; the value is whether they may be quantified by (any) and (all).
+var operators = map[string]bool{
+	"eq": true, "gte": true, "gt": true, "lte": true, "lt": true, "like": true, "ilike": true, "match": true, "imatch": true,
+	"neq": false, "isdistinct": false, "in": false, "is": false,
+}
+
+// foreignOperators are PostgREST's, but not ours.
+var foreignOperators = []string{"cs", "cd", "ov", "sl", "sr", "nxr", "nxl", "adj", "fts", "plfts", "phfts", "wfts"}
+
+// parseFilter reads the parameter column=text, text being such as "eq.5" or "not.in.(a,b)".
+func parseFilter(column, text string) (condition, error) {
+	p := filterParser{what: "filter", text: text}
+	name, err := p.columnName(column)
+	if err != nil {
+		return condition{}, err
+	}
+	c, err := p.comparison(name, false)
+	if err != nil {
+		return condition{}, err
+	}
+	return c, p.end()
+}
+
+// parseTree reads the parameter or=(…), and=(…), not.or=(…), not.and=(…).
+func parseTree(name, text string) (condition, error) {
+	p := filterParser{what: "logic tree", text: text}
+	name, not := strings.CutPrefix(name, "not.")
+	c, err := p.tree(name, 0)
+	if err != nil {
+		return condition{}, err
+	}
+	c.not = not
+	return c, p.end()
+}
+
+// filterParser reads one parameter from left to right.
+type filterParser struct {
+	what string
+	text string
+	pos  int
+}
+
+func (p *filterParser) rest() string { return p.text[p.pos:] }
+
+func (p *filterParser) take(prefix string) bool {
+	if strings.HasPrefix(p.rest(), prefix) {
+		p.pos += len(prefix)
+		return true
+	}
+	return false
+}
+
+// expected is the error that says what should have stood where the parser is.
+func (p *filterParser) expected(what string) error {
+	found := "end of input"
+	if p.pos < len(p.text) {
+		r, _ := utf8.DecodeRuneInString(p.rest())
+		found = fmt.Sprintf("%q", r)
+	}
+	return parseError(p.what, p.text, p.pos, "unexpected "+found+" expecting "+what)
+}
+
+// parseError is PostgREST's error for a parameter it can't read.
+func parseError(what, text string, pos int, details string) *Error {
+	if len(text) > 200 {
+		text = text[:200] + "…"
+	}
+	return &Error{Code: "PGRST100", Message: fmt.Sprintf("%q (line 1, column %d)", "failed to parse "+what+" ("+text+")", pos+1), Details: details}
+}
+
+// notImplemented is the error for what PostgREST has and the stand-in has not.
+func notImplemented(what string) *Error {
+	return &Error{Code: "PGRST127", Message: "Feature not implemented", Details: "The stand-in does not support " + what + "."}
+}
+
+func (p *filterParser) end() error {
+	if p.pos < len(p.text) {
+		return p.expected("end of input")
+	}
+	return nil
+}
+
+// columnName looks at the name of a column in a filter: plain or in double quotes.
+func (p *filterParser) columnName(text string) (string, error) {
+	if len(text) >= 2 && text[0] == '"' && text[len(text)-1] == '"' {
+		return text[1 : len(text)-1], nil
+	}
+	if strings.Contains(text, "->") {
+		return "", notImplemented("filters on a path into JSON")
+	}
+	if resource, _, ok := strings.Cut(text, "."); ok {
+		return "", &Error{Code: "PGRST108", Message: "'" + resource + "' is not an embedded resource in this request",
+			Hint: "Verify that '" + resource + "' is included in the 'select' query parameter."}
+	}
+	return strings.TrimSpace(text), nil
+}
+
+// tree reads (condition,condition,…).
+func (p *filterParser) tree(op string, depth int) (condition, error) {
+	if depth >= maxFilterDepth {
+		return condition{}, parseError(p.what, p.text, p.pos, "the tree nests too deep")
+	}
+	c := condition{tree: op}
+	if !p.take("(") {
+		return c, p.expected(`"("`)
+	}
+	for {
+		p.space()
+		child, err := p.node(depth)
+		if err != nil {
+			return c, err
+		}
+		c.children = append(c.children, child)
+		p.space()
+		if p.take(")") {
+			return c, nil
+		}
+		if !p.take(",") {
+			return c, p.expected(`"," or ")"`)
+		}
+	}
+}
+
+func (p *filterParser) space() {
+	for p.take(" ") {
+	}
+}
+
+// node reads one member of a tree: another tree, or a comparison with its column.
+func (p *filterParser) node(depth int) (condition, error) {
+	for _, op := range []string{"and", "or"} {
+		for _, not := range []string{"", "not."} {
+			if strings.HasPrefix(p.rest(), not+op+"(") {
+				p.pos += len(not + op)
+				c, err := p.tree(op, depth+1)
+				c.not = not != ""
+				return c, err
+			}
+		}
+	}
+	start := p.pos
+	if p.take(`"`) {
+		for p.pos < len(p.text) && p.text[p.pos] != '"' {
+			p.pos++
+		}
+		if !p.take(`"`) {
+			return condition{}, p.expected(`"\""`)
+		}
+	} else {
+		for p.pos < len(p.text) && !strings.ContainsRune(".(),", rune(p.text[p.pos])) {
+			p.pos++
+		}
+	}
+	name, err := p.columnName(p.text[start:p.pos])
+	if err != nil {
+		return condition{}, err
+	}
+	if name == "" {
+		return condition{}, p.expected("field name (* or [a..z0..9_$])")
+	}
+	if !p.take(".") {
+		return condition{}, p.expected(`"."`)
+	}
+	return p.comparison(name, true)
+}
+
+// comparison reads [not.]op[(any)].value. Inside a tree the value ends at a comma or closing parenthesis.
+func (p *filterParser) comparison(column string, inTree bool) (condition, error) {
+	c := condition{column: column, not: p.take("not.")}
+	start := p.pos
+	for p.pos < len(p.text) && unicode.IsLetter(rune(p.text[p.pos])) {
+		p.pos++
+	}
+	c.op = p.text[start:p.pos]
+	quantified, known := operators[c.op]
+	if slices.Contains(foreignOperators, c.op) {
+		return c, notImplemented("the operator " + c.op)
+	}
+	if !known {
+		p.pos = start
+		return c, p.expected("\"not\" or operator (eq, gt, ...)")
+	}
+	if quantified {
+		c.any, c.all = p.take("(any)"), false
+		if !c.any {
+			c.all = p.take("(all)")
+		}
+	}
+	if !p.take(".") {
+		return c, p.expected(`"."`)
+	}
+	var err error
+	switch {
+	case c.op == "in":
+		c.values, err = p.list('(', ')')
+	case c.any || c.all:
+		c.values, err = p.list('{', '}')
+	default:
+		c.values = []string{p.scalar(inTree)}
+	}
+	if err == nil && c.op == "is" {
+		c.values[0] = strings.ToLower(c.values[0])
+		switch c.values[0] {
+		case "null", "not_null", "true", "false", "unknown":
+		default:
+			err = p.expected("isVal: (null, not_null, true, false, unknown)")
+		}
+	}
+	return c, err
+}
+
+// scalar reads a value. At the top the rest of the parameter is the value, quotes and all.
+func (p *filterParser) scalar(inTree bool) string {
+	if !inTree {
+		text := p.rest()
+		p.pos = len(p.text)
+		return text
+	}
+	return p.member(",)")
+}
+
+// member reads a value up to one of the characters that end it, or a quoted one if nothing follows its quotes.
+func (p *filterParser) member(ends string) string {
+	if text, n, ok := cutQuoted(p.rest()); ok && (n == len(p.rest()) || strings.IndexByte(ends, p.rest()[n]) >= 0) {
+		p.pos += n
+		return text
+	}
+	start := p.pos
+	for p.pos < len(p.text) && strings.IndexByte(ends, p.text[p.pos]) < 0 {
+		p.pos++
+	}
+	return p.text[start:p.pos]
+}
+
+// list reads values in brackets.
+func (p *filterParser) list(open, shut byte) ([]string, error) {
+	if !p.take(string(open)) {
+		return nil, p.expected(fmt.Sprintf("%q", string(open)))
+	}
+	if p.take(string(shut)) {
+		return nil, nil
+	}
+	var values []string
+	for {
+		values = append(values, p.member(","+string(shut)))
+		if p.take(string(shut)) {
+			return values, nil
+		}
+		if !p.take(",") {
+			return nil, p.expected(fmt.Sprintf(`"," or %q`, string(shut)))
+		}
+	}
+}
+
+// cutQuoted reads a text in double quotes at the start of s, in which a backslash escapes the next character, and says how
+// long it is with its quotes.
+func cutQuoted(s string) (text string, length int, ok bool) {
+	if !strings.HasPrefix(s, `"`) {
+		return "", 0, false
+	}
+	var b strings.Builder
+	for i := 1; i < len(s); i++ {
+		switch s[i] {
+		case '"':
+			return b.String(), i + 1, true
+		case '\\':
+			i++
+			if i < len(s) {
+				b.WriteByte(s[i])
+			}
+		default:
+			b.WriteByte(s[i])
+		}
+	}
+	return "", 0, false
+}

@@ -1,0 +1,120 @@
+package standin
+
+import (
+	"errors"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+)
+
+// Bounds of one request.
+const (
+	maxBodyBytes = 8 << 20
+	maxURLBytes  = 64 << 10
+)
+
+// exposedHeaders are the headers of answers that a page of another origin may read.
+const exposedHeaders = "Content-Encoding, Content-Location, Content-Range, Content-Type, Date, Location, Preference-Applied, Range-Unit, Server, Transfer-Encoding"
+
+// gateway is what Supabase's gateway does before anything else: CORS for any origin, and bounds.
+func gateway(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h := w.Header()
+		h.Set("Access-Control-Allow-Origin", "*")
+		h.Set("Access-Control-Expose-Headers", exposedHeaders)
+		if r.Method == http.MethodOptions && r.Header.Get("Access-Control-Request-Method") != "" {
+			h.Set("Access-Control-Allow-Methods", "GET,HEAD,PUT,PATCH,POST,DELETE,OPTIONS")
+			if asked := r.Header.Get("Access-Control-Request-Headers"); asked != "" {
+				h.Set("Access-Control-Allow-Headers", asked)
+			}
+			h.Set("Access-Control-Max-Age", "3600")
+			if r.Header.Get("Access-Control-Request-Private-Network") == "true" {
+				h.Set("Access-Control-Allow-Private-Network", "true")
+			}
+			h.Set("Vary", "Access-Control-Request-Headers")
+			w.WriteHeader(http.StatusNoContent)
+			return
+		}
+		if len(r.URL.RequestURI()) > maxURLBytes {
+			writeJSON(w, r, http.StatusRequestURITooLong, gatewayError{Message: "The URL is longer than " + strconv.Itoa(maxURLBytes) + " bytes"})
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// gatewayError is the gateway's answer when it lets a request no further.
+type gatewayError struct {
+	Message string `json:"message"`
+	Hint    string `json:"hint,omitempty"`
+}
+
+// identified lets a request through that carries a key of the project, and gives next the claims of its bearer, which are
+// the key's own where there is no Authorization, and its body.
+func (s *Server) identified(refuse func(http.ResponseWriter, *http.Request, error), next func(http.ResponseWriter, *http.Request, Claims, []byte)) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		key := r.Header.Get("apikey")
+		if key == "" {
+			key = r.URL.Query().Get("apikey")
+		}
+		if key == "" {
+			writeJSON(w, r, http.StatusUnauthorized, gatewayError{"No API key found in request", "No `apikey` request header or url param was found."})
+			return
+		}
+		token := s.tokens.Exchange(key)
+		if _, err := s.tokens.Verify(token, s.now()); err != nil {
+			writeJSON(w, r, http.StatusUnauthorized, gatewayError{"Invalid API key", "Double check your Supabase `anon` or `service_role` API key."})
+			return
+		}
+		if bearer, ok := bearerToken(r.Header); ok {
+			token = s.tokens.Exchange(bearer)
+		}
+		claims, err := s.tokens.Verify(token, s.now())
+		if err != nil {
+			refuse(w, r, err)
+			return
+		}
+		body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBodyBytes))
+		if err != nil {
+			status := http.StatusBadRequest
+			if tooLarge := (*http.MaxBytesError)(nil); errors.As(err, &tooLarge) {
+				status = http.StatusRequestEntityTooLarge
+			}
+			writeJSON(w, r, status, gatewayError{Message: "The body can't be read, or is larger than " + strconv.Itoa(maxBodyBytes) + " bytes"})
+			return
+		}
+		next(w, r, claims, body)
+	})
+}
+
+// bearerToken is the token of the Authorization header.
+func bearerToken(h http.Header) (string, bool) {
+	scheme, token, ok := strings.Cut(h.Get("Authorization"), " ")
+	if !ok || !strings.EqualFold(scheme, "bearer") {
+		return "", false
+	}
+	return strings.TrimSpace(token), true
+}
+
+// refuseToken is PostgREST's answer to a token it doesn't take.
+func (s *Server) refuseToken(w http.ResponseWriter, r *http.Request, err error) {
+	e := &Error{Code: "PGRST301", status: http.StatusUnauthorized}
+	switch {
+	case errors.Is(err, ErrTokenExpired):
+		e.Code, e.Message = "PGRST303", "JWT expired"
+	case errors.Is(err, ErrTokenMalformed):
+		e.Message = "Expected 3 parts in JWT; got " + strconv.Itoa(jwtParts(r.Header))
+	case errors.Is(err, ErrTokenFields), errors.Is(err, ErrTokenExpiry):
+		e.Code, e.Message = "PGRST303", "JWT claims are incomplete"
+	default:
+		e.Message = "No suitable key or wrong key type"
+	}
+	w.Header().Set("WWW-Authenticate", `Bearer error="invalid_token", error_description="`+e.Message+`"`)
+	s.restError(w, r, e, roleAnon)
+}
+
+func jwtParts(h http.Header) int {
+	token, _ := bearerToken(h)
+	return strings.Count(token, ".") + 1
+}
