@@ -17,7 +17,7 @@ try {
   const [tenant] = await standin.tenants();
   const runner = spawn(
     process.execPath,
-    ['--test', '--test-concurrency=1', '--test-reporter=./report.mjs', ...files],
+    ['--test', '--test-concurrency=1', '--test-timeout=300000', '--test-reporter=./report.mjs', ...files],
     {
       cwd: folder,
       stdio: 'inherit',

@@ -139,6 +139,8 @@ describe('sample inbox', () => {
   test('on a telephone the list and the conversation take turns', async () => {
     const window = await browser.window(dev.url, ana.id, { viewport: { width: 390, height: 780 } });
     await window.seesNo('#thread');
+    const width = await window.page.evaluate(() => document.documentElement.scrollWidth);
+    assert.ok(width <= 390, `the page is ${width} wide`);
     await window.open(open);
     await window.seesNo('#conversations');
     await window.page.click('#back');

@@ -1,11 +1,16 @@
 // Runs the built binary, keeps what it prints, and makes sure it ends with the test.
 import { spawn } from 'node:child_process';
-import { existsSync } from 'node:fs';
+import { existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 export const binary = process.env.SUPABRIDGE_BIN ?? fileURLToPath(new URL('../../../bin/supabridge', import.meta.url));
+
+// An empty folder for the programs to run in, so that no .env file of somebody's is read.
+const folder = mkdtempSync(join(tmpdir(), 'supabridge-'));
+process.once('exit', () => rmSync(folder, { recursive: true, force: true }));
 
 // freePort is a port of the loopback interface nobody listens on now.
 export function freePort() {
@@ -38,7 +43,7 @@ export class Program {
   #child;
   #output = '';
 
-  // start runs the binary with nothing of our own environment but PATH, in a folder without a .env file.
+  // start runs the binary with nothing of our own environment but PATH.
   static start(args, env = {}) {
     if (!existsSync(binary)) throw new Error(`no binary at ${binary}: run make build, or set SUPABRIDGE_BIN`);
     return new Program(args, env);
@@ -47,8 +52,8 @@ export class Program {
   constructor(args, env) {
     this.args = args;
     this.#child = spawn(binary, args, {
-      cwd: tmpdir(),
-      env: { PATH: process.env.PATH, HOME: tmpdir(), ...env },
+      cwd: folder,
+      env: { PATH: process.env.PATH, HOME: folder, ...env },
       stdio: ['ignore', 'pipe', 'pipe'],
     });
     for (const stream of [this.#child.stdout, this.#child.stderr]) {
