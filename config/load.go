@@ -119,10 +119,16 @@ func decode(k *key, held any, flag *pflag.Flag) (any, Origin, *mismatch) {
 }
 
 // Derive fills supabase.realtime_url and supabase.jwks_url from supabase.url
-// where they are empty and needed. Load does so itself; it is for a Config made
-// by hand. A supabase.url that can't be read derives nothing.
+// where they are empty and needed, and takes trailing slashes off that and
+// socketio.paths. Load does so itself; it is for a Config made by hand. A
+// supabase.url that can't be read derives nothing.
 func (c *Config) Derive() {
 	c.Supabase.URL = strings.TrimRight(c.Supabase.URL, "/")
+	for i, path := range c.SocketIO.Paths {
+		if trimmed := strings.TrimRight(path, "/"); trimmed != "" {
+			c.SocketIO.Paths[i] = trimmed
+		}
+	}
 	base, err := url.Parse(c.Supabase.URL)
 	if err != nil || base.Host == "" {
 		return

@@ -231,8 +231,8 @@ type CORS struct {
 
 // Auth says how browsers are authenticated.
 type Auth struct {
-	// Accept browsers without a valid token and allow every join. For trying things out on one's own machine only: anybody who
-	// reaches the port reads every message. Loud in the log.
+	// Let in browsers that bring no token, as whom they say they are and into every room; a token that is brought is checked all
+	// the same. For trying things out on one's own machine only: anybody who reaches the port reads every message. Loud in the log.
 	InsecureDev bool `key:"insecure_dev"`
 	// Where a browser's token is looked for, in order; the first found counts: auth.<name> of the Socket.IO connect packet,
 	// header.<name>, query.<name> or cookie.<name> of the request. "Bearer " in front is taken off. Tokens in a query end up in the logs of proxies.

@@ -89,8 +89,8 @@ func TestWhatDoesNotFitIsNamedWithItsSource(t *testing.T) {
 		}},
 		{"paths", nil, "socketio: {paths: [socket.io, /healthz/, /a, /a/, /, '/a/../b']}\n", []string{
 			"FILE:1: socketio.paths: expected a path such as /socket.io, found \"socket.io\"",
-			"FILE:1: socketio.paths: expected a path that isn't taken, found \"/healthz/\"",
-			"FILE:1: socketio.paths: holds \"/a/\" twice",
+			"FILE:1: socketio.paths: expected a path that isn't taken, found \"/healthz\"",
+			"FILE:1: socketio.paths: holds \"/a\" twice",
 			"FILE:1: socketio.paths: expected a path that isn't taken, found \"/\"",
 			"FILE:1: socketio.paths: expected a path such as /socket.io, found \"/a/../b\"",
 		}},

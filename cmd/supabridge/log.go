@@ -1,0 +1,45 @@
+package main
+
+import (
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/mattn/go-isatty"
+	"github.com/rs/zerolog"
+
+	"github.com/supabridge/supabridge/config"
+)
+
+// newLog makes the log as log.level and log.format say.
+func newLog(w io.Writer, how config.Log) zerolog.Logger {
+	level, err := zerolog.ParseLevel(how.Level)
+	if err != nil {
+		level = zerolog.InfoLevel // the configuration allows only levels that parse
+	}
+	if how.Format == "pretty" || how.Format == "auto" && isTerminal(w) {
+		w = zerolog.ConsoleWriter{Out: w, TimeFormat: "15:04:05.000", NoColor: !isTerminal(w)}
+	}
+	return zerolog.New(w).Level(level).Hook(millisecondClock{})
+}
+
+// millisecondClock stamps each line, since zerolog's own clock has a format for the whole process.
+type millisecondClock struct{}
+
+func (millisecondClock) Run(e *zerolog.Event, _ zerolog.Level, _ string) {
+	e.Str(zerolog.TimestampFieldName, time.Now().UTC().Format("2006-01-02T15:04:05.000Z"))
+}
+
+func isTerminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	return ok && (isatty.IsTerminal(f.Fd()) || isatty.IsCygwinTerminal(f.Fd()))
+}
+
+// warner writes what net/http has to say, such as failed TLS handshakes, as warnings.
+type warner struct{ log zerolog.Logger }
+
+func (w warner) Write(line []byte) (int, error) {
+	w.log.Warn().Str("of", "http").Msg(strings.TrimSpace(string(line)))
+	return len(line), nil
+}
