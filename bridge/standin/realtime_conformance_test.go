@@ -1,0 +1,342 @@
+package standin
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
+	"sort"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/supabridge/supabridge/phoenix/phxserver"
+)
+
+// recordings are the conversations with a real server that the tests replay.
+const recordings = "../../testdata/transcripts"
+
+// recordedPolicies are those of the recorded project on realtime.messages.
+var recordedPolicies = []TopicPolicy{
+	{Role: "authenticated", Topic: "allowed:%", Read: true, Write: true},
+	{Role: "authenticated", Topic: "readonly:%", Read: true},
+	{Role: "authenticated", Topic: "bcastonly:%", Extension: "broadcast", Read: true},
+	{Role: "authenticated", Topic: "dist:{distributor_id}", Read: true},
+}
+
+// recordedOptions are the recorded server's, but for the polling: changes are told at
+// once, since what the recording waited for depends on where in its rounds it was.
+func recordedOptions() RealtimeOptions {
+	o := RealtimeOptions{Policies: recordedPolicies}
+	o.Timing = phxserver.RealTiming()
+	o.Timing.Poll, o.Timing.Subscribe = 0, 0
+	o.Timing.Resubscribe = 100 * time.Millisecond
+	o.Limits = phxserver.RealLimits()
+	o.ToastBytes = 2000
+	return o
+}
+
+// tenantOptions are what the recording's projects had of their own.
+var tenantOptions = map[string]func(*RealtimeOptions){
+	"limch":    func(o *RealtimeOptions) { o.Limits.Channels = 5 },
+	"limits":   func(o *RealtimeOptions) { o.Limits.EventsPerSecond = 10 },
+	"limjoin":  func(o *RealtimeOptions) { o.Limits.JoinsPerSecond = 3 },
+	"limpay":   func(o *RealtimeOptions) { o.Limits.PayloadBytes = 10_000 },
+	"limpres":  func(o *RealtimeOptions) { o.Limits.PresencePerSecond = 2 },
+	"limusers": func(o *RealtimeOptions) { o.Limits.Users = 2 },
+	"privonly": func(o *RealtimeOptions) { o.PrivateOnly = true },
+}
+
+// notReplayed names the scenarios that say nothing about this server, and why.
+var notReplayed = map[string]string{}
+
+// TestConformsToRecordedServer replays what clients did against a real server, SQL
+// included, and compares what they got with what they get here.
+func TestConformsToRecordedServer(t *testing.T) {
+	paths, err := filepath.Glob(filepath.Join(recordings, "*.jsonl"))
+	if err != nil || len(paths) == 0 {
+		t.Fatalf("no recordings in %s: %v", recordings, err)
+	}
+	only := os.Getenv("SCENARIO")
+	passed, total := 0, 0
+	for _, path := range paths {
+		name := strings.TrimSuffix(filepath.Base(path), ".jsonl")
+		if only != "" && !strings.Contains(name, only) {
+			continue
+		}
+		scenario, _, _ := strings.Cut(name, ".")
+		total++
+		ok := t.Run(name, func(t *testing.T) {
+			if reason := notReplayed[scenario]; reason != "" {
+				t.Skip(reason)
+			}
+			steps := readRecording(t, path)
+			synctest.Test(t, func(t *testing.T) { replayRecording(t, steps) })
+		})
+		if ok {
+			passed++
+		}
+	}
+	t.Logf("scenarios passed: %d of %d", passed, total)
+}
+
+func replayRecording(t *testing.T, steps []recordedStep) {
+	<-time.After(time.Until(recordedAt(steps)))
+	opts := recordedOptions()
+	for _, s := range steps {
+		if host := s.Headers["host"]; s.Dir == "open" && host != "" {
+			tenant, _, _ := strings.Cut(host, ".")
+			if adjust := tenantOptions[tenant]; adjust != nil {
+				adjust(&opts)
+			}
+		}
+	}
+	r := newReplay(t, opts)
+	r.run(steps)
+	r.compare(steps)
+}
+
+func newReplay(t *testing.T, opts RealtimeOptions) *replay {
+	t.Helper()
+	f, err := os.Open("testdata/realtime-recorded.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	seed, err := ParseSeed(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	db, err := newDB(seed, Limits{}, time.Now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tokens, err := NewTokens(DefaultJWTSecret)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rt := newRealtime(db, tokens, opts)
+	mux := http.NewServeMux()
+	rt.mount(mux)
+	network := newMemoryNetwork()
+	srv := &http.Server{Handler: mux}
+	served := make(chan error, 1)
+	go func() { served <- srv.Serve(network) }()
+	t.Cleanup(func() {
+		if err := rt.close(context.Background()); err != nil {
+			t.Error(err)
+		}
+		srv.Close()
+		<-served
+	})
+	return &replay{
+		t: t, start: time.Now(), listener: network, rt: rt, tokens: tokens,
+		script: &sqlScript{db: db, server: rt.server}, conns: make(map[string]*listenerConn),
+	}
+}
+
+// stream is what of a client's frames is in a fixed order: the channel's own
+// messages, and, beside them, what is fanned out, both for each topic.
+type stream struct {
+	conn, topic string
+	fanOut      bool
+}
+
+// fanOutEvents come to a topic from elsewhere than the channel's own process.
+var fanOutEvents = map[string]bool{
+	"broadcast": true, "postgres_changes": true, "presence_diff": true, "INSERT": true, "UPDATE": true, "DELETE": true,
+}
+
+func streamOf(conn, frame string, binary bool) stream {
+	if binary {
+		return stream{conn, binaryTopic(frame), true}
+	}
+	var object struct{ Topic, Event string }
+	var array []json.RawMessage
+	if json.Unmarshal([]byte(frame), &array) == nil && len(array) == 5 {
+		_ = json.Unmarshal(array[2], &object.Topic)
+		_ = json.Unmarshal(array[3], &object.Event)
+	} else {
+		_ = json.Unmarshal([]byte(frame), &object)
+	}
+	replayed := strings.Contains(frame, `"replayed":true`)
+	return stream{conn, object.Topic, fanOutEvents[object.Event] && !replayed}
+}
+
+func binaryTopic(frame string) string {
+	header := map[byte]int{2: 3, 4: 5}[frame[0]]
+	if header == 0 || len(frame) < header+int(frame[1]) {
+		return ""
+	}
+	return frame[header : header+int(frame[1])]
+}
+
+// compare compares stream by stream, with what can't be the same taken out.
+func (r *replay) compare(steps []recordedStep) {
+	var given strings.Builder // what the client said: values in it are the same on both sides
+	want := make(map[stream][]string)
+	wantScrub, gotScrub := newScrubber(&given), newScrubber(&given)
+	var wantAnswers []string
+	for _, s := range steps {
+		given.Write(s.Frame)
+		given.WriteString(s.SQL)
+		given.Write(s.Body)
+	}
+	for _, s := range steps {
+		switch s.Dir {
+		case "in":
+			if s.Pong != "" {
+				k := stream{s.Conn, "", false}
+				want[k] = append(want[k], "pong "+s.Pong)
+				continue
+			}
+			data, binary := s.frame()
+			k := streamOf(s.Conn, string(data), binary)
+			want[k] = append(want[k], wantScrub.scrub(string(data)))
+		case "http_in":
+			var body string
+			_ = json.Unmarshal(s.Body, &body)
+			answer := fmt.Sprintf("%d %s", s.Status, strings.TrimSpace(body))
+			if c := r.conns[s.Conn]; c != nil { // a refused handshake
+				if got := fmt.Sprintf("%d %s", c.status, strings.TrimSpace(c.body)); got != answer {
+					r.t.Errorf("handshake of %s:\n got %s\nwant %s", s.Conn, got, answer)
+				}
+				continue
+			}
+			wantAnswers = append(wantAnswers, answer)
+		case "upgrade":
+			if c := r.conns[s.Conn]; c == nil || c.ws == nil {
+				r.t.Errorf("handshake of %s was refused: %d %s", s.Conn, c.status, c.body)
+			}
+		case "close":
+			if s.By == "server" {
+				k := stream{s.Conn, "close", false}
+				want[k] = append(want[k], fmt.Sprint("close ", s.Code))
+			}
+		}
+	}
+	got := make(map[stream][]string)
+	for conn, c := range r.conns {
+		for _, f := range c.frames {
+			if f.code != 0 {
+				if k := (stream{conn, "close", false}); want[k] != nil {
+					got[k] = append(got[k], fmt.Sprint("close ", f.code))
+				}
+				continue
+			}
+			if strings.HasPrefix(f.data, "pong ") {
+				k := stream{conn, "", false}
+				got[k] = append(got[k], f.data)
+				continue
+			}
+			k := streamOf(conn, f.data, f.binary)
+			got[k] = append(got[k], gotScrub.scrub(f.data))
+		}
+	}
+	for i, answer := range wantAnswers {
+		if i >= len(r.answers) {
+			r.t.Errorf("answer %d is missing: %s", i, answer)
+			break
+		}
+		if have := fmt.Sprintf("%d %s", r.answers[i].code, strings.TrimSpace(r.answers[i].data)); have != answer {
+			r.t.Errorf("answer %d:\n got %s\nwant %s", i, have, answer)
+		}
+	}
+	r.compareStreams(want, got)
+}
+
+func (r *replay) compareStreams(want, got map[stream][]string) {
+	keys := make(map[stream]bool)
+	for k := range want {
+		keys[k] = true
+	}
+	for k := range got {
+		keys[k] = true
+	}
+	sorted := make([]stream, 0, len(keys))
+	for k := range keys {
+		sorted = append(sorted, k)
+	}
+	sort.Slice(sorted, func(i, j int) bool { return fmt.Sprint(sorted[i]) < fmt.Sprint(sorted[j]) })
+	for _, k := range sorted {
+		w, g := want[k], got[k]
+		for i := range max(len(w), len(g)) {
+			switch {
+			case i >= len(g):
+				r.t.Errorf("%v frame %d is missing:\nwant %.600s", k, i, w[i])
+			case i >= len(w):
+				r.t.Errorf("%v frame %d is too much:\n got %.600s", k, i, g[i])
+			case w[i] != g[i]:
+				at := 0
+				for at < len(w[i]) && at < len(g[i]) && w[i][at] == g[i][at] {
+					at++
+				}
+				from := max(0, at-120)
+				r.t.Errorf("%v frame %d differs at byte %d:\n got …%.300s\nwant …%.300s", k, i, at, g[i][from:], w[i][from:])
+			}
+		}
+	}
+}
+
+// scrubber takes out of frames what differs from one run to the next, keeping which
+// values are the same: the first made-up id becomes <id 1>, and so on.
+type scrubber struct {
+	given *strings.Builder
+	names map[string]string
+}
+
+func newScrubber(given *strings.Builder) *scrubber {
+	return &scrubber{given: given, names: make(map[string]string)}
+}
+
+var (
+	presenceRef  = regexp.MustCompile(`("phx_ref(?:_prev)?":)"([^"]+)"`)
+	commitTime   = regexp.MustCompile(`"commit_timestamp":"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"`)
+	instant      = regexp.MustCompile(`"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,6})?\+00:00"`)
+	anyUUID      = regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}`)
+	identity     = regexp.MustCompile(`"id": (\d+)`)
+	expiredSince = regexp.MustCompile(`Token has expired \d+ seconds ago`)
+)
+
+func (s *scrubber) scrub(frame string) string {
+	frame = presenceRef.ReplaceAllStringFunc(frame, func(m string) string {
+		parts := presenceRef.FindStringSubmatch(m)
+		return parts[1] + s.name("ref", parts[2])
+	})
+	frame = commitTime.ReplaceAllString(frame, `"commit_timestamp":<commit>`)
+	frame = expiredSince.ReplaceAllString(frame, "Token has expired <n> seconds ago")
+	unlessGiven := func(kind string) func(string) string {
+		return func(m string) string {
+			if strings.Contains(s.given.String(), m) {
+				return m
+			}
+			return s.name(kind, m)
+		}
+	}
+	frame = instant.ReplaceAllStringFunc(frame, func(m string) string {
+		if strings.HasPrefix(m, `"2026-03-04`) { // one that the statements set
+			return m
+		}
+		return "<now>"
+	})
+	frame = anyUUID.ReplaceAllStringFunc(frame, unlessGiven("uuid"))
+	return identity.ReplaceAllStringFunc(frame, func(m string) string {
+		n := identity.FindStringSubmatch(m)[1]
+		if strings.Contains(s.given.String(), n) && len(n) > 3 {
+			return m
+		}
+		return `"id": ` + s.name("id", n)
+	})
+}
+
+func (s *scrubber) name(kind, value string) string {
+	key := kind + value
+	if s.names[key] == "" {
+		s.names[key] = fmt.Sprintf("<%s %d>", kind, len(s.names)+1)
+	}
+	return s.names[key]
+}
