@@ -1,0 +1,154 @@
+package phoenix
+
+import "time"
+
+// Overflow is what happens when a channel's consumer falls more than
+// ChannelOptions.Queue events behind.
+type Overflow uint8
+
+const (
+	// OverflowDropNew drops what arrives until half of the queue is read, then
+	// delivers a Gap. Default.
+	OverflowDropNew Overflow = iota
+	// OverflowDropOld drops all that is queued, delivers a Gap and goes on with what
+	// arrives: for consumers that want now rather than then.
+	OverflowDropOld
+	// OverflowFail leaves the channel; the last event is Closed with ErrOverflow.
+	OverflowFail
+)
+
+// resumeCheck is how often a channel whose consumer is behind is looked at.
+const resumeCheck = 20 * time.Millisecond
+
+// outlet is the delivery of one channel: a Go channel into which only the client's
+// loop sends, and never more than fits, so that the loop never waits for a
+// consumer. Owned by the loop.
+type outlet struct {
+	events chan Event // capacity Queue + 2: the last Gap and Closed always fit
+	queue  int
+	policy Overflow
+
+	behind     bool // dropping until there is room again
+	since      time.Time
+	lost       int
+	toldJoined bool // the last of Joined and Lost that was delivered
+	check      *alarm
+}
+
+func newOutlet(queue int, policy Overflow) outlet {
+	return outlet{events: make(chan Event, queue+2), queue: queue, policy: policy}
+}
+
+// deliver queues ev for the consumer, or applies the overflow policy.
+func (ch *Channel) deliver(ev Event) {
+	o := &ch.out
+	if ch.stage == StageClosed {
+		return
+	}
+	if o.behind {
+		ch.resume()
+	}
+	if !o.behind && len(o.events) >= o.queue {
+		ch.fallBehind()
+	}
+	switch {
+	case ch.stage == StageClosed: // by OverflowFail
+	case o.behind:
+		o.lost++
+	default:
+		ch.put(ev)
+	}
+}
+
+func (ch *Channel) put(ev Event) {
+	switch ev.(type) {
+	case *Joined:
+		ch.out.toldJoined = true
+	case *Lost:
+		ch.out.toldJoined = false
+	}
+	ch.out.events <- ev
+}
+
+func (ch *Channel) fallBehind() {
+	o := &ch.out
+	o.since, o.lost = ch.c.now(), 0
+	switch o.policy {
+	case OverflowFail:
+		ch.leaveNow()
+		ch.close(ErrOverflow)
+	case OverflowDropOld:
+		o.behind = true
+		for {
+			select {
+			case <-o.events:
+				o.lost++
+				continue
+			default:
+			}
+			break
+		}
+		ch.resume()
+	default:
+		o.behind = true
+		o.check = ch.c.agenda.after(resumeCheck, ch.checkBehind)
+	}
+}
+
+func (ch *Channel) checkBehind() {
+	if ch.resume(); ch.out.behind {
+		ch.out.check = ch.c.agenda.after(resumeCheck, ch.checkBehind)
+	}
+}
+
+// resume ends the dropping once half of the queue is free: the consumer gets the
+// Gap, and the stage as it is now.
+func (ch *Channel) resume() {
+	o := &ch.out
+	if len(o.events) > o.queue/2 {
+		return
+	}
+	o.behind = false
+	o.check.stop()
+	if h := ch.c.opts.Hooks.EventsLost; h != nil {
+		h(ch.topic, o.lost)
+	}
+	joined := ch.stage == StageJoined || ch.stage == StageLive
+	if joined != o.toldJoined {
+		if joined {
+			ch.put(&Joined{Again: true})
+		} else {
+			ch.put(&Lost{Err: ch.lastErr})
+		}
+	}
+	ch.markGap(GapOverflow, o.since)
+	ch.gap.Lost += o.lost
+	if ch.stage == StageLive {
+		ch.put(ch.gap)
+		ch.put(&Live{})
+		ch.gap = nil
+	}
+}
+
+// markGap notes that events may be missing since then; the Gap is delivered before
+// the next Live. Of several, the earliest instant counts and the first reason.
+func (ch *Channel) markGap(reason GapReason, since time.Time) {
+	switch {
+	case ch.gap == nil:
+		ch.gap = &Gap{Since: since, Reason: reason}
+	case since.Before(ch.gap.Since):
+		ch.gap.Since = since
+	}
+}
+
+// finish delivers the Closed that ends the stream.
+func (ch *Channel) finish(err error) {
+	o := &ch.out
+	o.check.stop()
+	if o.behind {
+		o.behind = false
+		o.events <- &Gap{Since: o.since, Reason: GapOverflow, Lost: o.lost}
+	}
+	o.events <- &Closed{Err: err}
+	close(o.events)
+}
