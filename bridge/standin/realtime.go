@@ -59,6 +59,7 @@ func (rt *realtime) mount(mux *http.ServeMux) {
 			socket = "/websocket"
 		}
 		mux.Handle(prefix+socket, rt.server)
+		mux.HandleFunc(prefix+"/socket/", func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "Not Found", http.StatusNotFound) })
 		mux.Handle(prefix+"/api/broadcast", rt.server.BroadcastHandler())
 		mux.Handle(prefix+"/api/broadcast/", rt.server.BroadcastHandler())
 		mux.HandleFunc("GET "+prefix+"/api/ping", func(w http.ResponseWriter, _ *http.Request) {
@@ -231,7 +232,35 @@ func (rt *realtime) Watch(fn func([]phxserver.Change)) (cancel func()) {
 	})
 }
 
-// Visible asks the table's row level security.
+// Visible asks the table's row level security, which sees the row as it is now: of a
+// row that is gone already nothing is told.
 func (rt *realtime) Visible(c Claims, schema, table string, row map[string]json.RawMessage) bool {
-	return rt.db.Visible(c, schema, table, row)
+	now, ok := rt.db.currentRow(schema, table, row)
+	return ok && rt.db.Visible(c, schema, table, now)
+}
+
+// currentRow finds a row of now by the key of one of before.
+func (db *DB) currentRow(schema, table string, before map[string]json.RawMessage) (map[string]json.RawMessage, bool) {
+	t, ok := db.tables[tableName{schema, table}]
+	if !ok {
+		return nil, false
+	}
+	db.mu.RLock()
+	defer db.mu.RUnlock()
+	primary := t.primary()
+	if primary == nil {
+		return nil, false
+	}
+	readable := true
+	key, complete := primary.key(func(i int) value {
+		c := t.columns[primary.columns[i]]
+		v, err := c.typ.parseJSON(before[c.name])
+		readable = readable && err == nil
+		return v
+	})
+	found := primary.one[key]
+	if !readable || !complete || found == nil {
+		return nil, false
+	}
+	return t.document(found.vals), true
 }

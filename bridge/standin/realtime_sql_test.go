@@ -1,6 +1,7 @@
 package standin
 
 import (
+	"crypto/md5"
 	"encoding/json"
 	"fmt"
 	"regexp"
@@ -147,7 +148,11 @@ func (s *sqlScript) insertSeries(tx *Tx, m []string) error {
 		row := make(map[string]any)
 		for i, expr := range splitSQL(m[3], ',') {
 			if strings.Contains(expr, "string_agg") {
-				row[columns[i]] = strings.Repeat("0123456789abcdef", 2*n)
+				var b strings.Builder
+				for g := 1; g <= n; g++ {
+					fmt.Fprintf(&b, "%x", md5.Sum([]byte(strconv.Itoa(g))))
+				}
+				row[columns[i]] = b.String()
 				continue
 			}
 			row[columns[i]] = evalSQL(expr, nil)

@@ -41,12 +41,14 @@ type Backend interface {
 	// told to the client.
 	Tables(ctx context.Context, c Claims, schema, name string) ([]Table, error)
 
-	// Watch calls fn once for each committed transaction, in commit order, with
-	// all its rows, until cancel is called; fn doesn't block and keeps what it gets.
+	// Watch calls fn once for each committed transaction, in commit order and one at
+	// a time, with all its rows, until cancel is called. fn doesn't wait for anything
+	// but may ask Visible; it keeps what it gets.
 	Watch(fn func([]Change)) (cancel func())
 
 	// Visible says whether the bearer may read a row of a table that has row level
-	// security.
+	// security, as the row is now; one that is gone is visible to nobody. row is the
+	// row as the change left it, of which the key counts.
 	Visible(c Claims, schema, table string, row map[string]json.RawMessage) bool
 }
 
@@ -78,8 +80,8 @@ type Table struct {
 	Schema, Name string
 	// Columns are in table order.
 	Columns []Column
-	// Key names the columns of the primary key; a table without one is announced
-	// by rows that say so and nothing else.
+	// Key names the columns of the primary key; changes of a table without one
+	// tell that and nothing else.
 	Key []string
 }
 

@@ -8,7 +8,7 @@ func (ch *channel) broadcast(m *wire.Message) {
 	if !ch.access.WriteBroadcast {
 		return // no answer, even where an acknowledgement was asked for
 	}
-	out, ok := fanOutForm(m)
+	out, ok := fanOutForm(ch.socket.version, m)
 	if !ok {
 		ch.crash()
 		return
@@ -19,11 +19,7 @@ func (ch *channel) broadcast(m *wire.Message) {
 		}
 		return
 	}
-	except := ch
-	if ch.config.self {
-		except = nil
-	}
-	srv.publish(ch.roomKey(), out, except)
+	srv.publish(ch.roomKey(), out, ch, ch.config.self)
 	if ch.config.self {
 		ch.socket.readMail() // its own copy goes before the answer
 	}
@@ -33,8 +29,9 @@ func (ch *channel) broadcast(m *wire.Message) {
 }
 
 // fanOutForm is the message as receivers get it: without refs, and re-encoded
-// where it is text. False when it is no object, which the server can't bear.
-func fanOutForm(m *wire.Message) (wire.Message, bool) {
+// where it is text. False when it is no object, which the server of version 2.0.0
+// can't bear.
+func fanOutForm(v wire.Version, m *wire.Message) (wire.Message, bool) {
 	out := wire.Message{Topic: m.Topic, Event: wire.EventBroadcast, Payload: m.Payload, Binary: m.Binary}
 	switch m.Kind {
 	case wire.UserBroadcastPush:
@@ -44,37 +41,31 @@ func fanOutForm(m *wire.Message) (wire.Message, bool) {
 		out.Kind = wire.Broadcast
 		return out, true
 	}
-	v, err := decodeJSON(m.Payload)
-	if _, isMap := v.(map[string]any); err != nil || !isMap {
+	payload, err := decodeJSON(m.Payload)
+	if _, isMap := payload.(map[string]any); err != nil || v == wire.V2 && !isMap {
 		return out, false
 	}
-	out.Payload = appendJSON(nil, v)
+	out.Payload = appendJSON(nil, payload)
 	return out, true
 }
 
-// publish fans a broadcast out and counts it. Over the project's limit it is the
-// receivers' channels that end.
-func (s *Server) publish(key roomKey, m wire.Message, except *channel) {
-	told := s.fanOutLimited(key, m, except)
-	s.limiter.countEvents(told + 1)
-}
-
-func (s *Server) fanOutLimited(key roomKey, m wire.Message, except *channel) int {
-	if !s.limiter.eventsExceeded() {
-		return s.fanOut(key, m, except)
-	}
+// publish fans a broadcast out and counts it. Over the project's limit the channels
+// that got it end, and the sender's stays.
+func (s *Server) publish(key roomKey, m wire.Message, sender *channel, self bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	r := s.rooms[key]
-	if r == nil {
-		return 0
-	}
-	for ch := range r.members {
-		if ch != except {
-			ch.socket.leaveMail(mail{do: func() { ch.throttle("Too many messages per second") }})
+	told := 0
+	if r := s.rooms[key]; r != nil {
+		told = r.tell(m, func(ch *channel) bool { return self || ch != sender })
+		if s.limiter.eventsExceeded() {
+			for ch := range r.members {
+				if ch != sender {
+					ch.socket.leaveMail(mail{do: func() { ch.throttle("Too many messages per second") }})
+				}
+			}
 		}
 	}
-	return 0
+	s.limiter.countEvents(told + 1)
 }
 
 // throttle ends the channel for a limit, on the socket's goroutine.

@@ -101,8 +101,7 @@ func (ch *channel) drop() {
 	ch.stop()
 }
 
-// stop takes the channel out of its room and its feed. The diff of its own going
-// still reaches it, as it does from the real server.
+// stop takes the channel out of its room and its feed.
 func (ch *channel) stop() {
 	if ch.stopped {
 		return

@@ -17,12 +17,12 @@ const maxPendingTransactions = 1 << 16
 // idleRounds is how much longer than Timing.Poll a round that found nothing waits.
 const idleRounds = 5
 
-// feed takes changes from the backend and hands them to subscribed channels. One
-// goroutine matches and delivers; commits only queue.
+// feed takes changes from the backend and hands them to subscribed channels: as
+// part of the commit, or, with Timing.Poll, in rounds that one goroutine makes.
 type feed struct {
 	srv    *Server
 	cancel func()        // ends Backend.Watch
-	wake   chan struct{} // holds a token when there may be something to do
+	wake   chan struct{} // holds a token when somebody has subscribed
 	done   chan struct{}
 	once   sync.Once
 
@@ -61,10 +61,16 @@ func (f *feed) signal() {
 	}
 }
 
-// commit queues a transaction. Without subscribers there is no slot in the
-// database that would keep it.
+// commit takes a transaction. Without subscribers there is no slot in the database
+// that would keep it.
 func (f *feed) commit(tx []Change) {
 	if !f.listening() {
+		return
+	}
+	if f.srv.opts.Timing.Poll <= 0 {
+		for i := range tx {
+			f.deliver(&tx[i])
+		}
 		return
 	}
 	f.pendingMu.Lock()
@@ -72,9 +78,6 @@ func (f *feed) commit(tx []Change) {
 		f.pending = append(f.pending, tx)
 	}
 	f.pendingMu.Unlock()
-	if f.srv.opts.Timing.Poll <= 0 {
-		f.signal()
-	}
 }
 
 func (f *feed) listening() bool {
@@ -119,30 +122,24 @@ func (f *feed) removeLocked(ch *channel) {
 	delete(f.channels, ch)
 }
 
-// run collects changes: when they come, or in rounds as Timing.Poll has it. No
-// rounds are made while nobody is subscribed.
+// run makes the rounds of Timing.Poll while somebody is subscribed.
 func (f *feed) run() {
 	poll := f.srv.opts.Timing.Poll
-	timer := time.NewTimer(0)
+	timer := time.NewTimer(poll)
 	defer timer.Stop()
-	<-timer.C
+	timer.Stop()
 	ticking := false
 	for {
 		select {
 		case <-f.done:
 			return
 		case <-f.wake:
-			if poll > 0 {
-				if !ticking {
-					ticking = true
-					timer.Reset(0)
-				}
-				continue
+			if poll > 0 && !ticking {
+				ticking = true
+				timer.Reset(0)
 			}
-			f.round()
 		case <-timer.C:
-			if !f.listening() {
-				ticking = false
+			if ticking = f.listening(); !ticking {
 				continue
 			}
 			switch found, delivered := f.round(); {
@@ -246,7 +243,7 @@ func filterRow(c *Change) map[string]json.RawMessage {
 }
 
 // visible asks row level security, which doesn't apply to a DELETE: all who
-// subscribed see its key.
+// subscribed see its key. It is asked as of now, not as of the change.
 func (f *feed) visible(sub *subscription, c *Change) bool {
 	if !c.RLS || c.Type == "DELETE" || len(c.Table.Key) == 0 {
 		return true

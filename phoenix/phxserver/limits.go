@@ -53,26 +53,25 @@ type limiter struct {
 
 func newLimiter(l Limits) *limiter { return &limiter{limits: l} }
 
-// rate counts over a sliding minute. The average is taken over the buckets that
-// have begun since the first event, and only completed buckets count.
+// rate counts over a sliding minute. Buckets are counted from the first event on.
+// The average is over those that are complete.
 type rate struct {
-	buckets [rateBuckets + 1]int // the last is the running one's place
+	began   time.Time
+	buckets [rateBuckets + 1]int // one of them is the running one's
 	current int64                // number of the running bucket
-	first   int64                // number of the bucket that counting began in
 }
 
 func (r *rate) advance(now time.Time) {
-	n := now.UnixNano() / int64(rateBucket)
-	if r.first == 0 {
-		r.first, r.current = n, n
-		return
+	if r.began.IsZero() {
+		r.began = now
+	}
+	n := int64(now.Sub(r.began) / rateBucket)
+	if n-r.current > rateBuckets {
+		r.buckets, r.current = [rateBuckets + 1]int{}, n
 	}
 	for r.current < n {
 		r.current++
 		r.buckets[r.current%int64(len(r.buckets))] = 0
-		if n-r.current > int64(len(r.buckets)) {
-			r.current = n - int64(len(r.buckets))
-		}
 	}
 }
 
@@ -84,7 +83,7 @@ func (r *rate) add(n int, now time.Time) {
 // perSecond is the average of the buckets that are complete.
 func (r *rate) perSecond(now time.Time) float64 {
 	r.advance(now)
-	complete := min(r.current-r.first, rateBuckets)
+	complete := min(r.current, rateBuckets)
 	if complete <= 0 {
 		return 0
 	}

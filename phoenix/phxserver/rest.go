@@ -123,7 +123,7 @@ func (s *Server) broadcastBatch(w http.ResponseWriter, r *http.Request, body []b
 		}
 		s.publish(roomKey{wire.TopicPrefix + m.topic, m.private}, wire.Message{
 			Topic: wire.TopicPrefix + m.topic, Event: wire.EventBroadcast, Payload: appendJSON(nil, envelope),
-		}, nil)
+		}, nil, true)
 	}
 	w.WriteHeader(http.StatusAccepted)
 }
@@ -224,6 +224,6 @@ func (s *Server) broadcastSingle(w http.ResponseWriter, r *http.Request, body []
 		writeJSON(w, http.StatusForbidden, map[string]any{"message": "Unauthorized"})
 		return
 	}
-	s.publish(roomKey{m.Topic, private}, m, nil)
+	s.publish(roomKey{m.Topic, private}, m, nil, true)
 	w.WriteHeader(http.StatusAccepted)
 }

@@ -36,7 +36,8 @@ func (s *Server) enterRoom(ch *channel) error {
 	return nil
 }
 
-// leaveRoom takes the channel and what it tracks out of the room.
+// leaveRoom takes the channel and what it tracks out of the room. It isn't told of
+// its own going.
 func (s *Server) leaveRoom(ch *channel) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -44,27 +45,15 @@ func (s *Server) leaveRoom(ch *channel) {
 	if r == nil {
 		return
 	}
+	delete(r.members, ch)
 	if gone := ch.meta; gone != nil {
 		r.remove(gone)
 		ch.meta = nil
 		s.tellDiff(r, nil, gone)
 	}
-	delete(r.members, ch)
 	if len(r.members) == 0 && s.rooms[r.key] == r {
 		delete(s.rooms, r.key)
 	}
-}
-
-// fanOut sends a message to a room, but for one channel. It returns how many
-// channels it was left for.
-func (s *Server) fanOut(key roomKey, m wire.Message, except *channel) int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	r := s.rooms[key]
-	if r == nil {
-		return 0
-	}
-	return r.tell(m, func(ch *channel) bool { return ch != except })
 }
 
 // tell leaves a message with the members that want it. Server.mu is held.

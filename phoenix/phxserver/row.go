@@ -157,7 +157,7 @@ func (r *rowDoc) size() int {
 
 // appendValue appends a value as changes have it, which is not quite how REST
 // does: bytea lacks its \x, NaN and infinite numbers are null, json is in jsonb's
-// order.
+// order, of a bit string only the first bit is left.
 func appendValue(dst []byte, raw json.RawMessage, columnType string) []byte {
 	base, array := strings.CutPrefix(columnType, "_")
 	switch {
@@ -173,6 +173,10 @@ func appendValue(dst []byte, raw json.RawMessage, columnType string) []byte {
 	case base == "bytea":
 		if s, null := scalarText(raw); !null {
 			return wire.AppendString(dst, strings.TrimPrefix(s, `\x`))
+		}
+	case base == "bit":
+		if s, null := scalarText(raw); !null && s != "" {
+			return wire.AppendString(dst, s[:1]) // the server casts to bit, which is bit(1)
 		}
 	case isNumeric(base) && len(raw) > 0 && raw[0] == '"':
 		return append(dst, "null"...)
