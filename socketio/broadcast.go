@@ -1,0 +1,193 @@
+package socketio
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/supabridge/supabridge/socketio/engineio"
+	"github.com/supabridge/supabridge/socketio/parser"
+)
+
+// Target is a choice of sockets in a namespace, to send to or to act on. Each method returns a new choice; a Target may be
+// kept and used again, by any goroutine.
+type Target struct {
+	ns       *Namespace
+	rooms    []string // union; none means every socket
+	except   []string
+	volatile bool
+}
+
+// To chooses the sockets in any of the rooms, each once. A socket's id is a room too.
+func (n *Namespace) To(rooms ...string) *Target { return (&Target{ns: n}).To(rooms...) }
+
+// Except chooses the sockets in none of the rooms.
+func (n *Namespace) Except(rooms ...string) *Target { return (&Target{ns: n}).Except(rooms...) }
+
+// Volatile chooses all sockets, for events that may be lost.
+func (n *Namespace) Volatile() *Target { return (&Target{ns: n}).Volatile() }
+
+// Emit sends an event to every socket of the namespace; see [Target.Emit].
+func (n *Namespace) Emit(event string, args ...any) error {
+	return (&Target{ns: n}).Emit(event, args...)
+}
+
+// To chooses the other sockets in any of the rooms.
+func (s *Socket) To(rooms ...string) *Target { return s.Broadcast().To(rooms...) }
+
+// Except chooses the other sockets in none of the rooms.
+func (s *Socket) Except(rooms ...string) *Target { return s.Broadcast().Except(rooms...) }
+
+// Broadcast chooses all other sockets of the namespace.
+func (s *Socket) Broadcast() *Target { return &Target{ns: s.ns, except: []string{s.id}} }
+
+// Volatile chooses the socket itself, for events that are dropped when it isn't reading.
+func (s *Socket) Volatile() *Target { return (&Target{ns: s.ns, rooms: []string{s.id}}).Volatile() }
+
+// To adds rooms to the choice.
+func (t *Target) To(rooms ...string) *Target {
+	u := *t
+	u.rooms = append(slices.Clip(t.rooms), rooms...)
+	return &u
+}
+
+// Except takes the sockets in any of the rooms out.
+func (t *Target) Except(rooms ...string) *Target {
+	u := *t
+	u.except = append(slices.Clip(t.except), rooms...)
+	return &u
+}
+
+// Volatile marks events as such that may be dropped for clients that aren't reading, and are not recovered.
+func (t *Target) Volatile() *Target {
+	u := *t
+	u.volatile = true
+	return &u
+}
+
+// Emit sends an event to the sockets chosen, with arguments as for [Socket.Emit]. It is encoded once, and never waits for a
+// client. An error means that an argument can't be encoded, or [ErrReservedEvent].
+func (t *Target) Emit(event string, args ...any) error {
+	if parser.Reserved(event) {
+		return fmt.Errorf("emit %q: %w", event, ErrReservedEvent)
+	}
+	ms, err := encode(head{kind: parser.Event, namespace: t.ns.name}, &event, args, nil)
+	if err != nil {
+		return err
+	}
+	var b engineio.Batch
+	t.ns.mu.RLock()
+	t.each(func(s *Socket) { t.send(&b, s, ms) })
+	t.ns.mu.RUnlock()
+	b.Flush()
+	return nil
+}
+
+// send queues messages for one of the sockets. Those whose connection has ended, or ends over this, need nothing.
+func (t *Target) send(b *engineio.Batch, s *Socket, ms []*engineio.Message) {
+	if t.volatile {
+		b.SendVolatile(s.client.conn, ms...)
+		return
+	}
+	_ = b.Send(s.client.conn, ms...)
+}
+
+// Sockets returns the sockets chosen.
+func (t *Target) Sockets() []*Socket {
+	t.ns.mu.RLock()
+	defer t.ns.mu.RUnlock()
+	var list []*Socket
+	t.each(func(s *Socket) { list = append(list, s) })
+	return list
+}
+
+// Join puts the sockets chosen into rooms.
+func (t *Target) Join(rooms ...string) {
+	for _, s := range t.Sockets() {
+		s.Join(rooms...)
+	}
+}
+
+// Leave takes the sockets chosen out of rooms.
+func (t *Target) Leave(rooms ...string) {
+	for _, s := range t.Sockets() {
+		s.Leave(rooms...)
+	}
+}
+
+// Disconnect ends the sockets chosen; see [Socket.Disconnect].
+func (t *Target) Disconnect(closeConnection bool) {
+	for _, s := range t.Sockets() {
+		s.Disconnect(closeConnection)
+	}
+}
+
+// each calls f once for each socket chosen. It begins at another member each time, so that it is not always the same client
+// that hears last. The caller holds the namespace's mu, for reading at least.
+func (t *Target) each(f func(*Socket)) {
+	n := t.ns
+	turn := n.turn.Add(1)
+	if len(t.rooms) == 0 {
+		t.walk(&n.all, nil, turn, f)
+		return
+	}
+	done := make([]*room, 0, 4) // rooms that have been walked through: their members have had it
+	var single []*Socket        // and so have these
+	for _, name := range t.rooms {
+		if s := n.sockets[name]; s != nil && n.rooms[name] == nil {
+			if !inAny(s, done) && !slices.Contains(single, s) && !t.excepted(s) {
+				f(s)
+			}
+			single = append(single, s)
+			continue
+		}
+		r := n.rooms[name]
+		if r == nil || slices.Contains(done, r) {
+			continue
+		}
+		if len(done) == 0 && len(single) == 0 {
+			t.walk(r, nil, turn, f)
+		} else {
+			t.walk(r, func(s *Socket) bool { return inAny(s, done) || slices.Contains(single, s) }, turn, f)
+		}
+		done = append(done, r)
+	}
+}
+
+// walk calls f for the members of a room, except those for which skip, if given, is true.
+func (t *Target) walk(r *room, skip func(*Socket) bool, turn uint32, f func(*Socket)) {
+	size := len(r.members)
+	if size == 0 {
+		return
+	}
+	start := int(turn % uint32(size))
+	for _, part := range [2][]*Socket{r.members[start:], r.members[:start]} {
+		for _, s := range part {
+			if len(t.except) > 0 && t.excepted(s) || skip != nil && skip(s) {
+				continue
+			}
+			f(s)
+		}
+	}
+}
+
+// excepted says whether a socket is in one of the rooms taken out.
+func (t *Target) excepted(s *Socket) bool {
+	for _, name := range t.except {
+		if name == s.id {
+			return true
+		}
+		if r := t.ns.rooms[name]; r != nil && r.has(s) {
+			return true
+		}
+	}
+	return false
+}
+
+func inAny(s *Socket, rooms []*room) bool {
+	for _, r := range rooms {
+		if r.has(s) {
+			return true
+		}
+	}
+	return false
+}

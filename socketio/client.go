@@ -1,0 +1,341 @@
+package socketio
+
+import (
+	"encoding/json"
+	"errors"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/supabridge/supabridge/socketio/engineio"
+	"github.com/supabridge/supabridge/socketio/parser"
+)
+
+// client is one connection, and the sockets it has in the namespaces. It is what engineio hands the messages to.
+//
+// Packets are read by one goroutine at a time and handled by one at a time, which need not be the same: so acks and the end of the
+// connection are noticed while a handler runs.
+type client struct {
+	srv  *Server        // immutable
+	conn *engineio.Conn // immutable
+
+	decoder parser.Decoder // the reader's
+	greeted bool           // the reader's: a first packet has come
+	full    atomic.Bool    // the backlog is at its limit
+
+	mu      sync.Mutex // guards everything below
+	sockets []*Socket  // connected, or connecting
+	backlog []job      // in order
+	head    int        // of the backlog
+	working bool       // somebody handles the backlog
+	closed  bool
+	timer   *time.Timer // of ConnectTimeout; nil once a namespace is entered
+}
+
+// job is a step of a connection's life that runs application code.
+type job struct {
+	packet *parser.Packet // a Connect or an event; nil for an end
+	socket *Socket        // whose event, or whose end
+	opened bool           // the connection was opened
+	moved  bool           // it was upgraded
+	ended  *ending        // it has ended
+}
+
+type ending struct {
+	reason string
+	err    error
+}
+
+// accept makes the client of a new connection.
+func (s *Server) accept(conn *engineio.Conn) engineio.Handler {
+	c := &client{srv: s, conn: conn}
+	c.decoder.MaxAttachments = s.opts.MaxAttachments
+	c.timer = time.AfterFunc(s.opts.ConnectTimeout, c.connectTimeout)
+	if s.opts.Hooks.Opened != nil {
+		c.put(job{opened: true})
+		conn.Schedule()
+	}
+	return c
+}
+
+// connectTimeout closes a connection that has entered no namespace in time.
+func (c *client) connectTimeout() {
+	c.mu.Lock()
+	idle := len(c.sockets) == 0
+	c.mu.Unlock()
+	if idle {
+		c.conn.Close()
+	}
+}
+
+// Message implements engineio.Handler.
+func (c *client) Message(data []byte, binary bool) {
+	data = append([]byte(nil), data...) // the arguments of an event are parts of it
+	var p *parser.Packet
+	var err error
+	if binary {
+		p, err = c.decoder.Attachment(data)
+	} else {
+		p, err = c.decoder.Text(data)
+	}
+	if err == nil && p != nil {
+		err = c.take(p)
+	}
+	if err != nil {
+		c.conn.Abort(engineio.ReasonParseError, err)
+	}
+}
+
+var (
+	errNoConnect   = errors.New("first packet is not a connect")
+	errConnectedTo = errors.New("namespace is connected already")
+)
+
+// take acts on a packet, or puts it in the backlog if application code has to run.
+func (c *client) take(p *parser.Packet) error {
+	s := c.socket(p.Namespace)
+	switch p.Type {
+	case parser.Connect:
+		if s != nil {
+			return errConnectedTo
+		}
+		c.greeted = true
+		c.put(job{packet: p})
+		return nil
+	case parser.ConnectError:
+		return parser.ErrSyntax
+	}
+	if !c.greeted {
+		return errNoConnect
+	}
+	switch p.Type {
+	case parser.Ack, parser.BinaryAck:
+		if s != nil {
+			s.acknowledged(p)
+		}
+	default:
+		if p.Type == parser.Disconnect && s != nil {
+			s.cancel()
+		}
+		// Of the socket that a Connect in the backlog is going to make, or of one that the server has just disconnected.
+		c.put(job{packet: p, socket: s})
+	}
+	return nil
+}
+
+// socket returns the connected socket of a namespace, or nil.
+func (c *client) socket(namespace string) *Socket {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, s := range c.sockets {
+		if s.ns.name == namespace {
+			return s
+		}
+	}
+	return nil
+}
+
+// put adds a job to the backlog.
+func (c *client) put(j job) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.backlog = append(c.backlog, j)
+	if len(c.backlog)-c.head >= c.srv.opts.MaxBacklog {
+		c.full.Store(true)
+	}
+}
+
+// Ready implements engineio.Handler.
+func (c *client) Ready() bool { return !c.full.Load() }
+
+// Work implements engineio.Handler: it handles the backlog, unless somebody else is at it.
+func (c *client) Work() {
+	c.mu.Lock()
+	if c.working {
+		c.mu.Unlock()
+		return
+	}
+	c.working = true
+	for c.head < len(c.backlog) {
+		j := c.backlog[c.head]
+		c.backlog[c.head] = job{}
+		c.head++
+		if c.head == len(c.backlog) {
+			c.head, c.backlog = 0, c.backlog[:0]
+			if cap(c.backlog) > 8 {
+				c.backlog = nil
+			}
+		}
+		resume := c.full.Load() && len(c.backlog)-c.head <= c.srv.opts.MaxBacklog/2
+		if resume {
+			c.full.Store(false)
+		}
+		c.mu.Unlock()
+		if resume {
+			c.conn.Resume()
+		}
+		c.do(j)
+		c.mu.Lock()
+	}
+	if cap(c.backlog) == 1 {
+		c.backlog = nil
+	}
+	c.working = false
+	c.mu.Unlock()
+}
+
+// do runs one job.
+func (c *client) do(j job) {
+	switch {
+	case j.packet != nil && j.packet.Type == parser.Connect:
+		c.connect(j.packet)
+	case j.packet != nil:
+		s := j.socket
+		if s == nil {
+			if s = c.socket(j.packet.Namespace); s == nil {
+				return
+			}
+		}
+		if j.packet.Type == parser.Disconnect {
+			s.detach(ReasonClientDisconnect)
+			s.farewell()
+			return
+		}
+		s.dispatch(j.packet)
+	case j.socket != nil:
+		j.socket.farewell()
+	case j.opened:
+		c.srv.opts.Hooks.Opened(c.info())
+	case j.moved:
+		c.srv.opts.Hooks.Upgraded(c.info())
+	case j.ended != nil:
+		c.end(*j.ended)
+	}
+}
+
+// Upgraded implements engineio.Upgrader.
+func (c *client) Upgraded() {
+	if c.srv.opts.Hooks.Upgraded != nil {
+		c.put(job{moved: true})
+	}
+}
+
+// Closed implements engineio.Handler.
+func (c *client) Closed(reason string, err error) {
+	c.mu.Lock()
+	c.closed = true
+	sockets := append([]*Socket(nil), c.sockets...)
+	if c.timer != nil {
+		c.timer.Stop()
+		c.timer = nil
+	}
+	c.mu.Unlock()
+	for _, s := range sockets {
+		s.cancel()
+	}
+	c.put(job{ended: &ending{reason, err}})
+}
+
+// end takes leave of what was connected.
+func (c *client) end(e ending) {
+	c.mu.Lock()
+	sockets := append([]*Socket(nil), c.sockets...)
+	c.mu.Unlock()
+	for _, s := range sockets {
+		s.detach(e.reason)
+		s.farewell()
+	}
+	h := &c.srv.opts.Hooks
+	if e.reason == engineio.ReasonQueueFull && h.QueueFull != nil {
+		h.QueueFull(c.info())
+	}
+	if h.Closed != nil {
+		h.Closed(c.info(), e.reason, e.err)
+	}
+}
+
+func (c *client) info() ConnectionInfo {
+	q := c.conn.Request()
+	return ConnectionInfo{Transport: c.conn.Transport(), RemoteAddr: q.RemoteAddr, Open: time.Since(q.Time)}
+}
+
+// ConnectError refuses a client, from middleware. The client finds Message and Data in its connect_error.
+type ConnectError struct {
+	Message string
+	Data    any // anything that encoding/json takes; nil for none
+}
+
+func (e *ConnectError) Error() string { return e.Message }
+
+// refuse answers a Connect packet with an error.
+func (c *client) refuse(namespace string, err error) {
+	answer := struct {
+		Message string `json:"message"`
+		Data    any    `json:"data,omitempty"`
+	}{Message: err.Error()}
+	var ce *ConnectError
+	if errors.As(err, &ce) {
+		answer.Message, answer.Data = ce.Message, ce.Data
+	}
+	payload, err := appendJSON(nil, answer)
+	if err != nil {
+		payload, _ = json.Marshal(map[string]string{"message": answer.Message}) // a map of strings always marshals
+	}
+	_ = c.conn.Send(control(parser.ConnectError, namespace, payload)) // to a client that has gone, nothing
+}
+
+// connect admits the client to a namespace, or refuses it.
+func (c *client) connect(p *parser.Packet) {
+	n := c.srv.namespace(p.Namespace)
+	if n == nil {
+		c.refuse(p.Namespace, &ConnectError{Message: "Invalid namespace"})
+		return
+	}
+	if c.socket(p.Namespace) != nil { // two Connects came together
+		c.conn.Abort(engineio.ReasonParseError, errConnectedTo)
+		return
+	}
+	s := newSocket(n, c, p.Payload)
+	n.setup.RLock()
+	use, greet := n.use, n.greet
+	n.setup.RUnlock()
+	for _, f := range use {
+		if err := f(s); err != nil {
+			c.refuse(p.Namespace, err)
+			return
+		}
+	}
+	if !s.attach() {
+		return
+	}
+	for _, f := range greet {
+		f(s)
+	}
+}
+
+// add makes s one of the connection's sockets, unless it has ended.
+func (c *client) add(s *Socket) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return false
+	}
+	c.sockets = append(c.sockets, s)
+	if c.timer != nil {
+		c.timer.Stop()
+		c.timer = nil
+	}
+	return true
+}
+
+// remove is add's reverse.
+func (c *client) remove(s *Socket) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for i, t := range c.sockets {
+		if t == s {
+			c.sockets = append(c.sockets[:i:i], c.sockets[i+1:]...)
+			return
+		}
+	}
+}

@@ -1,0 +1,170 @@
+package socketio
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"sync"
+
+	"github.com/supabridge/supabridge/socketio/engineio"
+	"github.com/supabridge/supabridge/socketio/parser"
+)
+
+// head is what comes before the values of a packet.
+type head struct {
+	kind      parser.Type // Event or Ack; becomes its binary form if there are attachments
+	namespace string
+	id        uint64
+	hasID     bool
+}
+
+// encode makes the messages of an event or an ack: a text message and one for each attachment. event is the name, nil for an ack;
+// tail, if not nil, is JSON text that is added to the values.
+func encode(h head, event *string, args []any, tail []byte) ([]*engineio.Message, error) {
+	attachments := 0
+	for _, a := range args {
+		attachments += countBinary(a)
+	}
+	if attachments > 0 {
+		h.kind += parser.BinaryEvent - parser.Event
+	}
+	b := parser.AppendHeader(engineio.TextBuffer(sizeHint(args)), h.kind, attachments, h.namespace, h.id, h.hasID)
+	b = append(b, '[')
+	sep := false
+	if event != nil {
+		b, sep = parser.AppendString(b, *event), true
+	}
+	var binary [][]byte
+	var err error
+	for i, a := range args {
+		if sep {
+			b = append(b, ',')
+		}
+		sep = true
+		if b, err = appendValue(b, a, &binary); err != nil {
+			if event != nil {
+				return nil, fmt.Errorf("encode argument %d of event %q: %w", i, *event, err)
+			}
+			return nil, fmt.Errorf("encode argument %d of an acknowledgement: %w", i, err)
+		}
+	}
+	if tail != nil {
+		if sep {
+			b = append(b, ',')
+		}
+		b = append(b, tail...)
+	}
+	b = append(b, ']')
+	ms := make([]*engineio.Message, 1, 1+len(binary))
+	ms[0] = engineio.FinishText(b)
+	for _, a := range binary {
+		ms = append(ms, engineio.NewBinary(a))
+	}
+	return ms, nil
+}
+
+// sizeHint guesses how many bytes of JSON args make.
+func sizeHint(args []any) int {
+	n := 64
+	for _, a := range args {
+		switch a := a.(type) {
+		case json.RawMessage:
+			n += len(a) + 1
+		case string:
+			n += len(a) + 3
+		default:
+			n += 64
+		}
+	}
+	return n
+}
+
+// countBinary returns how many attachments appendValue takes from v.
+func countBinary(v any) int {
+	n := 0
+	switch v := v.(type) {
+	case []byte:
+		return 1
+	case []any:
+		for _, e := range v {
+			n += countBinary(e)
+		}
+	case map[string]any:
+		for _, e := range v {
+			n += countBinary(e)
+		}
+	}
+	return n
+}
+
+// appendValue appends v as JSON. A []byte, in v itself or in the maps and slices of any that it is made of, becomes an attachment.
+func appendValue(b []byte, v any, binary *[][]byte) ([]byte, error) {
+	switch v := v.(type) {
+	case nil:
+		return append(b, "null"...), nil
+	case json.RawMessage:
+		if len(v) == 0 {
+			return append(b, "null"...), nil
+		}
+		return append(b, v...), nil
+	case string:
+		return parser.AppendString(b, v), nil
+	case bool:
+		return strconv.AppendBool(b, v), nil
+	case int:
+		return strconv.AppendInt(b, int64(v), 10), nil
+	case []byte:
+		*binary = append(*binary, v)
+		return parser.AppendPlaceholder(b, len(*binary)-1), nil
+	case []any:
+		b = append(b, '[')
+		for i, e := range v {
+			if i > 0 {
+				b = append(b, ',')
+			}
+			var err error
+			if b, err = appendValue(b, e, binary); err != nil {
+				return nil, err
+			}
+		}
+		return append(b, ']'), nil
+	case map[string]any:
+		b = append(b, '{')
+		for i, k := range slices.Sorted(maps.Keys(v)) {
+			if i > 0 {
+				b = append(b, ',')
+			}
+			b = append(parser.AppendString(b, k), ':')
+			var err error
+			if b, err = appendValue(b, v[k], binary); err != nil {
+				return nil, err
+			}
+		}
+		return append(b, '}'), nil
+	}
+	return appendJSON(b, v)
+}
+
+var jsonBuffers = sync.Pool{New: func() any { return new(bytes.Buffer) }}
+
+// appendJSON appends what encoding/json makes of v, without its escapes for HTML.
+func appendJSON(b []byte, v any) ([]byte, error) {
+	buf := jsonBuffers.Get().(*bytes.Buffer)
+	defer jsonBuffers.Put(buf)
+	buf.Reset()
+	e := json.NewEncoder(buf)
+	e.SetEscapeHTML(false)
+	if err := e.Encode(v); err != nil {
+		return nil, err
+	}
+	return append(b, bytes.TrimSuffix(buf.Bytes(), []byte{'\n'})...), nil
+}
+
+// control makes the message of a packet without values: connect, disconnect, connect_error.
+func control(t parser.Type, namespace string, payload []byte) *engineio.Message {
+	b := parser.AppendHeader(engineio.TextBuffer(32+len(namespace)+len(payload)), t, 0, namespace, 0, false)
+	return engineio.FinishText(append(b, payload...))
+}

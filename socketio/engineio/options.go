@@ -1,0 +1,111 @@
+package engineio
+
+import (
+	"net/http"
+	"slices"
+	"time"
+)
+
+// Transport is how a connection's messages travel.
+type Transport string
+
+// The transports of the protocol that this server speaks.
+const (
+	Polling   Transport = "polling"
+	WebSocket Transport = "websocket"
+)
+
+// The defaults of [Options], which are those of the Node.js server where it has the option.
+const (
+	DefaultPath            = "/engine.io"
+	DefaultPingInterval    = 25 * time.Second
+	DefaultPingTimeout     = 20 * time.Second
+	DefaultUpgradeTimeout  = 10 * time.Second
+	DefaultMaxPayload      = 1_000_000 // bytes
+	DefaultMaxQueueBytes   = 1 << 20   // bytes
+	DefaultMaxQueuePackets = 16_384
+)
+
+// Times and sizes that need no knob.
+const (
+	lingerTime       = 2 * time.Second       // what a closed connection has for its last bytes, or its last poll
+	closeTimeout     = 10 * time.Second      // what a closing connection has to take its pending messages
+	probeGrace       = 40 * time.Millisecond // how long a poll during an upgrade waits for the upgrade to be completed
+	compressFrom     = 1024                  // bytes of a polling response from which it is compressed
+	maxBatch         = 32 << 10              // bytes written in one call, if there is more than one message
+	readSize         = 16 << 10              // bytes of a borrowed read buffer
+	maxPollingAnswer = 512 << 10             // bytes of one polling response, if there is more than one message
+)
+
+// Options configure a [Server]. The zero value of a field means its default.
+type Options struct {
+	// Paths are the mount points, each served with and without a trailing slash. Default: /engine.io.
+	Paths []string
+	// Transports that are offered. Default: both.
+	Transports []Transport
+	// DisableUpgrades keeps a connection that begins with long-polling there.
+	DisableUpgrades bool
+
+	// PingInterval is the time between a client's answer to a ping and the next ping. Default: 25 s.
+	PingInterval time.Duration
+	// PingTimeout is how long a client may take to answer a ping before it counts as gone. Default: 20 s.
+	PingTimeout time.Duration
+	// UpgradeTimeout bounds the upgrade from long-polling to websocket. Default: 10 s.
+	UpgradeTimeout time.Duration
+	// MaxPayload bounds what a client sends in one websocket message or one request body, in bytes. It is announced
+	// to clients. Default: 1,000,000.
+	MaxPayload int
+	// MaxQueueBytes and MaxQueuePackets bound what waits for one client. A connection that would exceed them is closed
+	// with [ReasonQueueFull]; a single message larger than the bound is let through an empty queue.
+	// Defaults: 1 MiB and 16,384.
+	MaxQueueBytes   int
+	MaxQueuePackets int
+	// DisableCompression turns off gzip for polling responses above 1 KiB.
+	DisableCompression bool
+
+	// CORS says which pages of other origins may connect.
+	CORS CORS
+	// Cookie, if set, is sent with the response that opens a connection, with the connection's id as its value: for load
+	// balancers that keep a client on a node by cookie. Its Value is ignored.
+	Cookie *http.Cookie
+
+	// Allow, if set, is asked before a connection is opened. An error refuses with status 403, and its text is sent to the
+	// client. It runs in the request's goroutine and may block; the request's context ends when the client gives up.
+	Allow func(*http.Request) error
+	// InitialHeaders, if set, may add headers to the response that opens a connection.
+	InitialHeaders func(http.Header, *http.Request)
+	// Headers, if set, may add headers to every response.
+	Headers func(http.Header, *http.Request)
+	// Refused, if set, learns of requests that were refused and why.
+	Refused func(*http.Request, *Error)
+
+	// Accept makes the handler of a new connection. It must be set, and must not block.
+	Accept func(*Conn) Handler
+}
+
+// withDefaults returns o with every default filled in.
+func (o Options) withDefaults() Options {
+	o.Paths = slices.Clone(o.Paths)
+	if len(o.Paths) == 0 {
+		o.Paths = []string{DefaultPath}
+	}
+	for i, p := range o.Paths {
+		o.Paths[i] = mountPath(p)
+	}
+	if len(o.Transports) == 0 {
+		o.Transports = []Transport{Polling, WebSocket}
+	}
+	setDefault(&o.PingInterval, DefaultPingInterval)
+	setDefault(&o.PingTimeout, DefaultPingTimeout)
+	setDefault(&o.UpgradeTimeout, DefaultUpgradeTimeout)
+	setDefault(&o.MaxPayload, DefaultMaxPayload)
+	setDefault(&o.MaxQueueBytes, DefaultMaxQueueBytes)
+	setDefault(&o.MaxQueuePackets, DefaultMaxQueuePackets)
+	return o
+}
+
+func setDefault[T int | time.Duration](v *T, d T) {
+	if *v <= 0 {
+		*v = d
+	}
+}

@@ -1,0 +1,59 @@
+package engineio
+
+import (
+	"bytes"
+	"encoding/base64"
+	"errors"
+	"unicode/utf8"
+)
+
+// separator stands between the packets of a long-polling payload. No packet can hold it: JSON has it escaped.
+const separator = 0x1e
+
+// errPacket means that a packet, or a payload of packets, breaks the protocol.
+var errPacket = errors.New("invalid packet")
+
+// decodePayload calls f for each packet of a request body until f returns an error. binary packets come decoded, without
+// their 'b'.
+func decodePayload(body []byte, f func(data []byte, binary bool) error) error {
+	for {
+		p, rest, more := bytes.Cut(body, []byte{separator})
+		if len(p) > 0 && p[0] == 'b' {
+			data := make([]byte, base64.StdEncoding.DecodedLen(len(p)-1))
+			n, err := base64.StdEncoding.Decode(data, p[1:])
+			if err != nil {
+				return errPacket
+			}
+			if err := f(data[:n], true); err != nil {
+				return err
+			}
+		} else {
+			if !utf8.Valid(p) {
+				return errPacket
+			}
+			if err := f(p, false); err != nil {
+				return err
+			}
+		}
+		if !more {
+			return nil
+		}
+		body = rest
+	}
+}
+
+// appendPayload takes messages from the queue, joined as one payload of about limit bytes, and appends it to b.
+func (q *queue) appendPayload(b []byte, limit int) []byte {
+	n, _ := q.batch(limit)
+	for _, m := range q.pending[:n] {
+		if m.kind == kindControl {
+			continue
+		}
+		if len(b) > 0 {
+			b = append(b, separator)
+		}
+		b = m.appendPayload(b)
+	}
+	q.discard(n)
+	return b
+}

@@ -1,0 +1,318 @@
+package engineio
+
+import (
+	"compress/gzip"
+	"errors"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+)
+
+// poll is the long-polling half of a connection. Its fields belong to the connection's mutex.
+type poll struct {
+	waiting  bool          // a GET waits
+	overlap  bool          // a second one came: an error
+	noop     bool          // the waiting GET is to be ended, for the sake of an upgrade
+	posting  bool          // a POST is being handled
+	wakeup   chan struct{} // of the waiting GET; buffered
+	released chan struct{} // of a POST that waits for the handler; buffered
+}
+
+func newPoll() *poll {
+	return &poll{wakeup: make(chan struct{}, 1), released: make(chan struct{}, 1)}
+}
+
+// wake has the waiting GET look at the connection again.
+func (p *poll) wake() {
+	select {
+	case p.wakeup <- struct{}{}:
+	default:
+	}
+}
+
+// resume lets a waiting POST go on.
+func (p *poll) resume() {
+	select {
+	case p.released <- struct{}{}:
+	default:
+	}
+}
+
+// openPolling opens c with a GET.
+func (s *Server) openPolling(w http.ResponseWriter, r *http.Request, c *Conn) *Error {
+	c.poll = newPoll()
+	c.handler = s.opts.Accept(c)
+	if !s.admit(c) {
+		return refusal(CodeBadRequest, "server is shutting down")
+	}
+	upgrades := s.offers(WebSocket) && !s.opts.DisableUpgrades
+	s.addInitialHeaders(w.Header(), r, c)
+	answer(w, s.openPacket(c.id, upgrades).appendPayload(nil))
+	return nil
+}
+
+// answer sends a polling response.
+func answer(w http.ResponseWriter, payload []byte) {
+	w.Header().Set("Content-Type", "text/plain; charset=UTF-8")
+	w.Header().Set("Content-Length", strconv.Itoa(len(payload)))
+	_, _ = w.Write(payload) // a client that has gone is found out by the heartbeat
+}
+
+var gzips = sync.Pool{New: func() any { return gzip.NewWriter(nil) }}
+
+// answerMaybeCompressed is answer, compressed if that pays and the client takes it.
+func (s *Server) answerMaybeCompressed(w http.ResponseWriter, r *http.Request, payload []byte) {
+	if s.opts.DisableCompression || len(payload) < compressFrom || !acceptsGzip(r) {
+		answer(w, payload)
+		return
+	}
+	w.Header().Set("Content-Type", "text/plain; charset=UTF-8")
+	w.Header().Set("Content-Encoding", "gzip")
+	z := gzips.Get().(*gzip.Writer)
+	z.Reset(w)
+	_, err := z.Write(payload)
+	if err == nil {
+		_ = z.Close() // only flushes to w: see answer
+	}
+	gzips.Put(z)
+}
+
+func acceptsGzip(r *http.Request) bool {
+	for e := range strings.SplitSeq(r.Header.Get("Accept-Encoding"), ",") {
+		name, q, _ := strings.Cut(strings.TrimSpace(e), ";")
+		if (name == "gzip" || name == "*") && strings.ReplaceAll(q, " ", "") != "q=0" {
+			return true
+		}
+	}
+	return false
+}
+
+// servePoll waits until there is something for the client, and answers with it.
+func (c *Conn) servePoll(w http.ResponseWriter, r *http.Request) *Error {
+	c.mu.Lock()
+	switch {
+	case c.state == stateClosed:
+		// The client's own close may overtake the poll it sent before: that poll still gets its answer, once.
+		last := c.farewell
+		c.farewell = nil
+		c.mu.Unlock()
+		if last == nil {
+			return refusal(CodeUnknownSID, "session closed")
+		}
+		c.reap()
+		c.srv.addHeaders(w.Header(), r)
+		answer(w, last.appendPayload(nil))
+		return nil
+	case c.transport != Polling:
+		c.mu.Unlock()
+		return refusal(CodeBadRequest, "session was upgraded")
+	case c.poll.waiting:
+		c.poll.overlap = true
+		c.mu.Unlock()
+		c.close(ReasonTransportError, errors.New("second poll while one was waiting"))
+		return refusal(CodeBadRequest, "overlapping poll")
+	}
+	p := c.poll
+	p.waiting = true
+	// A poll that comes during an upgrade is one that was already on its way, and gets a noop. But it may also have been sent
+	// after the upgrade's last packet and have overtaken it; so that is waited for a little.
+	var grace <-chan time.Time
+	if c.probing != nil {
+		t := time.NewTimer(probeGrace)
+		defer t.Stop()
+		grace = t.C
+	}
+	payload := getBytes()
+	defer func() { putBytes(payload) }()
+	*payload = (*payload)[:0]
+	for c.settlePoll(payload); len(*payload) == 0 && p.waiting; c.settlePoll(payload) {
+		c.mu.Unlock()
+		gone := false
+		select {
+		case <-p.wakeup:
+		case <-grace:
+			grace = nil
+		case <-r.Context().Done():
+			gone = true
+		}
+		c.mu.Lock()
+		if gone {
+			p.waiting = false
+			c.mu.Unlock()
+			c.close(ReasonTransportClose, errors.New("poll cancelled by the client"))
+			return refusal(CodeBadRequest, "cancelled")
+		}
+		if grace == nil && c.probing != nil {
+			p.noop = true
+		}
+	}
+	finished := c.state == stateClosing && len(c.queue.pending) == 0 // the close packet is in this response
+	p.waiting = false
+	c.mu.Unlock()
+	if len(*payload) == 0 {
+		return refusal(CodeBadRequest, "session was upgraded")
+	}
+	if finished {
+		c.close(ReasonForcedClose, nil)
+	}
+	c.srv.addHeaders(w.Header(), r)
+	c.srv.answerMaybeCompressed(w, r, *payload)
+	return nil
+}
+
+// settlePoll looks whether the waiting poll can be answered, and if so puts the answer into payload, or ends the wait without one.
+// The caller holds mu.
+func (c *Conn) settlePoll(payload *[]byte) {
+	p := c.poll
+	switch {
+	case c.state == stateClosed:
+		last := c.farewell
+		if p.overlap || last == nil {
+			last = closeMessage
+		}
+		c.farewell = nil
+		*payload = last.appendPayload(*payload)
+	case c.transport != Polling:
+		p.waiting = false
+	case len(c.queue.pending) > 0:
+		*payload = c.queue.appendPayload(*payload, maxPollingAnswer)
+		if c.state == stateClosing && len(c.queue.pending) == 0 {
+			*payload = closeMessage.appendPayload(append(*payload, separator))
+		}
+	case c.state == stateClosing:
+		*payload = closeMessage.appendPayload(*payload)
+	case p.noop:
+		p.noop = false
+		*payload = noopMessage.appendPayload(*payload)
+	}
+}
+
+// servePost takes packets from the client.
+func (c *Conn) servePost(w http.ResponseWriter, r *http.Request) *Error {
+	c.mu.Lock()
+	switch {
+	case c.state == stateClosed:
+		c.mu.Unlock()
+		return refusal(CodeUnknownSID, "session closed")
+	case c.transport != Polling:
+		c.mu.Unlock()
+		return refusal(CodeBadRequest, "session was upgraded")
+	case c.poll.posting:
+		c.mu.Unlock()
+		c.close(ReasonTransportError, errors.New("second request with data while one was being read"))
+		return refusal(CodeBadRequest, "overlapping data")
+	}
+	p := c.poll
+	p.posting = true
+	c.mu.Unlock()
+	defer func() {
+		c.mu.Lock()
+		p.posting = false
+		c.mu.Unlock()
+	}()
+
+	body := getBytes()
+	defer putBytes(body)
+	switch err := c.readBody(body, r); {
+	case errors.Is(err, errTooLarge):
+		e := refusal(CodeBadRequest, "body larger than the limit")
+		e.status = http.StatusRequestEntityTooLarge
+		c.close(ReasonTransportError, err)
+		return e
+	case err != nil:
+		c.close(ReasonTransportError, err)
+		return refusal(CodeBadRequest, "body could not be read")
+	}
+	err := decodePayload(*body, func(data []byte, binary bool) error {
+		if err := c.receive(data, binary); err != nil {
+			return err
+		}
+		return c.awaitReady(r)
+	})
+	c.Schedule()
+	switch {
+	case err == nil:
+	case errors.Is(err, errGoodbye):
+		c.goodbye()
+	default:
+		c.close(reasonFor(err), err)
+		return refusal(CodeBadRequest, err.Error())
+	}
+	c.srv.addHeaders(w.Header(), r)
+	w.Header().Set("Content-Type", "text/html")
+	w.Header().Set("Content-Length", "2")
+	_, _ = io.WriteString(w, "ok") // see answer
+	return nil
+}
+
+// goodbye ends the connection by the wish of its client. A poll that waits, or comes a moment later, is answered with a noop.
+func (c *Conn) goodbye() {
+	c.mu.Lock()
+	waiting := c.poll.waiting
+	c.mu.Unlock()
+	if !c.end(ReasonTransportClose, nil, noopMessage) {
+		return
+	}
+	if waiting {
+		c.reap()
+	} else {
+		c.linger()
+	}
+}
+
+// awaitReady holds up a POST whose packets come faster than the handler works.
+func (c *Conn) awaitReady(r *http.Request) error {
+	for !c.handler.Ready() {
+		c.Schedule()
+		select {
+		case <-c.poll.released:
+		case <-r.Context().Done():
+			return r.Context().Err()
+		}
+		c.mu.Lock()
+		closed := c.state == stateClosed
+		c.mu.Unlock()
+		if closed {
+			return ErrClosed
+		}
+	}
+	return nil
+}
+
+var errTooLarge = errors.New("request body too large")
+
+// readBody reads the body of a POST, which may have MaxPayload bytes.
+func (c *Conn) readBody(b *[]byte, r *http.Request) error {
+	limit := c.srv.opts.MaxPayload
+	if r.ContentLength > int64(limit) {
+		return errTooLarge
+	}
+	if ct, _, _ := strings.Cut(r.Header.Get("Content-Type"), ";"); strings.TrimSpace(ct) == "application/octet-stream" {
+		return errors.New("binary request body")
+	}
+	var err error
+	*b, err = readAll((*b)[:0], r.Body, limit)
+	return err
+}
+
+// readAll reads until the end into b, whose content must not grow beyond limit.
+func readAll(b []byte, r io.Reader, limit int) ([]byte, error) {
+	for {
+		if len(b) == cap(b) {
+			b = append(b, 0)[:len(b)]
+		}
+		n, err := r.Read(b[len(b):cap(b)])
+		b = b[:len(b)+n]
+		switch {
+		case len(b) > limit:
+			return b, errTooLarge
+		case errors.Is(err, io.EOF):
+			return b, nil
+		case err != nil:
+			return b, err
+		}
+	}
+}

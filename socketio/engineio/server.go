@@ -1,0 +1,285 @@
+package engineio
+
+import (
+	"context"
+	"math/rand/v2"
+	"net/http"
+	"path"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Server accepts connections. It is an http.Handler, and is ready when [NewServer] returns.
+type Server struct {
+	opts  Options // immutable
+	wheel *wheel
+	pool  pool
+
+	open     atomic.Int64 // connections that are not closed
+	draining atomic.Bool  // nothing new is accepted
+
+	mu      sync.Mutex // guards everything below
+	conns   map[string]*Conn
+	poller  *poller // readiness of websockets; nil until the first one
+	started bool
+	stopped bool
+	empty   chan struct{}  // closed when the last connection goes while stopping; nil before
+	reading sync.WaitGroup // goroutines that read one websocket each
+}
+
+// NewServer makes a server. It starts nothing before the first connection.
+func NewServer(opts Options) *Server {
+	opts = opts.withDefaults()
+	return &Server{opts: opts, wheel: newWheel(min(opts.PingInterval, opts.PingTimeout)), conns: make(map[string]*Conn)}
+}
+
+// Count is the number of open connections.
+func (s *Server) Count() int { return int(s.open.Load()) }
+
+// Connections returns the open connections at this moment.
+func (s *Server) Connections() []*Conn {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	list := make([]*Conn, 0, len(s.conns))
+	for _, c := range s.conns {
+		list = append(list, c)
+	}
+	return list
+}
+
+// Draining says whether the server is shutting down.
+func (s *Server) Draining() bool { return s.draining.Load() }
+
+// Serves says whether the path belongs to one of the server's mount points.
+func (s *Server) Serves(urlPath string) bool {
+	for _, p := range s.opts.Paths {
+		if urlPath == p || len(urlPath) == len(p)+1 && strings.HasPrefix(urlPath, p) && urlPath[len(p)] == '/' {
+			return true
+		}
+	}
+	return false
+}
+
+// mountPath returns a mount point as Serves compares it: with a slash in front and none behind.
+func mountPath(p string) string { return path.Clean("/" + p) }
+
+// ServeHTTP handles the requests of clients. Requests outside the mount points are answered with 404.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if !s.Serves(r.URL.Path) {
+		http.NotFound(w, r)
+		return
+	}
+	if s.opts.CORS.active() {
+		s.opts.CORS.headers(w.Header(), r)
+		if r.Method == http.MethodOptions {
+			s.opts.CORS.preflight(w, r)
+			return
+		}
+	}
+	q := r.URL.Query()
+	if e := s.serve(w, r, q.Get("sid"), Transport(q.Get("transport")), q.Get("EIO")); e != nil {
+		s.refuse(w, r, e)
+	}
+}
+
+// serve directs a request to the connection it is for, or opens one.
+func (s *Server) serve(w http.ResponseWriter, r *http.Request, sid string, t Transport, version string) *Error {
+	upgrade := isUpgrade(r)
+	switch {
+	case !s.offers(t):
+		return refusal(CodeUnknownTransport, "transport not offered")
+	case version != "4":
+		return refusal(CodeUnsupportedVersion, "only version 4 is spoken")
+	case s.opts.CORS.active() && t == WebSocket && crossOrigin(r) && !s.opts.CORS.allows(r.Header.Get("Origin")):
+		return refusal(CodeForbidden, "origin not allowed")
+	}
+	if sid != "" {
+		return s.serveOpen(w, r, sid, t, upgrade)
+	}
+	switch {
+	case r.Method != http.MethodGet:
+		return refusal(CodeBadHandshakeMethod, r.Method)
+	case t == WebSocket && !upgrade:
+		return refusal(CodeBadRequest, "websocket transport without an upgrade")
+	case t == Polling && upgrade:
+		return refusal(CodeBadRequest, "upgrade with the polling transport")
+	case s.draining.Load():
+		w.Header().Set("Retry-After", "1")
+		return &Error{Code: CodeBadRequest, Message: "Server is shutting down", status: http.StatusServiceUnavailable}
+	}
+	if s.opts.Allow != nil {
+		if err := s.opts.Allow(r); err != nil {
+			e := refusal(CodeForbidden, err.Error())
+			e.Message = err.Error()
+			return e
+		}
+	}
+	c := &Conn{srv: s, id: newID(), request: NewRequest(r), transport: t}
+	c.beat.owner = c
+	if t == WebSocket {
+		return s.openWebSocket(w, r, c)
+	}
+	return s.openPolling(w, r, c)
+}
+
+// serveOpen handles a request that names a connection.
+func (s *Server) serveOpen(w http.ResponseWriter, r *http.Request, sid string, t Transport, upgrade bool) *Error {
+	s.mu.Lock()
+	c := s.conns[sid]
+	s.mu.Unlock()
+	if c == nil {
+		return refusal(CodeUnknownSID, "")
+	}
+	if c.overdue() {
+		c.close(ReasonPingTimeout, nil)
+		return refusal(CodeUnknownSID, "timed out")
+	}
+	switch {
+	case t == WebSocket && upgrade && r.Method == http.MethodGet:
+		return s.probe(w, r, c)
+	case t == Polling && !upgrade && r.Method == http.MethodGet:
+		return c.servePoll(w, r)
+	case t == Polling && !upgrade && r.Method == http.MethodPost:
+		return c.servePost(w, r)
+	}
+	return refusal(CodeBadRequest, "method or transport does not fit the session")
+}
+
+func (s *Server) offers(t Transport) bool {
+	for _, o := range s.opts.Transports {
+		if o == t {
+			return true
+		}
+	}
+	return false
+}
+
+// admit makes c known, with the first ping due. It returns false if the server has stopped meanwhile.
+func (s *Server) admit(c *Conn) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.stopped {
+		return false
+	}
+	if !s.started {
+		s.started = true
+		s.wheel.start()
+	}
+	s.conns[c.id] = c
+	s.open.Add(1)
+	s.wheel.set(&c.beat, s.opts.PingInterval)
+	return true
+}
+
+// forget is admit's reverse.
+func (s *Server) forget(c *Conn) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.conns, c.id)
+	if len(s.conns) == 0 && s.empty != nil {
+		close(s.empty)
+		s.empty = nil
+	}
+}
+
+// addHeaders sets the headers every response has.
+func (s *Server) addHeaders(h http.Header, r *http.Request) {
+	h.Set("Cache-Control", "no-store")
+	if s.opts.Headers != nil {
+		s.opts.Headers(h, r)
+	}
+}
+
+// addInitialHeaders sets the headers of a response that opens c.
+func (s *Server) addInitialHeaders(h http.Header, r *http.Request, c *Conn) {
+	if s.opts.Cookie != nil {
+		cookie := *s.opts.Cookie
+		cookie.Value = c.id
+		h.Add("Set-Cookie", cookie.String())
+	}
+	if s.opts.InitialHeaders != nil {
+		s.opts.InitialHeaders(h, r)
+	}
+	s.addHeaders(h, r)
+}
+
+// Drain refuses new connections with status 503; existing ones go on.
+func (s *Server) Drain() { s.draining.Store(true) }
+
+// Shutdown refuses new connections, closes those there are in small slices spread over the given time, so that the clients do
+// not all come back at once, waits until they are gone, and stops. When ctx ends first, what is left is cut off, and
+// ctx's error is returned.
+func (s *Server) Shutdown(ctx context.Context, over time.Duration) error {
+	s.Drain()
+	const slices = 20
+	conns := s.Connections()
+	rand.Shuffle(len(conns), func(i, j int) { conns[i], conns[j] = conns[j], conns[i] })
+	for n := slices; n > 0 && ctx.Err() == nil; n-- {
+		size := (len(conns) + n - 1) / n
+		for _, c := range conns[:size] {
+			c.Close()
+		}
+		conns = conns[size:]
+		if len(conns) == 0 {
+			break
+		}
+		// Half to one and a half of an even share.
+		wait(ctx, time.Duration((0.5+rand.Float64())*float64(over)/slices))
+	}
+	s.mu.Lock()
+	s.stopped = true // what was let in before Drain was seen is closed below
+	gone := make(chan struct{})
+	if len(s.conns) == 0 {
+		close(gone)
+	} else {
+		s.empty = gone
+	}
+	s.mu.Unlock()
+	for _, c := range s.Connections() {
+		c.Close()
+	}
+	select {
+	case <-gone:
+	case <-ctx.Done():
+	}
+	err := ctx.Err()
+	s.stop()
+	return err
+}
+
+func wait(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-ctx.Done():
+	}
+}
+
+// Close cuts every connection off, stops the server's goroutines and waits for them; only handlers that don't return hold it up.
+func (s *Server) Close() {
+	s.Drain()
+	s.stop()
+}
+
+func (s *Server) stop() {
+	s.mu.Lock()
+	s.stopped = true
+	started, p := s.started, s.poller
+	s.started, s.poller = false, nil
+	s.mu.Unlock()
+	for _, c := range s.Connections() {
+		c.end(ReasonForcedClose, nil, closeMessage)
+		c.reap()
+	}
+	if started {
+		s.wheel.close()
+	}
+	if p != nil {
+		p.close()
+	}
+	s.reading.Wait()
+	s.pool.close()
+}

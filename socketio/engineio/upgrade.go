@@ -1,0 +1,100 @@
+package engineio
+
+import (
+	"net/http"
+	"time"
+)
+
+// An upgrade: the client opens a websocket that names its connection and sends "2probe" on it; the server answers "3probe" and ends
+// the poll that waits; the client sends no more polls and completes with "5". From then on everything goes over the
+// websocket, what was pending first.
+
+// probe begins the upgrade of c.
+func (s *Server) probe(w http.ResponseWriter, r *http.Request, c *Conn) *Error {
+	c.mu.Lock()
+	possible := c.state == stateOpen && c.transport == Polling && c.probing == nil && !s.opts.DisableUpgrades
+	c.mu.Unlock()
+	if !possible {
+		return refusal(CodeBadRequest, "session can't be upgraded now")
+	}
+	h := make(http.Header)
+	s.addHeaders(h, r)
+	h.Del("Cache-Control")
+	l := s.accept(w, r, c, h)
+	if l == nil {
+		return nil
+	}
+	l.probe = true
+	c.mu.Lock()
+	// Two upgrades may have come this far at once.
+	possible = c.state == stateOpen && c.transport == Polling && c.probing == nil
+	if possible {
+		c.probing = l
+	}
+	c.mu.Unlock()
+	if !possible {
+		_ = l.Conn.Close() // nothing was promised to the client yet
+		return nil
+	}
+	time.AfterFunc(s.opts.UpgradeTimeout, func() { c.giveUp(l) })
+	l.start()
+	return nil
+}
+
+// giveUp ends an upgrade that is not completed in time; the connection stays with long-polling.
+func (c *Conn) giveUp(l *link) {
+	c.mu.Lock()
+	late := c.probing == l
+	if late {
+		c.probing = nil
+	}
+	c.mu.Unlock()
+	if late {
+		l.close()
+	}
+}
+
+// onProbe takes a packet that comes before the upgrade is completed. It runs in the link's reading role.
+func (l *link) onProbe(data []byte) error {
+	c := l.c
+	switch string(data) {
+	case "2probe":
+		c.mu.Lock()
+		l.rest = append(l.rest[:len(l.rest):len(l.rest)], probePongMessage.frame...)
+		b := l.begin()
+		c.mu.Unlock()
+		if b != nil {
+			(*flushTask)(b).run()
+		}
+		c.mu.Lock()
+		if c.poll.waiting {
+			c.poll.noop = true
+			c.poll.wake()
+		}
+		c.mu.Unlock()
+		return nil
+	case "5":
+		c.mu.Lock()
+		if c.probing != l || c.state == stateClosed {
+			c.mu.Unlock()
+			return errPacket
+		}
+		c.probing, c.link, c.transport = nil, l, WebSocket
+		c.poll.wake()
+		b := l.begin()
+		c.mu.Unlock()
+		l.probe = false
+		if b != nil {
+			c.srv.pool.submit((*flushTask)(b))
+		}
+		if u, ok := c.handler.(Upgrader); ok {
+			u.Upgraded()
+		}
+		return nil
+	}
+	return errPacket
+}
+
+// Upgrader may be implemented by a [Handler] that wants to know when the connection has moved to a websocket. Upgraded must
+// not block.
+type Upgrader interface{ Upgraded() }

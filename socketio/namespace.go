@@ -1,0 +1,102 @@
+package socketio
+
+import (
+	"sync"
+	"sync/atomic"
+)
+
+// Namespace is one of the channels a connection's sockets can be in: with its own handlers, rooms and middleware.
+// Its methods may be called by any goroutine.
+type Namespace struct {
+	name string  // immutable
+	srv  *Server // immutable
+
+	turn   atomic.Uint32 // where the next broadcast begins among the members
+	ackIDs atomic.Uint64 // the last id given to an event that wants an ack
+
+	setup sync.RWMutex // guards what the application has registered
+	use   []func(*Socket) error
+	greet []func(*Socket)
+	on    handlers
+
+	mu      sync.RWMutex // guards who is there, and orders changes of that with broadcasts
+	sockets map[string]*Socket
+	all     room
+	rooms   map[string]*room
+}
+
+func newNamespace(s *Server, name string) *Namespace {
+	return &Namespace{name: name, srv: s, sockets: make(map[string]*Socket), rooms: make(map[string]*room)}
+}
+
+// Name is the namespace's name, with its leading slash.
+func (n *Namespace) Name() string { return n.name }
+
+// Use adds middleware, which runs for each client that connects, in the order it was added, before the client is connected. An
+// error refuses the client, which gets it as connect_error; make it a [*ConnectError] to send data along. Middleware
+// may block: it holds up only that client. The socket is in no room yet and can't emit.
+func (n *Namespace) Use(f func(*Socket) error) {
+	n.setup.Lock()
+	defer n.setup.Unlock()
+	n.use = append(n.use, f)
+}
+
+// OnConnection adds a function that is called with each socket that has connected, before any of its events is handled.
+func (n *Namespace) OnConnection(f func(*Socket)) {
+	n.setup.Lock()
+	defer n.setup.Unlock()
+	n.greet = append(n.greet, f)
+}
+
+// On has f called for an event of any socket in the namespace: cheaper than a handler on each socket, if there are many.
+// It is called before the socket's own handlers.
+func (n *Namespace) On(event string, f func(*Event)) {
+	n.setup.Lock()
+	defer n.setup.Unlock()
+	n.on.add(event, f)
+}
+
+// OnAny has f called for every event of any socket in the namespace, before the handlers for the event.
+func (n *Namespace) OnAny(f func(*Event)) {
+	n.setup.Lock()
+	defer n.setup.Unlock()
+	n.on.any = append(n.on.any, f)
+}
+
+// SocketsCount is the number of sockets connected to the namespace.
+func (n *Namespace) SocketsCount() int {
+	n.mu.RLock()
+	defer n.mu.RUnlock()
+	return len(n.sockets)
+}
+
+// Socket returns the connected socket with that id, or nil.
+func (n *Namespace) Socket(id string) *Socket {
+	n.mu.RLock()
+	defer n.mu.RUnlock()
+	return n.sockets[id]
+}
+
+// Rooms returns the number of sockets in each room. The room that every socket has for itself, named by its id, isn't in it.
+func (n *Namespace) Rooms() map[string]int {
+	n.mu.RLock()
+	defer n.mu.RUnlock()
+	m := make(map[string]int, len(n.rooms))
+	for name, r := range n.rooms {
+		m[name] = len(r.members)
+	}
+	return m
+}
+
+// handlers are the functions registered for events. Whoever holds them guards them.
+type handlers struct {
+	any    []func(*Event)
+	byName map[string][]func(*Event)
+}
+
+func (h *handlers) add(event string, f func(*Event)) {
+	if h.byName == nil {
+		h.byName = make(map[string][]func(*Event))
+	}
+	h.byName[event] = append(h.byName[event], f)
+}

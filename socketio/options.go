@@ -1,0 +1,125 @@
+package socketio
+
+import (
+	"net/http"
+	"time"
+
+	"github.com/supabridge/supabridge/socketio/engineio"
+	"github.com/supabridge/supabridge/socketio/parser"
+)
+
+// Transport is how a connection's messages travel.
+type Transport = engineio.Transport
+
+// The transports a server can offer.
+const (
+	Polling   = engineio.Polling
+	WebSocket = engineio.WebSocket
+)
+
+// CORS says which pages of other origins may connect; see [engineio.CORS].
+type CORS = engineio.CORS
+
+// Defaults of [Options] that are not engineio's.
+const (
+	DefaultPath           = "/socket.io"
+	DefaultConnectTimeout = 45 * time.Second
+)
+
+// Options configure a [Server]. The zero value of a field means its default.
+type Options struct {
+	// Paths are the mount points, each served with and without a trailing slash. Default: /socket.io.
+	Paths []string
+	// Transports that are offered. Default: both.
+	Transports []Transport
+	// DisableUpgrades keeps connections that begin with long-polling there.
+	DisableUpgrades bool
+
+	// PingInterval is the time between a client's answer to a ping and the next ping. Default: 25 s.
+	PingInterval time.Duration
+	// PingTimeout is how long a client may take to answer a ping. Default: 20 s.
+	PingTimeout time.Duration
+	// UpgradeTimeout bounds the upgrade from long-polling to websocket. Default: 10 s.
+	UpgradeTimeout time.Duration
+	// ConnectTimeout is how long a connection may stay without entering a namespace. Default: 45 s.
+	ConnectTimeout time.Duration
+
+	// MaxPayload bounds what a client sends in one websocket message or one request body, in bytes. Default: 1,000,000.
+	MaxPayload int
+	// MaxAttachments bounds the binary attachments of a packet from a client. Default: 10.
+	MaxAttachments int
+	// MaxQueueBytes and MaxQueuePackets bound what waits for one client. Defaults: 1 MiB and 16,384. A single message larger
+	// than the bound is let through an empty queue.
+	MaxQueueBytes   int
+	MaxQueuePackets int
+	// MaxBacklog bounds the packets of one connection that wait for a handler; beyond it the server stops reading from that
+	// client until the handler has caught up. Default: 256.
+	MaxBacklog int
+	// DisableCompression turns off gzip for polling responses above 1 KiB.
+	DisableCompression bool
+
+	// CORS says which pages of other origins may connect. Default: none by long-polling, all by websocket.
+	CORS CORS
+	// Cookie, if set, is sent with the response that opens a connection, with the connection's id as its value: for balancers
+	// that keep a client on a node by cookie.
+	Cookie *http.Cookie
+	// Allow, if set, is asked before a connection is opened; an error refuses with status 403 and is sent to the client.
+	Allow func(*http.Request) error
+	// InitialHeaders, if set, may add headers to the response that opens a connection.
+	InitialHeaders func(http.Header, *http.Request)
+	// Headers, if set, may add headers to every response.
+	Headers func(http.Header, *http.Request)
+
+	// Hooks tell logs and metrics what happens.
+	Hooks Hooks
+}
+
+// Hooks are functions that learn what happens; each may be nil. They are called by the server's workers or by the goroutine of
+// the request, may be called at the same time, and should not take long.
+type Hooks struct {
+	// Opened: a client opened a connection.
+	Opened func(ConnectionInfo)
+	// Upgraded: a connection moved from long-polling to websocket.
+	Upgraded func(ConnectionInfo)
+	// Closed: a connection ended. err says more than the reason, or is nil.
+	Closed func(c ConnectionInfo, reason string, err error)
+	// QueueFull: a connection was closed because its client did not take what it was sent. Closed follows.
+	QueueFull func(ConnectionInfo)
+	// Refused: a request was refused before it became a connection.
+	Refused func(r *http.Request, err *engineio.Error)
+}
+
+// ConnectionInfo says which connection a hook speaks of. It holds no secret: an id in it is a log's, not a client's.
+type ConnectionInfo struct {
+	Transport  Transport
+	RemoteAddr string
+	// Open is how long the connection has been open.
+	Open time.Duration
+}
+
+func (o Options) withDefaults() Options {
+	if len(o.Paths) == 0 {
+		o.Paths = []string{DefaultPath}
+	}
+	if o.ConnectTimeout <= 0 {
+		o.ConnectTimeout = DefaultConnectTimeout
+	}
+	if o.MaxAttachments <= 0 {
+		o.MaxAttachments = parser.DefaultMaxAttachments
+	}
+	if o.MaxBacklog <= 0 {
+		o.MaxBacklog = 256
+	}
+	return o
+}
+
+// engine returns the options of the transport layer.
+func (o Options) engine() engineio.Options {
+	return engineio.Options{
+		Paths: o.Paths, Transports: o.Transports, DisableUpgrades: o.DisableUpgrades,
+		PingInterval: o.PingInterval, PingTimeout: o.PingTimeout, UpgradeTimeout: o.UpgradeTimeout,
+		MaxPayload: o.MaxPayload, MaxQueueBytes: o.MaxQueueBytes, MaxQueuePackets: o.MaxQueuePackets,
+		DisableCompression: o.DisableCompression, CORS: o.CORS, Cookie: o.Cookie,
+		Allow: o.Allow, InitialHeaders: o.InitialHeaders, Headers: o.Headers, Refused: o.Hooks.Refused,
+	}
+}

@@ -1,0 +1,155 @@
+package socketio
+
+import "slices"
+
+// room is a set of sockets, kept as a list so that a broadcast walks through memory in order. The namespace's mu guards it.
+type room struct {
+	name    string
+	members []*Socket
+	index   map[*Socket]int32 // of each member in members
+}
+
+func (r *room) add(s *Socket) bool {
+	if _, ok := r.index[s]; ok {
+		return false
+	}
+	if r.index == nil {
+		r.index = make(map[*Socket]int32)
+	}
+	r.index[s] = int32(len(r.members))
+	r.members = append(r.members, s)
+	return true
+}
+
+func (r *room) remove(s *Socket) bool {
+	i, ok := r.index[s]
+	if !ok {
+		return false
+	}
+	last := len(r.members) - 1
+	moved := r.members[last]
+	r.members[i] = moved
+	r.index[moved] = i
+	r.members[last] = nil
+	r.members = r.members[:last]
+	delete(r.index, s)
+	if cap(r.members) > 64 && last < cap(r.members)/4 {
+		r.members = slices.Clone(r.members)
+	}
+	return true
+}
+
+func (r *room) has(s *Socket) bool {
+	_, ok := r.index[s]
+	return ok
+}
+
+// Join puts the socket into rooms, which come into being with their first member. It does nothing once the socket has disconnected.
+func (s *Socket) Join(rooms ...string) {
+	n := s.ns
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.join(s, rooms)
+}
+
+// join is Join for a caller that holds mu.
+func (n *Namespace) join(s *Socket, rooms []string) {
+	if !s.present {
+		return
+	}
+	for _, name := range rooms {
+		if name == s.id {
+			continue // its own room, which needs no entry
+		}
+		r := n.rooms[name]
+		if r == nil {
+			r = &room{name: name}
+			n.rooms[name] = r
+		}
+		if r.add(s) {
+			s.rooms = append(s.rooms, r)
+		}
+	}
+}
+
+// Leave takes the socket out of rooms. A room without members is gone.
+func (s *Socket) Leave(rooms ...string) {
+	n := s.ns
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.leave(s, rooms)
+}
+
+// leave is Leave for a caller that holds mu.
+func (n *Namespace) leave(s *Socket, rooms []string) {
+	for _, name := range rooms {
+		r := n.rooms[name]
+		if r == nil || !r.remove(s) {
+			continue
+		}
+		if i := slices.Index(s.rooms, r); i >= 0 {
+			s.rooms = slices.Delete(s.rooms, i, i+1)
+		}
+		if len(r.members) == 0 {
+			delete(n.rooms, name)
+		}
+	}
+}
+
+// Rooms returns the rooms the socket is in; the first is the one it has for itself, named by its id.
+func (s *Socket) Rooms() []string {
+	n := s.ns
+	n.mu.RLock()
+	defer n.mu.RUnlock()
+	if !s.present {
+		return nil
+	}
+	return append([]string{s.id}, s.roomNames()...)
+}
+
+// roomNames returns the names of the rooms joined. The caller holds the namespace's mu.
+func (s *Socket) roomNames() []string {
+	names := make([]string, len(s.rooms))
+	for i, r := range s.rooms {
+		names[i] = r.name
+	}
+	return names
+}
+
+// In says whether the socket is in the room.
+func (s *Socket) In(room string) bool {
+	n := s.ns
+	n.mu.RLock()
+	defer n.mu.RUnlock()
+	if !s.present {
+		return false
+	}
+	r := n.rooms[room]
+	return room == s.id || r != nil && r.has(s)
+}
+
+// enter makes the socket a member of the namespace. The caller holds mu.
+func (n *Namespace) enter(s *Socket) {
+	s.present = true
+	n.sockets[s.id] = s
+	n.all.add(s)
+}
+
+// exit takes the socket out of everything. The caller holds mu.
+func (n *Namespace) exit(s *Socket) {
+	if !s.present {
+		return
+	}
+	s.present = false
+	for _, r := range s.rooms {
+		r.remove(s)
+		if len(r.members) == 0 {
+			delete(n.rooms, r.name)
+		}
+	}
+	s.rooms = nil
+	n.all.remove(s)
+	if n.sockets[s.id] == s {
+		delete(n.sockets, s.id)
+	}
+}

@@ -1,0 +1,90 @@
+package socketio
+
+import (
+	"context"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/supabridge/supabridge/socketio/engineio"
+)
+
+// Server is a Socket.IO server and an http.Handler. It is also its own main namespace "/", whose methods it has.
+type Server struct {
+	*Namespace // "/"; immutable
+
+	opts   Options          // immutable
+	engine *engineio.Server // immutable
+
+	mu         sync.RWMutex // guards everything below
+	namespaces map[string]*Namespace
+}
+
+// NewServer makes a server. Nothing runs before the first client connects.
+func NewServer(opts Options) *Server {
+	s := &Server{opts: opts.withDefaults(), namespaces: make(map[string]*Namespace)}
+	s.Namespace = s.Of("/")
+	eo := s.opts.engine()
+	eo.Accept = s.accept
+	s.engine = engineio.NewServer(eo)
+	return s
+}
+
+// ServeHTTP serves clients on the server's paths, and answers 404 elsewhere.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.engine.ServeHTTP(w, r) }
+
+// Of returns the namespace of that name, which comes into being with the first call: clients can connect to it from then on.
+// The leading slash may be left out.
+func (s *Server) Of(name string) *Namespace {
+	if name == "" || name[0] != '/' {
+		name = "/" + name
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := s.namespaces[name]
+	if n == nil {
+		n = newNamespace(s, name)
+		s.namespaces[name] = n
+	}
+	return n
+}
+
+// namespace returns the namespace a client asks for, or nil if there is none.
+func (s *Server) namespace(name string) *Namespace {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.namespaces[name]
+}
+
+// ConnectionsCount is the number of open connections. A connection may have sockets in several namespaces.
+func (s *Server) ConnectionsCount() int { return s.engine.Count() }
+
+// QueueDepth returns what waits for all clients together, and for the one that has most waiting. It looks at every
+// connection: meant for metrics, every few seconds.
+func (s *Server) QueueDepth() (packets, bytes, largest int) {
+	for _, c := range s.engine.Connections() {
+		p, b := c.Pending()
+		packets, bytes, largest = packets+p, bytes+b, max(largest, b)
+	}
+	return packets, bytes, largest
+}
+
+// DefaultDrain is how long [Server.Shutdown] takes to close all connections, if its context allows.
+const DefaultDrain = 2 * time.Second
+
+// Shutdown refuses new connections with status 503, closes those there are in slices spread over two seconds, so that their
+// clients don't all come back at once, waits until what was sent to them is written, and stops the server's goroutines. When ctx ends first
+// the remaining connections are cut off and ctx's error is returned.
+func (s *Server) Shutdown(ctx context.Context) error {
+	over := DefaultDrain
+	if d, ok := ctx.Deadline(); ok {
+		over = min(over, time.Until(d)/2)
+	}
+	if s.engine.Count() == 0 {
+		over = 0
+	}
+	return s.engine.Shutdown(ctx, max(over, 0))
+}
+
+// Close cuts every connection off, stops the server's goroutines and waits for them.
+func (s *Server) Close() { s.engine.Close() }

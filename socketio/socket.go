@@ -1,0 +1,280 @@
+package socketio
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/base64"
+	"encoding/json"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/supabridge/supabridge/socketio/engineio"
+	"github.com/supabridge/supabridge/socketio/parser"
+)
+
+// The reasons for which a socket disconnects, as [Socket.OnDisconnect] gets them.
+const (
+	ReasonClientDisconnect = "client namespace disconnect"
+	ReasonServerDisconnect = "server namespace disconnect"
+	ReasonPingTimeout      = engineio.ReasonPingTimeout
+	ReasonTransportClose   = engineio.ReasonTransportClose
+	ReasonTransportError   = engineio.ReasonTransportError
+	ReasonParseError       = engineio.ReasonParseError
+	ReasonForcedClose      = engineio.ReasonForcedClose
+	ReasonQueueFull        = engineio.ReasonQueueFull
+)
+
+// Socket is one client in one namespace. Its methods may be called by any goroutine.
+type Socket struct {
+	id     string // immutable, like the next three
+	ns     *Namespace
+	client *client
+	auth   json.RawMessage
+
+	// These belong to the namespace's mu.
+	present bool // connected
+	rooms   []*room
+
+	gone atomic.Bool // disconnected, or about to be: no ack comes any more
+
+	mu       sync.Mutex // guards everything below
+	on       handlers
+	leaving  []func(reason string)
+	use      []func(*Event) error
+	data     any
+	reason   string // why it was detached; empty before
+	ctx      context.Context
+	stop     context.CancelFunc
+	acks     map[uint64]func(*Reply, error)
+	detached bool
+	notified bool
+}
+
+func newSocket(n *Namespace, c *client, auth json.RawMessage) *Socket {
+	return &Socket{id: newID(), ns: n, client: c, auth: auth}
+}
+
+// newID returns 120 random bits in URL-safe text.
+func newID() string {
+	var b [15]byte
+	_, _ = rand.Read(b[:]) // never fails: crypto/rand ends the process rather than return an error
+	return base64.RawURLEncoding.EncodeToString(b[:])
+}
+
+// ID is the socket's id, which its client knows too. It is also the name of a room with this socket alone in it.
+func (s *Socket) ID() string { return s.id }
+
+// Namespace is where the socket is connected.
+func (s *Socket) Namespace() *Namespace { return s.ns }
+
+// Transport is what the connection uses now.
+func (s *Socket) Transport() Transport { return s.client.conn.Transport() }
+
+// Connected says whether the socket is connected.
+func (s *Socket) Connected() bool {
+	s.ns.mu.RLock()
+	defer s.ns.mu.RUnlock()
+	return s.present
+}
+
+// Handshake is what a client said when it connected.
+type Handshake struct {
+	// Auth is the JSON object the client gave as auth, "{}" if none.
+	Auth json.RawMessage
+	// Query are the parameters of the request that opened the connection, the first of each name.
+	Query map[string]string
+	// Header are that request's headers.
+	Header http.Header
+	// URL is that request's path and query, Host the host it asked for.
+	URL, Host string
+	// RemoteAddr is the address and port it came from.
+	RemoteAddr string
+	// Time is when the connection was opened.
+	Time time.Time
+	// Secure says whether TLS ended in this process.
+	Secure bool
+}
+
+// Handshake returns what the client said when it connected. It is built for each call.
+func (s *Socket) Handshake() *Handshake {
+	q := s.client.conn.Request()
+	auth := s.auth
+	if len(auth) == 0 {
+		auth = json.RawMessage("{}")
+	}
+	return &Handshake{Auth: auth, Query: q.Query(), Header: q.Header(), URL: q.URL, Host: q.Host, RemoteAddr: q.RemoteAddr,
+		Time: q.Time, Secure: q.Secure}
+}
+
+// Data returns what [Socket.SetData] stored, or nil.
+func (s *Socket) Data() any {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.data
+}
+
+// SetData stores a value of the application's with the socket.
+func (s *Socket) SetData(v any) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.data = v
+}
+
+// Context is done when the socket has disconnected.
+func (s *Socket) Context() context.Context {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ctx == nil {
+		s.ctx, s.stop = context.WithCancel(context.Background())
+		if s.gone.Load() {
+			s.stop()
+		}
+	}
+	return s.ctx
+}
+
+// On has f called for an event. Several functions for the same event are called in the order they were added.
+func (s *Socket) On(event string, f func(*Event)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.on.add(event, f)
+}
+
+// OnAny has f called for every event, before the handlers for the event.
+func (s *Socket) OnAny(f func(*Event)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.on.any = append(s.on.any, f)
+}
+
+// Use adds a function that sees every event before any handler. If it returns an error the event is dropped.
+func (s *Socket) Use(f func(*Event) error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.use = append(s.use, f)
+}
+
+// OnDisconnect has f called with the reason after the socket has disconnected and left its rooms. Added later, it is not called.
+func (s *Socket) OnDisconnect(f func(reason string)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.leaving = append(s.leaving, f)
+}
+
+// dispatch hands an event to its handlers.
+func (s *Socket) dispatch(p *parser.Packet) {
+	name, err := p.Name()
+	if err != nil { // the parser has checked it
+		return
+	}
+	e := &Event{Name: name, Args: p.Args[1:], Attachments: p.Attachments, Socket: s, id: p.ID, wants: p.HasID}
+	n := s.ns
+	n.setup.RLock()
+	anyAll, all := n.on.any, n.on.byName[name]
+	n.setup.RUnlock()
+	s.mu.Lock()
+	use, anyOwn, own := s.use, s.on.any, s.on.byName[name]
+	s.mu.Unlock()
+	for _, f := range use {
+		if f(e) != nil {
+			return
+		}
+	}
+	for _, fs := range [...][]func(*Event){anyAll, anyOwn, all, own} {
+		for _, f := range fs {
+			f(e)
+		}
+	}
+}
+
+// attach connects the socket. It returns false if the connection has ended meanwhile.
+func (s *Socket) attach() bool {
+	n, c := s.ns, s.client
+	if !c.add(s) {
+		return false
+	}
+	payload := append([]byte(`{"sid":"`), s.id...)
+	payload = append(payload, `"}`...)
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	// Under the lock, so that no broadcast reaches the client before it knows that it is connected.
+	if c.conn.Send(control(parser.Connect, n.name, payload)) != nil {
+		return false // the connection's end, on its way, takes leave of the socket
+	}
+	n.enter(s)
+	return true
+}
+
+// detach takes the socket out of its namespace, the first time it is called.
+func (s *Socket) detach(reason string) {
+	s.mu.Lock()
+	if s.detached {
+		s.mu.Unlock()
+		return
+	}
+	s.detached, s.reason = true, reason
+	s.mu.Unlock()
+	n := s.ns
+	n.mu.Lock()
+	n.exit(s)
+	n.mu.Unlock()
+	s.client.remove(s)
+	s.cancel()
+}
+
+// cancel tells whoever waits for the client that it has gone.
+func (s *Socket) cancel() {
+	s.gone.Store(true)
+	s.mu.Lock()
+	stop, acks := s.stop, s.acks
+	s.acks = nil
+	s.mu.Unlock()
+	if stop != nil {
+		stop()
+	}
+	for _, f := range acks {
+		f(nil, ErrDisconnected)
+	}
+}
+
+// farewell calls the disconnect handlers of a detached socket, once.
+func (s *Socket) farewell() {
+	s.mu.Lock()
+	fs, reason := s.leaving, s.reason
+	done := s.notified
+	s.notified = true
+	s.mu.Unlock()
+	if done {
+		return
+	}
+	for _, f := range fs {
+		f(reason)
+	}
+}
+
+// Disconnect ends the socket. With closeConnection it ends the whole connection, with its sockets in other namespaces, once what was
+// sent before is written. It doesn't wait; disconnect handlers are called in turn with the connection's events.
+func (s *Socket) Disconnect(closeConnection bool) {
+	c := s.client
+	if !closeConnection {
+		s.expel()
+		return
+	}
+	c.mu.Lock()
+	all := append([]*Socket(nil), c.sockets...)
+	c.mu.Unlock()
+	for _, t := range all {
+		t.expel()
+	}
+	c.conn.Close()
+}
+
+// expel disconnects the socket by the server's wish.
+func (s *Socket) expel() {
+	_ = s.client.conn.Send(control(parser.Disconnect, s.ns.name, nil)) // to a client that has gone, nothing
+	s.detach(ReasonServerDisconnect)
+	s.client.put(job{socket: s})
+	s.client.conn.Schedule()
+}
