@@ -54,6 +54,7 @@ func Default() *Config {
 			UpgradeTimeout: 10 * time.Second,
 			MaxPayload:     1_000_000,
 			MaxQueue:       1 << 20,
+			CORS:           CORS{Origins: []string{}},
 		},
 		Auth: Auth{
 			Credentials: []string{"auth.token", "header.authorization"},

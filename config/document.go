@@ -46,11 +46,11 @@ func parseDocument(file string, data []byte, errs *Errors) map[string]any {
 	reader := documentReader{file: file, errs: errs}
 	decoder := yaml.NewDecoder(bytes.NewReader(data))
 	var document yaml.Node
-	if err := decoder.Decode(&document); err != nil {
-		if !errors.Is(err, io.EOF) {
-			reader.syntaxError(err)
-		}
-		return nil
+	if err := decoder.Decode(&document); errors.Is(err, io.EOF) {
+		return make(map[string]any)
+	} else if err != nil {
+		reader.syntaxError(err)
+		return make(map[string]any)
 	}
 	var second yaml.Node
 	if err := decoder.Decode(&second); err == nil {
@@ -59,7 +59,7 @@ func parseDocument(file string, data []byte, errs *Errors) map[string]any {
 		reader.syntaxError(err)
 	}
 	if len(document.Content) == 0 {
-		return nil
+		return make(map[string]any)
 	}
 	return reader.section(root(), document.Content[0])
 }

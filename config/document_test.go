@@ -2,6 +2,7 @@ package config
 
 import (
 	"errors"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -139,7 +140,7 @@ auth: {refuse_message: "no: on"}
 	}
 }
 
-func FuzzDocument(f *testing.F) {
+func FuzzLoad(f *testing.F) {
 	var reference strings.Builder
 	if err := Reference(&reference); err != nil {
 		f.Fatal(err)
@@ -149,12 +150,38 @@ func FuzzDocument(f *testing.F) {
 	f.Add("a: &a [*a]\nb: *a\n? {x: y}\n: z\n<<: 1\n")
 	f.Add("supabase: &s {reconnect: *s}")
 	f.Add("socketio: {paths: [/a, /a], max_queue: 99999999999999999999GiB}\n---\n")
+	f.Add("auth: {refuse_message: \"\\u2028 # : \\t'\", tenant_claims: ['on', \"0\"]}\npresence: {grace: 1.5s}\n")
+	env, _, err := newEnvironment(complete, nil)
+	if err != nil {
+		f.Fatal(err)
+	}
 	f.Fuzz(func(t *testing.T, content string) {
-		var errs Errors
-		parseDocument("c.yaml", []byte(content), &errs)
-		for _, e := range errs {
-			if e.Problem == "" || e.Origin.File != "c.yaml" {
-				t.Errorf("error %#v says nothing, or not where", e)
+		c, err := assemble(Sources{File: "c.yaml"}, []byte(content), env)
+		if err != nil {
+			var all Errors
+			if !errors.As(err, &all) || len(all) == 0 {
+				t.Fatalf("the error is %v, want Errors", err)
+			}
+			for _, e := range all {
+				if e.Problem == "" {
+					t.Errorf("error %#v says nothing", e)
+				}
+			}
+			return
+		}
+		// What is good is still good, and the same, after it was printed.
+		var printed strings.Builder
+		if err := c.Print(&printed); err != nil {
+			t.Fatal(err)
+		}
+		again, err := assemble(Sources{File: "p.yaml"}, []byte(strings.ReplaceAll(printed.String(), redacted, "x")), env)
+		if err != nil {
+			t.Fatalf("what was printed is refused: %v\n%s", err, printed.String())
+		}
+		for k := range root().leaves() {
+			got, want := k.in(again).Interface(), k.in(c).Interface()
+			if k.kind != secret && !strings.Contains(content, redacted) && !reflect.DeepEqual(got, want) {
+				t.Errorf("%s is %#v, and %#v once printed", k.path, want, got)
 			}
 		}
 	})

@@ -33,26 +33,35 @@ type Sources struct {
 // wrong is collected and returned as Errors. The file is checked whole; of a key's
 // variables and flags only the one that counts.
 func Load(from Sources) (*Config, error) {
-	var errs Errors
 	env, warnings, err := newEnvironment(from.Environ, from.EnvFiles)
 	if err != nil {
 		return nil, err
 	}
-	layers := viper.New()
+	var document []byte
 	if from.File != "" {
-		data, err := readFile(from.File)
-		if err != nil {
+		if document, err = readFile(from.File); err != nil {
 			return nil, fmt.Errorf("read configuration: %w", err)
 		}
-		if err := layers.MergeConfigMap(parseDocument(from.File, data, &errs)); err != nil {
-			return nil, fmt.Errorf("read configuration %s: %w", from.File, err)
-		}
+	}
+	c, err := assemble(from, document, env)
+	if err != nil {
+		return nil, err
+	}
+	c.warnings = slices.Concat(warnings, env.strangers(), c.unwise())
+	return c, nil
+}
+
+// assemble puts the layers over each other and reads what comes out on top.
+func assemble(from Sources, document []byte, env environment) (*Config, error) {
+	var errs Errors
+	layers := viper.New()
+	if err := layers.MergeConfigMap(parseDocument(from.File, document, &errs)); err != nil {
+		return nil, fmt.Errorf("read configuration %s: %w", from.File, err)
 	}
 	if err := layers.MergeConfigMap(env.settings(root())); err != nil {
 		return nil, fmt.Errorf("read environment: %w", err)
 	}
 	c := Default()
-	c.warnings = append(warnings, env.strangers()...)
 	c.origins = make(map[string]Origin)
 	for k := range root().leaves() {
 		layers.SetDefault(k.path, setting{value: k.in(c).Interface()})
@@ -66,7 +75,6 @@ func Load(from Sources) (*Config, error) {
 		c.origins[k.path] = origin
 	}
 	c.Derive()
-	c.warnings = append(c.warnings, c.unwise()...)
 	return c.checked(errs)
 }
 

@@ -224,8 +224,8 @@ type SocketIO struct {
 
 // CORS names the web origins allowed besides the server's own.
 type CORS struct {
-	// Origins such as https://app.example.com, or "*" for any. Empty allows none but the server's own. Since tokens are
-	// sent by the page and not by cookies, "*" gives away no user's session, but lets any page hold connections.
+	// Origins such as https://app.example.com, or "*" for any. Empty allows none but the server's own. "*" lets any page hold
+	// connections; where tokens come from cookies it is refused, since any page could then act as its visitor.
 	Origins []string `key:"origins"`
 }
 

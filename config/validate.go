@@ -299,6 +299,11 @@ func (v *validator) auth() {
 		}
 		return from, ""
 	})
+	if slices.Contains(v.c.SocketIO.CORS.Origins, "*") && slices.ContainsFunc(a.Credentials, func(from string) bool {
+		return strings.HasPrefix(from, "cookie.")
+	}) {
+		v.fail("socketio.cors.origins", `expected the origins by name where auth.credentials has a cookie, found "*" (any page could act as its visitor)`)
+	}
 	if len(a.TenantClaims) > 0 {
 		v.listed("auth.tenant_claims", a.TenantClaims, func(path string) (string, string) {
 			if !claimPath.MatchString(path) {
