@@ -109,7 +109,7 @@ type Tables struct {
 	Messages MessagesTable `key:"messages"`
 	// The table a message belongs to; it says which tenant a conversation is of.
 	Conversations ConversationsTable `key:"conversations"`
-	// The table of tenants, asked with the user's own token when the token names no tenant.
+	// The table of tenants, asked with the user's own token when that names no tenant or another.
 	Tenants TenantsTable `key:"tenants"`
 }
 
@@ -121,11 +121,11 @@ type MessagesTable struct {
 	ID string `key:"id"`
 	// Column with the conversation's id.
 	Conversation string `key:"conversation"`
-	// Column with the delivery status. An update that changes only this is sent as a status update. Empty if there is none.
+	// Column with the delivery status. A change of it is sent as a status update after the update of the row. Empty if there is none.
 	Status string `key:"status"`
-	// Column with the time of creation. Empty if there is none.
+	// Column with the time of creation, the time of a status update where updated gives none. Empty if there is none.
 	Created string `key:"created"`
-	// Column with the time of the last change. It is not part of what makes a change more than one of status. Empty if there is none.
+	// Column with the time of the last change, the time of a status update. Empty if there is none; then it is that of the commit.
 	Updated string `key:"updated"`
 	// Column with the tenant's id, if the table has its own. It saves the question which tenant a conversation is of.
 	Tenant string `key:"tenant"`
@@ -224,8 +224,9 @@ type SocketIO struct {
 
 // CORS names the web origins allowed besides the server's own.
 type CORS struct {
-	// Origins such as https://app.example.com, or "*" for any. Empty allows none but the server's own. "*" lets any page hold
-	// connections; where tokens come from cookies it is refused, since any page could then act as its visitor.
+	// Origins such as https://app.example.com, or "*" for any. Named origins are the only ones whose pages may connect. Empty
+	// lets pages of the server's own origin poll, and pages of any origin use websockets, as browsers don't ask there. Where
+	// tokens come from cookies origins must be named, since any page could otherwise act as its visitor.
 	Origins []string `key:"origins"`
 }
 
@@ -241,8 +242,9 @@ type Auth struct {
 	Audience string `key:"audience"`
 	// How far clocks may differ when a token's times are checked.
 	Leeway time.Duration `key:"leeway" min:"0s" max:"10m"`
-	// Claims that may hold the user's tenant, in order; the first present counts. Use only such as the user can't write:
-	// app_metadata, never user_metadata. Without any, the table of tenants is asked with the user's token.
+	// Claims that may hold the user's tenant, in order; the first present counts. It is entered at once and without a
+	// question, so name only claims the user can't write: app_metadata, never user_metadata. Other tenants, and all where
+	// no claim is present, are asked of the table of tenants with the user's token.
 	TenantClaims []string `key:"tenant_claims"`
 	// Text a refused browser gets with connect_error. Some frontends compare it.
 	RefuseMessage string `key:"refuse_message"`

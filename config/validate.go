@@ -299,10 +299,9 @@ func (v *validator) auth() {
 		}
 		return from, ""
 	})
-	if slices.Contains(v.c.SocketIO.CORS.Origins, "*") && slices.ContainsFunc(a.Credentials, func(from string) bool {
-		return strings.HasPrefix(from, "cookie.")
-	}) {
-		v.fail("socketio.cors.origins", `expected the origins by name where auth.credentials has a cookie, found "*" (any page could act as its visitor)`)
+	cookies := slices.ContainsFunc(a.Credentials, func(from string) bool { return strings.HasPrefix(from, "cookie.") })
+	if origins := v.c.SocketIO.CORS.Origins; cookies && (len(origins) == 0 || slices.Contains(origins, "*")) {
+		v.fail("socketio.cors.origins", "expected the origins by name, since auth.credentials has a cookie and any page could act as its visitor")
 	}
 	if len(a.TenantClaims) > 0 {
 		v.listed("auth.tenant_claims", a.TenantClaims, func(path string) (string, string) {

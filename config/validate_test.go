@@ -112,7 +112,10 @@ func TestWhatDoesNotFitIsNamedWithItsSource(t *testing.T) {
 			"environment SUPABRIDGE_SOCKETIO_CORS_ORIGINS: socketio.cors.origins: expected an origin such as https://app.example.com, without a path, or \"*\", found \"https://*.example.com\"",
 		}},
 		{"any origin and cookies", nil, "socketio: {cors: {origins: ['*']}}\nauth: {credentials: [cookie.token]}\n", []string{
-			"FILE:1: socketio.cors.origins: expected the origins by name where auth.credentials has a cookie, found \"*\" (any page could act as its visitor)",
+			"FILE:1: socketio.cors.origins: expected the origins by name, since auth.credentials has a cookie and any page could act as its visitor",
+		}},
+		{"no origin and cookies", nil, "auth: {credentials: [auth.token, cookie.token]}\n", []string{
+			"socketio.cors.origins: expected the origins by name, since auth.credentials has a cookie and any page could act as its visitor",
 		}},
 		{"auth", nil, "auth: {credentials: [body.token], tenant_claims: [a..b], refuse_message: ''}\n", []string{
 			"FILE:1: auth.credentials: expected auth.NAME, header.NAME, query.NAME or cookie.NAME, found \"body.token\"",
