@@ -70,7 +70,7 @@ func newRoot() *cobra.Command {
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return misuse{fmt.Errorf("%w; see %s --help", err, cmd.CommandPath())}
 	})
-	root.AddCommand(newStandin(), newConfig(), newVersion())
+	root.AddCommand(newDev(), newRun(), newStandin(), newConfig(), newVersion())
 	return root
 }
 

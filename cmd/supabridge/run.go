@@ -1,0 +1,104 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+
+	"github.com/rs/zerolog"
+	"github.com/spf13/cobra"
+
+	"github.com/supabridge/supabridge/bridge"
+	"github.com/supabridge/supabridge/config"
+)
+
+func newRun() *cobra.Command {
+	var from files
+	cmd := &cobra.Command{
+		Use:   "run",
+		Short: "Run the bridge before a Supabase project",
+		Long: `Run the bridge before a Supabase project.
+
+With no file it reads the names that an app on Supabase has in its environment,
+.env.local or .env: SUPABASE_URL or NEXT_PUBLIC_SUPABASE_URL,
+SUPABASE_SERVICE_ROLE_KEY, NEXT_PUBLIC_SUPABASE_ANON_KEY, SUPABASE_JWT_SECRET,
+SOCKET_IO_PORT and NEXT_PUBLIC_APP_URL. See supabridge config print --defaults
+for all there is to set.`,
+		Args: noArguments,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg, err := from.load(cmd)
+			if err != nil {
+				return err
+			}
+			log := newLog(cmd.ErrOrStderr(), cfg.Log)
+			for _, warning := range cfg.Warnings() {
+				log.Warn().Str("of", "config").Msg(warning)
+			}
+			n, err := openNode(cfg, log)
+			if err != nil {
+				return err
+			}
+			return n.run(cmd.Context())
+		},
+	}
+	from.register(cmd)
+	return cmd
+}
+
+// node is a bridge on an open port.
+type node struct {
+	bridge   *bridge.Bridge
+	endpoint endpoint
+	url      string // for browsers on this machine
+}
+
+// openNode opens the port and builds the bridge.
+func openNode(cfg *config.Config, log zerolog.Logger) (*node, error) {
+	certificate, err := certificates(cfg.TLS)
+	if err != nil {
+		return nil, err
+	}
+	listener, err := listen(cfg.Listen, "--listen or the key listen")
+	if err != nil {
+		return nil, err
+	}
+	b, err := bridge.New(cfg, log)
+	if err != nil {
+		_ = listener.Close()
+		return nil, err
+	}
+	n := &node{
+		bridge:   b,
+		endpoint: endpoint{listener: listener, handler: b.Handler(), tls: certificate, drain: cfg.Ops.ShutdownTimeout, log: log},
+		url:      "http://" + localHost(listener.Addr()),
+	}
+	if certificate != nil {
+		n.url = "https://" + localHost(listener.Addr())
+	}
+	log.Info().Stringer("listen", listener.Addr()).Bool("tls", certificate != nil).Str("supabase", cfg.Supabase.URL).Msg("started")
+	return n, nil
+}
+
+// serveBeside puts more on the port: what the mux doesn't know goes to the bridge.
+func (n *node) serveBeside(mux *http.ServeMux) {
+	mux.Handle("/", n.endpoint.handler)
+	n.endpoint.handler = mux
+}
+
+// close gives up a node that was never run.
+func (n *node) close() {
+	_ = n.endpoint.listener.Close()
+	n.bridge.Close()
+}
+
+// run serves and follows Supabase until ctx ends, then drains. Both take at
+// most ops.shutdown_timeout, at the same time: requests that wait for events end
+// as the bridge closes their sockets.
+func (n *node) run(ctx context.Context) error {
+	err := together(ctx, n.endpoint.serve, n.bridge.Run)
+	if err != nil {
+		return fmt.Errorf("run: %w", err)
+	}
+	n.endpoint.log.Info().Msg("stopped")
+	return nil
+}
