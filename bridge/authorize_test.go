@@ -1,0 +1,135 @@
+package bridge
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/supabridge/supabridge/bridge/supabase"
+	"github.com/supabridge/supabridge/config"
+)
+
+// policy stands for Row Level Security: which token sees which row, and how often it was asked.
+type policy struct {
+	sees  map[string]string // "token table key id" → the id as stored
+	err   error
+	asked int
+}
+
+func (p *policy) VisibleTo(_ context.Context, token, table, key, id string) (string, bool, error) {
+	p.asked++
+	stored, ok := p.sees[fmt.Sprint(token, " ", table, " ", key, " ", id)]
+	return stored, ok, p.err
+}
+
+func gatekeeper(t *testing.T, p *policy, change func(*config.Config)) *authorizer {
+	t.Helper()
+	cfg := config.Default()
+	if change != nil {
+		change(cfg)
+	}
+	a, err := newAuthorizer(cfg, p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a
+}
+
+func signedIn(token string) *Identity {
+	return &Identity{UserID: "u", Role: "authenticated", Token: token, Expires: time.Now().Add(time.Hour), Verified: true}
+}
+
+func TestARoomIsEnteredOnlyBySomebodyWhoSeesTheRow(t *testing.T) {
+	p := &policy{sees: map[string]string{"mine conversations id C1": "c1", "mine distributors id d1": "d1"}}
+	claimed := signedIn("claimed")
+	claimed.Tenant = "d7"
+	expired := signedIn("mine")
+	expired.Expires = time.Now().Add(-time.Second)
+	for _, test := range []struct {
+		name   string
+		who    *Identity
+		kind   roomKind
+		id     string
+		stored string // empty: refused
+	}{
+		{"the row is seen", signedIn("mine"), conversationRoom, "C1", "c1"},
+		{"it is another's", signedIn("theirs"), conversationRoom, "C1", ""},
+		{"there is none", signedIn("mine"), conversationRoom, "c9", ""},
+		{"the tenant's row is seen", signedIn("mine"), tenantRoom, "d1", "d1"},
+		{"a tenant's id is no conversation's", signedIn("mine"), conversationRoom, "d1", ""},
+		{"the claim names the tenant", claimed, tenantRoom, "d7", "d7"},
+		{"the claim names another", claimed, tenantRoom, "d1", ""},
+		{"the claim says nothing of conversations", claimed, conversationRoom, "d7", ""},
+		{"the service role", &Identity{Role: serviceRole, Expires: time.Now().Add(time.Hour), Verified: true}, conversationRoom, "any", "any"},
+		{"the token has expired", expired, conversationRoom, "C1", ""},
+		{"no token", &Identity{UserID: "u", Tenant: "d1"}, tenantRoom, "d1", ""},
+	} {
+		stored, err := gatekeeper(t, p, nil).mayEnter(t.Context(), test.who, test.kind, test.id)
+		if stored != test.stored || (err == nil) != (test.stored != "") || err != nil && !errors.Is(err, errRefused) {
+			t.Errorf("%s: %q %v, want %q", test.name, stored, err, test.stored)
+		}
+	}
+}
+
+func TestInsecureDevLetsOnlyThoseWithoutATokenThrough(t *testing.T) {
+	a := gatekeeper(t, &policy{}, func(cfg *config.Config) { cfg.Auth.InsecureDev = true })
+	if stored, err := a.mayEnter(t.Context(), &Identity{UserID: "u"}, conversationRoom, "c1"); err != nil || stored != "c1" {
+		t.Errorf("without a token: %q %v, want c1", stored, err)
+	}
+	if _, err := a.mayEnter(t.Context(), signedIn("theirs"), conversationRoom, "c1"); !errors.Is(err, errRefused) {
+		t.Errorf("with a token that does not see the row: %v, want a refusal", err)
+	}
+}
+
+func TestAnswersAreKeptForTheirTimeAndNoLongerThanTheToken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := &policy{sees: map[string]string{"mine conversations id c1": "c1", "short conversations id c1": "c1"}}
+		a := gatekeeper(t, p, func(cfg *config.Config) {
+			cfg.Rooms.Authorization.AllowedFor, cfg.Rooms.Authorization.RefusedFor = time.Minute, 10*time.Second
+		})
+		ask := func(who *Identity, id string, asked int) {
+			t.Helper()
+			before := p.asked
+			_, _ = a.mayEnter(t.Context(), who, conversationRoom, id)
+			if got := p.asked - before; got != asked {
+				t.Errorf("%s for %s was asked of Supabase %d times, want %d", id, who.Token, got, asked)
+			}
+		}
+		mine, short := signedIn("mine"), signedIn("short")
+		short.Expires = time.Now().Add(20 * time.Second)
+		ask(mine, "c1", 1)
+		ask(mine, "c2", 1)
+		ask(short, "c1", 1)
+		ask(mine, "c1", 0)
+		ask(mine, "c2", 0)
+		time.Sleep(10 * time.Second)
+		ask(mine, "c1", 0)
+		ask(mine, "c2", 1)
+		ask(short, "c1", 0)
+		time.Sleep(10 * time.Second)
+		renewed := *short
+		renewed.Expires = time.Now().Add(time.Hour) // the answer ended with the token as it was
+		ask(&renewed, "c1", 1)
+		time.Sleep(40 * time.Second)
+		ask(mine, "c1", 1)
+	})
+}
+
+func TestAFailureToAskIsNeitherAnAnswerNorKept(t *testing.T) {
+	p := &policy{err: &supabase.Error{Status: 503, Class: supabase.ClassRetry}}
+	a := gatekeeper(t, p, nil)
+	if _, err := a.mayEnter(t.Context(), signedIn("mine"), conversationRoom, "c1"); err == nil || errors.Is(err, errRefused) {
+		t.Errorf("error %v, want one that is no refusal", err)
+	}
+	p.err, p.sees = nil, map[string]string{"mine conversations id c1": "c1"}
+	if _, err := a.mayEnter(t.Context(), signedIn("mine"), conversationRoom, "c1"); err != nil {
+		t.Errorf("asked again: %v, want the room open", err)
+	}
+	p = &policy{err: &supabase.Error{Status: 401, Class: supabase.ClassToken}}
+	if _, err := gatekeeper(t, p, nil).mayEnter(t.Context(), signedIn("mine"), conversationRoom, "c1"); !errors.Is(err, errRefused) {
+		t.Errorf("a token that Supabase refuses: %v, want a refusal", err)
+	}
+}

@@ -1,0 +1,180 @@
+// Package bridge brings Supabase to browsers that speak Socket.IO: row changes in from Realtime, events out to rooms; rooms entered only by those whom
+// Row Level Security lets read; typing and presence among them.
+//
+//	b, err := bridge.New(cfg, log)
+//	go b.Run(ctx)                       // follows Supabase until ctx ends
+//	http.ListenAndServe(cfg.Listen, b.Handler())
+//
+// Run starts one goroutine that owns the feed and everything a change needs on its way (feed.go, route.go, tenants.go), and those of phoenix's client and
+// socketio's server; all have ended when it returns. What sockets do runs on the goroutines that socketio gives them.
+package bridge
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"github.com/supabridge/supabridge/bridge/supabase"
+	"github.com/supabridge/supabridge/bridge/vocabulary"
+	"github.com/supabridge/supabridge/config"
+	"github.com/supabridge/supabridge/socketio"
+)
+
+// Bridge is one bridge: one Supabase project, one Socket.IO endpoint.
+type Bridge struct {
+	cfg  *config.Config
+	log  zerolog.Logger
+	stop context.CancelFunc // ends what New started
+
+	words      *vocabulary.Vocabulary
+	verifier   *verifier
+	authorizer *authorizer
+	rows       *supabase.Client
+	router     *router
+	typing     *typing
+	presence   *presence // nil where presence is off
+	unknown    *unknownEvents
+	status     *status
+
+	io     *socketio.Server
+	spaces []*socketio.Namespace
+}
+
+// New builds a bridge from a valid configuration. It connects to nothing yet, except that published signing keys are asked for where tokens are verified
+// by them. Run ends what it started; a bridge that is never run is ended by Close.
+func New(cfg *config.Config, log zerolog.Logger) (*Bridge, error) {
+	ctx, stop := context.WithCancel(context.Background())
+	b := &Bridge{cfg: cfg, log: log, stop: stop, unknown: newUnknownEvents(log), status: newStatus(log)}
+	if err := b.build(ctx); err != nil {
+		b.Close()
+		return nil, err
+	}
+	return b, nil
+}
+
+func (b *Bridge) build(ctx context.Context) (err error) {
+	cfg := b.cfg
+	if b.words, err = vocabulary.New(vocabulary.Options{
+		Preset: cfg.Vocabulary.Preset, Shape: vocabulary.Shape(cfg.Vocabulary.Shape),
+		ConversationNoun: cfg.Vocabulary.ConversationNoun, TenantNoun: cfg.Vocabulary.TenantNoun,
+		ConversationRoom: cfg.Rooms.Conversation.Name, TenantRoom: cfg.Rooms.Tenant.Name,
+	}); err != nil {
+		return fmt.Errorf("bridge: %w", err)
+	}
+	if b.verifier, err = newVerifier(ctx, cfg); err != nil {
+		return err
+	}
+	if b.rows, err = supabase.New(cfg.Supabase.URL, cfg.Supabase.ServiceRoleKey.Reveal(), supabase.Options{
+		AnonKey: cfg.Supabase.AnonKey.Reveal(), Schema: cfg.Supabase.Schema, Timeout: cfg.Supabase.RequestTimeout,
+	}); err != nil {
+		return fmt.Errorf("bridge: %w", err)
+	}
+	if b.authorizer, err = newAuthorizer(cfg, b.rows); err != nil {
+		return err
+	}
+	tenants, err := newTenants(cfg, b.rows)
+	if err != nil {
+		return err
+	}
+	if b.router, err = newRouter(cfg, b.words, tenants, b.log, b.emit); err != nil {
+		return err
+	}
+	b.typing = newTyping(cfg.Typing.Timeout, b.tellTyping)
+	if cfg.Presence.Enabled {
+		b.presence = newPresence(cfg.Presence.Grace, b.tellPresence)
+	}
+	b.listen()
+	if cfg.Auth.InsecureDev {
+		b.log.Warn().Msg("auth.insecure_dev is on: browsers without a token are let into every room. Never where others can reach this port")
+	}
+	return nil
+}
+
+// Handler serves the Socket.IO endpoint, /healthz and /readyz.
+func (b *Bridge) Handler() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /healthz", healthz)
+	mux.HandleFunc("GET /readyz", b.status.readyz)
+	for _, path := range b.cfg.SocketIO.Paths {
+		mux.Handle(path, b.io)
+		mux.Handle(path+"/", b.io)
+	}
+	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
+		writeJSON(w, http.StatusNotFound, map[string]string{"error": "there is nothing here; the Socket.IO endpoint is at " + b.cfg.SocketIO.Paths[0]})
+	})
+	return mux
+}
+
+// Run follows Supabase until ctx ends. Then it closes the sockets, within ops.shutdown_timeout, and returns nil. It returns an error only where
+// trying again can't help: a misconfiguration. Run a bridge once.
+func (b *Bridge) Run(ctx context.Context) error {
+	defer b.Close()
+	err := b.follow(ctx)
+	shutdown, cancel := context.WithTimeout(context.WithoutCancel(ctx), max(b.cfg.Ops.ShutdownTimeout, time.Millisecond))
+	defer cancel()
+	if e := b.io.Shutdown(shutdown); e != nil && !errors.Is(e, context.DeadlineExceeded) {
+		b.log.Warn().Err(e).Msg("closing the sockets")
+	}
+	if err != nil && ctx.Err() == nil {
+		return fmt.Errorf("bridge: %w", err)
+	}
+	return nil
+}
+
+// Close ends what New started. Run calls it.
+func (b *Bridge) Close() {
+	b.stop()
+	if b.typing != nil {
+		b.typing.close()
+	}
+	if b.presence != nil {
+		b.presence.close()
+	}
+	if b.rows != nil {
+		b.rows.Close()
+	}
+}
+
+// emit sends an event, under each of its names, to every socket that is in any of rooms, once.
+func (b *Bridge) emit(rooms []string, event vocabulary.Event, payload json.RawMessage) {
+	if len(rooms) == 0 {
+		return
+	}
+	for _, space := range b.spaces {
+		for _, name := range b.words.Names(event) {
+			space.To(rooms...).Emit(name, payload)
+		}
+	}
+}
+
+// emitExcept sends to a room but for those in another; a socket's id is the room of that socket alone.
+func (b *Bridge) emitExcept(room, except string, event vocabulary.Event, payload json.RawMessage) {
+	for _, space := range b.spaces {
+		for _, name := range b.words.Names(event) {
+			space.To(room).Except(except).Emit(name, payload)
+		}
+	}
+}
+
+func (b *Bridge) tellTyping(conversation string, who *Identity, event vocabulary.Event) {
+	payload := object("conversationId", conversation, "userId", who.UserID, "userName", who.Name, "isTyping", event == vocabulary.TypingStarted)
+	b.emitExcept(roomName(b.cfg.Rooms.Conversation, conversation), userRoom(who.UserID), event, payload)
+}
+
+func (b *Bridge) tellPresence(tenant string, who *Identity, online bool, lastSeen time.Time) {
+	event, state, seen := vocabulary.UserOnline, "online", ""
+	if !online {
+		event, state, seen = vocabulary.UserOffline, "offline", lastSeen.UTC().Format(time.RFC3339Nano)
+	}
+	room := []string{roomName(b.cfg.Rooms.Tenant, tenant)}
+	b.emit(room, event, object("userId", who.UserID, "userName", who.Name, "lastSeen", seen))
+	b.emit(room, vocabulary.PresenceUpdate, object("userId", who.UserID, "userName", who.Name, "status", state, "isOnline", online, "lastSeen", seen))
+}
+
+// userRoom is the room of all sockets of one user. The name can't be that of another room: those are not entered by name.
+func userRoom(user string) string { return "\x00user:" + user }

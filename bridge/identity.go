@@ -1,0 +1,210 @@
+package bridge
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/MicahParks/keyfunc/v3"
+	"github.com/golang-jwt/jwt/v5"
+
+	"github.com/supabridge/supabridge/config"
+	"github.com/supabridge/supabridge/socketio"
+)
+
+// Identity is who a socket belongs to. It is what a Supabase token says and never what a payload says, except that under auth.insecure_dev a
+// socket without a token is whom its payload names (Verified false).
+type Identity struct {
+	UserID string
+	// Name is for display only: user_metadata, which users write themselves, may give it.
+	Name string
+	Role string
+	// Tenant is what the configured claims name; empty where they name none.
+	Tenant   string
+	Token    string
+	Expires  time.Time
+	Verified bool
+}
+
+// errNoToken: the client sent no token at any of the configured places.
+var errNoToken = errors.New("no token")
+
+// verifier checks Supabase tokens: HS256 with the project's secret, ES256 and RS256 with the keys the project publishes. The algorithm a key serves
+// is fixed by where the key comes from, so that a public key never serves as an HMAC secret. It is safe for concurrent use.
+type verifier struct {
+	cfg    config.Auth
+	secret []byte
+	jwks   keyfunc.Keyfunc // nil without published keys
+	parser *jwt.Parser
+}
+
+// newVerifier makes the verifier for a project. With published keys it starts a goroutine that renews them until ctx ends; keys that can't be had now
+// are asked for again when a token names one.
+func newVerifier(ctx context.Context, cfg *config.Config) (*verifier, error) {
+	v := &verifier{cfg: cfg.Auth, secret: []byte(cfg.Supabase.JWTSecret.Reveal())}
+	var methods []string
+	if len(v.secret) > 0 {
+		methods = append(methods, "HS256")
+	}
+	jwksURL := cfg.Supabase.JWKSURL
+	if jwksURL == "" && len(v.secret) == 0 {
+		jwksURL = strings.TrimRight(cfg.Supabase.URL, "/") + "/auth/v1/.well-known/jwks.json"
+	}
+	if jwksURL != "" {
+		var err error
+		if v.jwks, err = keyfunc.NewDefaultCtx(ctx, []string{jwksURL}); err != nil {
+			return nil, fmt.Errorf("bridge: keys at %s: %w", jwksURL, err)
+		}
+		methods = append(methods, "ES256", "RS256")
+	}
+	options := []jwt.ParserOption{jwt.WithValidMethods(methods), jwt.WithExpirationRequired(), jwt.WithLeeway(cfg.Auth.Leeway), jwt.WithJSONNumber()}
+	v.parser = jwt.NewParser(options...)
+	return v, nil
+}
+
+func (v *verifier) key(token *jwt.Token) (any, error) {
+	if token.Method.Alg() == "HS256" {
+		return v.secret, nil
+	}
+	return v.jwks.Keyfunc(token)
+}
+
+// verify reads a token. Errors wrap jwt's and never contain the token.
+func (v *verifier) verify(token string) (*Identity, error) {
+	claims := jwt.MapClaims{}
+	if _, err := v.parser.ParseWithClaims(token, claims, v.key); err != nil {
+		return nil, fmt.Errorf("token: %w", err)
+	}
+	role, _ := claims["role"].(string)
+	if v.cfg.Audience != "" && role != serviceRole {
+		if err := jwt.NewValidator(jwt.WithAudience(v.cfg.Audience)).Validate(jwt.MapClaims{"aud": claims["aud"]}); err != nil {
+			return nil, fmt.Errorf("token: %w", err)
+		}
+	}
+	expires, err := claims.GetExpirationTime()
+	if err != nil {
+		return nil, fmt.Errorf("token: %w", err)
+	}
+	id := &Identity{Role: role, Token: token, Expires: expires.Time, Verified: true}
+	id.UserID, _ = claims["sub"].(string)
+	if id.UserID == "" && role != serviceRole {
+		return nil, fmt.Errorf("token: no subject: it is not a signed-in user's")
+	}
+	for _, path := range v.cfg.TenantClaims {
+		if id.Tenant = claimText(claims, path); id.Tenant != "" {
+			break
+		}
+	}
+	for _, path := range []string{"user_metadata.full_name", "user_metadata.name", "name", "email"} {
+		if id.Name = claimText(claims, path); id.Name != "" {
+			break
+		}
+	}
+	return id, nil
+}
+
+// serviceRole is the role of the project's own key: it passes Row Level Security everywhere.
+const serviceRole = "service_role"
+
+// claimText follows a dotted path to a string or number.
+func claimText(claims map[string]any, path string) string {
+	var at any = claims
+	for step := range strings.SplitSeq(path, ".") {
+		object, ok := asObject(at)
+		if !ok {
+			return ""
+		}
+		at = object[step]
+	}
+	switch value := at.(type) {
+	case string:
+		return value
+	case json.Number:
+		return value.String()
+	}
+	return ""
+}
+
+func asObject(value any) (map[string]any, bool) {
+	switch o := value.(type) {
+	case map[string]any:
+		return o, true
+	case jwt.MapClaims:
+		return o, true
+	}
+	return nil, false
+}
+
+// credential finds a client's token at the configured places, in order. A header's "Bearer " is taken off.
+func credential(places []string, h *socketio.Handshake) (string, bool) {
+	for _, place := range places {
+		where, name, _ := strings.Cut(place, ".")
+		var value string
+		switch where {
+		case "auth":
+			value = authText(h.Auth, name)
+		case "header":
+			value = h.Header.Get(name)
+		case "query":
+			value = h.Query[name]
+		case "cookie":
+			request := http.Request{Header: h.Header}
+			if c, err := request.Cookie(name); err == nil {
+				value = c.Value
+			}
+		}
+		if value = strings.TrimSpace(strings.TrimPrefix(value, "Bearer ")); value != "" {
+			return value, true
+		}
+	}
+	return "", false
+}
+
+// authText gives a string or number of the handshake's auth object.
+func authText(auth json.RawMessage, name string) string {
+	var object map[string]json.RawMessage
+	if json.Unmarshal(auth, &object) != nil {
+		return ""
+	}
+	var text string
+	if raw := object[name]; len(raw) > 0 {
+		if json.Unmarshal(raw, &text) == nil {
+			return text
+		}
+		var number json.Number
+		if json.Unmarshal(raw, &number) == nil {
+			return number.String()
+		}
+	}
+	return ""
+}
+
+// identify tells who a connecting client is. Under insecure_dev a client without a token is taken at its word; a token that is there is checked all the same.
+func (b *Bridge) identify(h *socketio.Handshake) (*Identity, error) {
+	if token, ok := credential(b.cfg.Auth.Credentials, h); ok {
+		return b.verifier.verify(token)
+	}
+	if !b.cfg.Auth.InsecureDev {
+		return nil, errNoToken
+	}
+	id := &Identity{UserID: firstText(h, "userId", "user_id"), Name: firstText(h, "userName", "user_name", "name")}
+	id.Tenant = firstText(h, b.words.TenantKey(), "distributorId", "organizationId", "tenantId")
+	return id, nil
+}
+
+// firstText reads the first of names that the handshake's auth object or query has.
+func firstText(h *socketio.Handshake, names ...string) string {
+	for _, name := range names {
+		if value := authText(h.Auth, name); value != "" {
+			return value
+		}
+		if value := h.Query[name]; value != "" {
+			return value
+		}
+	}
+	return ""
+}

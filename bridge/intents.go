@@ -1,0 +1,361 @@
+package bridge
+
+import (
+	"encoding/json"
+	"errors"
+	"iter"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/supabridge/supabridge/bridge/vocabulary"
+	"github.com/supabridge/supabridge/socketio"
+)
+
+// maxRooms bounds the conversations and tenants one socket may be in.
+const maxRooms = 1000
+
+// client is one socket. Its events are handled one after another, so only what is noted below is touched by others.
+type client struct {
+	b      *Bridge
+	socket *socketio.Socket
+	who    *Identity
+	home   string // the tenant its first token named, where it counts as present without joining
+
+	conversations entered
+	tenants       entered
+	expiry        *expiry
+}
+
+// entered holds the rooms of one kind that a socket is in: ids as the client writes them and as the row spells them, each with the latter.
+type entered map[string]string
+
+func (in entered) add(asSent, asStored string) {
+	in[asSent] = asStored
+	in[asStored] = asStored
+}
+
+// remove forgets a room under all its spellings.
+func (in entered) remove(asStored string) {
+	maps.DeleteFunc(in, func(_, stored string) bool { return stored == asStored })
+}
+
+// all gives each room once.
+func (in entered) all() iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for spelling, stored := range in {
+			if spelling == stored && !yield(stored) {
+				return
+			}
+		}
+	}
+}
+
+// failure is what a client is told when something it asked for did not happen. Code is for programs and stays; message is for people.
+type failure struct{ code, message string }
+
+var (
+	failBadRequest  = failure{"bad_request", "the event's arguments don't name what it is about"}
+	failForbidden   = failure{"forbidden", "you are not allowed to enter this room"}
+	failNotJoined   = failure{"not_joined", "join the room first"}
+	failUnavailable = failure{"unavailable", "the rights to this room could not be checked now; try again"}
+	failTooMany     = failure{"too_many_rooms", "this socket is in too many rooms"}
+	failUnknown     = failure{"unknown_event", "the server does not know this event"}
+	failNoWrite     = failure{"not_supported", "messages are written through Supabase, not over this socket"}
+	failToken       = failure{"unauthorized", "the token was refused"}
+)
+
+// dispatch carries out one event of a client.
+func (c *client) dispatch(e *socketio.Event) {
+	intent := c.b.words.Intent(e.Name)
+	if intent == vocabulary.JoinConversation && c.b.words.NamesTenantRoom(e.Args) {
+		intent = vocabulary.JoinTenant
+	}
+	switch intent {
+	case vocabulary.JoinConversation:
+		c.joinConversation(e)
+	case vocabulary.LeaveConversation:
+		c.leaveConversation(e)
+	case vocabulary.JoinTenant:
+		c.joinTenant(e)
+	case vocabulary.LeaveTenant:
+		c.leaveTenant(e)
+	case vocabulary.StartTyping:
+		c.typing(e, true)
+	case vocabulary.StopTyping:
+		c.typing(e, false)
+	case vocabulary.Typing:
+		c.typing(e, vocabulary.TypingState(e.Args))
+	case vocabulary.ListOnline:
+		c.listOnline(e)
+	case vocabulary.MarkRead:
+		c.markRead(e)
+	case vocabulary.RenewToken:
+		c.renewToken(e)
+	case vocabulary.Heartbeat:
+		c.succeed(e)
+	case vocabulary.SendMessage:
+		c.fail(e, failNoWrite)
+	default:
+		c.b.unknown.note(e.Name)
+		c.fail(e, failUnknown)
+	}
+}
+
+// enter asks whether the client may be in a room and gives the id as stored.
+func (c *client) enter(e *socketio.Event, kind roomKind, id string, rooms entered) (asStored string, ok bool) {
+	if len(c.conversations)+len(c.tenants) >= maxRooms {
+		c.fail(e, failTooMany)
+		return "", false
+	}
+	log := c.b.log.Info().Str("socket", c.socket.ID()).Str("user", c.who.UserID).Stringer("room", kind).Str("id", id)
+	asStored, err := c.b.authorizer.mayEnter(c.socket.Context(), c.who, kind, id)
+	switch {
+	case errors.Is(err, errRefused):
+		log.Msg("join refused")
+		c.fail(e, failForbidden)
+		return "", false
+	case err != nil:
+		log.Err(err).Msg("join could not be decided")
+		c.fail(e, failUnavailable)
+		return "", false
+	}
+	rooms.add(id, asStored)
+	log.Msg("joined")
+	return asStored, true
+}
+
+func (c *client) joinConversation(e *socketio.Event) {
+	id, ok := c.b.words.ConversationID(e.Args)
+	if !ok {
+		c.fail(e, failBadRequest)
+		return
+	}
+	asStored, ok := c.enter(e, conversationRoom, id.Text, c.conversations)
+	if !ok {
+		return
+	}
+	c.socket.Join(roomName(c.b.cfg.Rooms.Conversation, asStored))
+	name := idPayload(id, asStored)
+	c.succeed(e, "conversationId", name)
+	c.tell(vocabulary.Joined, object("conversationId", name, "success", true))
+}
+
+func (c *client) leaveConversation(e *socketio.Event) {
+	id, ok := c.b.words.ConversationID(e.Args)
+	if !ok {
+		c.fail(e, failBadRequest)
+		return
+	}
+	if joined, ok := c.conversations[id.Text]; ok {
+		c.conversations.remove(joined)
+		c.b.typing.stop(joined, c.socket.ID(), c.who)
+		c.socket.Leave(roomName(c.b.cfg.Rooms.Conversation, joined))
+	}
+	c.succeed(e, "conversationId", id.JSON)
+	c.tell(vocabulary.Left, object("conversationId", id.JSON, "success", true))
+}
+
+func (c *client) joinTenant(e *socketio.Event) {
+	id, ok := c.tenantOf(e)
+	if !ok {
+		c.fail(e, failBadRequest)
+		return
+	}
+	asStored, ok := c.enter(e, tenantRoom, id.Text, c.tenants)
+	if !ok {
+		return
+	}
+	c.socket.Join(roomName(c.b.cfg.Rooms.Tenant, asStored))
+	c.succeed(e, c.b.words.TenantKey(), idPayload(id, asStored))
+	if c.appear(asStored) {
+		c.tell(vocabulary.OnlineUsers, c.online(asStored))
+	}
+}
+
+// appear counts the socket towards its user's presence in a tenant; false where presence is off or nobody knows whose socket it is.
+func (c *client) appear(tenant string) bool {
+	if c.b.presence == nil || c.who.UserID == "" {
+		return false
+	}
+	c.b.presence.enter(tenant, c.socket.ID(), c.who)
+	return true
+}
+
+// vanish takes that back. Of a tenant never entered it takes back nothing.
+func (c *client) vanish(tenant string) {
+	if c.b.presence != nil {
+		c.b.presence.leave(tenant, c.socket.ID(), c.who)
+	}
+}
+
+func (c *client) leaveTenant(e *socketio.Event) {
+	id, ok := c.tenantOf(e)
+	if !ok {
+		c.fail(e, failBadRequest)
+		return
+	}
+	if joined, ok := c.tenants[id.Text]; ok {
+		c.tenants.remove(joined)
+		c.socket.Leave(roomName(c.b.cfg.Rooms.Tenant, joined))
+		if joined != c.home {
+			c.vanish(joined)
+		}
+	}
+	c.succeed(e, c.b.words.TenantKey(), id.JSON)
+}
+
+// tenantOf is the tenant an event names, else the one that the token names.
+func (c *client) tenantOf(e *socketio.Event) (vocabulary.ID, bool) {
+	if id, ok := c.b.words.TenantID(e.Args); ok {
+		return id, true
+	}
+	return vocabulary.NewID(c.who.Tenant), c.who.Tenant != ""
+}
+
+// joined gives the conversation an event is about, as stored, where the socket is in its room; else it says what is wrong.
+func (c *client) joined(e *socketio.Event) (string, bool) {
+	id, ok := c.b.words.ConversationID(e.Args)
+	if !ok {
+		c.fail(e, failBadRequest)
+		return "", false
+	}
+	asStored, ok := c.conversations[id.Text]
+	if !ok {
+		c.fail(e, failNotJoined)
+	}
+	return asStored, ok
+}
+
+func (c *client) typing(e *socketio.Event, on bool) {
+	id, ok := c.joined(e)
+	if !ok {
+		return
+	}
+	if c.b.cfg.Typing.Enabled && c.who.UserID != "" {
+		if on {
+			c.b.typing.start(id, c.socket.ID(), c.who)
+		} else {
+			c.b.typing.stop(id, c.socket.ID(), c.who)
+		}
+	}
+	c.succeed(e)
+}
+
+// listOnline answers with the ids of those online: in the ack where one is wanted, else as an event.
+func (c *client) listOnline(e *socketio.Event) {
+	id, ok := c.tenantOf(e)
+	if joined := slices.Collect(c.tenants.all()); !ok && len(joined) == 1 {
+		id = vocabulary.NewID(joined[0])
+	}
+	tenant, ok := c.tenants[id.Text]
+	if !ok && c.who.Verified && c.who.Tenant != "" && id.Text == c.who.Tenant {
+		tenant, ok = c.who.Tenant, true
+	}
+	if !ok {
+		c.fail(e, failNotJoined)
+		return
+	}
+	list := c.online(tenant)
+	if !e.Ack(list) {
+		c.tell(vocabulary.OnlineUsers, list)
+	}
+}
+
+func (c *client) online(tenant string) json.RawMessage {
+	users := []string{}
+	if c.b.presence != nil {
+		users = c.b.presence.list(tenant)
+	}
+	list, err := json.Marshal(users)
+	if err != nil {
+		panic("bridge: user ids can't be marshaled: " + err.Error())
+	}
+	return list
+}
+
+// markRead tells the others in a conversation that this user has read it. The rows are the application's to change.
+func (c *client) markRead(e *socketio.Event) {
+	id, ok := c.joined(e)
+	if !ok {
+		return
+	}
+	var messages json.RawMessage
+	if ids, ok := vocabulary.Field(e.Args, "messageIds"); ok {
+		messages = ids
+	} else if one, ok := vocabulary.Field(e.Args, "messageId"); ok {
+		messages = json.RawMessage("[" + string(one) + "]")
+	}
+	payload := object("conversationId", id, "userId", c.who.UserID, "readBy", c.who.UserID, "messageIds", messages)
+	c.b.emitExcept(roomName(c.b.cfg.Rooms.Conversation, id), c.socket.ID(), vocabulary.MessagesRead, payload)
+	c.succeed(e)
+}
+
+// renewToken takes a new token of the same user, so that the connection outlives the old one.
+func (c *client) renewToken(e *socketio.Event) {
+	who, err := c.b.verifier.verify(tokenOf(e.Args))
+	if err != nil || !c.who.Verified || who.UserID != c.who.UserID {
+		c.b.log.Info().Str("socket", c.socket.ID()).Str("user", c.who.UserID).Msg("a new token was refused")
+		c.fail(e, failToken)
+		return
+	}
+	c.who = who
+	c.expiry.renew(who.Expires)
+	c.succeed(e, "expiresAt", who.Expires.UTC().Format(time.RFC3339))
+}
+
+// tokenOf finds a token: a field of the first argument, or that argument itself.
+func tokenOf(args []json.RawMessage) string {
+	var token string
+	for _, name := range []string{"access_token", "token"} {
+		if raw, ok := vocabulary.Field(args, name); ok && json.Unmarshal(raw, &token) == nil && token != "" {
+			return token
+		}
+	}
+	if len(args) > 0 {
+		_ = json.Unmarshal(args[0], &token) // anything but a string is no token
+	}
+	return token
+}
+
+// gone ends everything that a socket's being there meant.
+func (c *client) gone(reason string) {
+	c.expiry.stop()
+	for id := range c.conversations.all() {
+		c.b.typing.stop(id, c.socket.ID(), c.who)
+	}
+	c.vanish(c.home)
+	for id := range c.tenants.all() {
+		c.vanish(id)
+	}
+	c.b.log.Info().Str("socket", c.socket.ID()).Str("user", c.who.UserID).Str("reason", reason).Msg("disconnected")
+}
+
+// tell sends an event to this socket, under each of its names.
+func (c *client) tell(event vocabulary.Event, payload json.RawMessage) {
+	for _, name := range c.b.words.Names(event) {
+		if err := c.socket.Emit(name, payload); err != nil {
+			return // the socket is going; its disconnect is logged
+		}
+	}
+}
+
+// succeed acknowledges an event in both styles that clients look for.
+func (c *client) succeed(e *socketio.Event, pairs ...any) {
+	e.Ack(object(append([]any{"success", true, "ok", true}, pairs...)...))
+}
+
+// fail says why not: in the ack where one is wanted, else as an event, so that nobody waits in vain.
+func (c *client) fail(e *socketio.Event, f failure) {
+	if !e.Ack(object("success", false, "ok", false, "error", f.message, "code", f.code)) {
+		c.tell(vocabulary.Failure, object("code", f.code, "message", f.message, "event", e.Name))
+	}
+}
+
+// idPayload is an id as the client wrote it, unless the row spells it otherwise.
+func idPayload(id vocabulary.ID, asStored string) json.RawMessage {
+	if id.Text == asStored {
+		return id.JSON
+	}
+	return vocabulary.NewID(asStored).JSON
+}

@@ -1,0 +1,233 @@
+package bridge
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	lru "github.com/hashicorp/golang-lru/v2"
+	"github.com/rs/zerolog"
+
+	"github.com/supabridge/supabridge/bridge/vocabulary"
+	"github.com/supabridge/supabridge/config"
+)
+
+// change is one row that was inserted, updated or deleted.
+type change struct {
+	table  string
+	action string // INSERT, UPDATE or DELETE
+	// record is the new row, old what is known of the old one: its key at least. Both are the bytes that came from Supabase.
+	record, old json.RawMessage
+	commit      time.Time
+}
+
+// router turns changes into events for rooms. A message's events go to its conversation and to the tenant of that; a row that moved goes to where it
+// was and to where it is. The feed's goroutine alone uses it.
+type router struct {
+	tables   config.Tables
+	rooms    config.Rooms
+	words    *vocabulary.Vocabulary
+	tenants  *tenants
+	messages *lru.Cache[string, message]
+	emit     func(rooms []string, event vocabulary.Event, payload json.RawMessage)
+	log      zerolog.Logger
+}
+
+// message is what is remembered of one: a DELETE carries the key only, and an UPDATE no former status.
+type message struct {
+	conversation string
+	status       string
+}
+
+func newRouter(cfg *config.Config, words *vocabulary.Vocabulary, t *tenants, log zerolog.Logger,
+	emit func([]string, vocabulary.Event, json.RawMessage)) (*router, error) {
+	messages, err := lru.New[string, message](cfg.Rooms.MessageCacheSize)
+	if err != nil {
+		return nil, fmt.Errorf("bridge: rooms.message_cache_size: %w", err)
+	}
+	return &router{tables: cfg.Tables, rooms: cfg.Rooms, words: words, tenants: t, messages: messages, emit: emit, log: log}, nil
+}
+
+// route sends the events of one change. It asks Supabase for a conversation's tenant where that is not known yet, so ctx bounds it.
+func (r *router) route(ctx context.Context, c change) {
+	switch c.table {
+	case r.tables.Messages.Name:
+		r.routeMessage(ctx, c)
+	case r.tables.Conversations.Name:
+		r.routeConversation(c)
+	}
+}
+
+func (r *router) routeMessage(ctx context.Context, c change) {
+	t := r.tables.Messages
+	row, old := columnsOf(c.record), columnsOf(c.old)
+	id := first(row.text(t.ID), old.text(t.ID))
+	if id == "" {
+		r.log.Warn().Str("table", c.table).Str("action", c.action).Msg("a change without the row's key reaches nobody")
+		return
+	}
+	known, _ := r.messages.Peek(id)
+	before := message{conversation: first(old.text(t.Conversation), known.conversation), status: first(old.text(t.Status), known.status)}
+	now := message{conversation: first(row.text(t.Conversation), before.conversation), status: first(row.text(t.Status), before.status)}
+
+	tenant := first(row.text(t.Tenant), old.text(t.Tenant))
+	if tenant == "" {
+		var err error
+		if tenant, err = r.tenants.of(ctx, now.conversation); err != nil {
+			r.log.Warn().Err(err).Str("conversation", now.conversation).Msg("a message goes to its conversation's room only")
+		}
+	}
+	rooms := r.roomsOf(now.conversation, tenant)
+	if before.conversation != "" && before.conversation != now.conversation {
+		rooms = append(rooms, r.roomsOf(before.conversation, r.tenants.recall(before.conversation))...)
+	}
+	extras := []vocabulary.Extra{vocabulary.String("conversationId", now.conversation), vocabulary.String(r.words.TenantKey(), tenant)}
+
+	switch c.action {
+	case "INSERT":
+		r.messages.Add(id, now)
+		r.send(rooms, vocabulary.MessageCreated, c.record, "message", extras)
+	case "UPDATE":
+		r.messages.Add(id, now)
+		r.send(rooms, vocabulary.MessageUpdated, c.record, "message", extras)
+		if before.status != "" && before.status != now.status {
+			r.emit(rooms, vocabulary.MessageStatus, r.statusPayload(id, before, now, row, c.commit))
+		}
+	case "DELETE":
+		r.messages.Remove(id)
+		if len(rooms) == 0 {
+			r.log.Warn().Msg("the room of a deleted message is not known any more; its delete reaches nobody")
+			return
+		}
+		r.send(rooms, vocabulary.MessageDeleted, c.old, "message", append(extras, vocabulary.String("messageId", id)))
+	}
+}
+
+func (r *router) routeConversation(c change) {
+	t := r.tables.Conversations
+	row, old := columnsOf(c.record), columnsOf(c.old)
+	id := first(row.text(t.ID), old.text(t.ID))
+	if id == "" {
+		r.log.Warn().Str("table", c.table).Str("action", c.action).Msg("a change without the row's key reaches nobody")
+		return
+	}
+	before := first(old.text(t.Tenant), r.tenants.recall(id))
+	tenant := first(row.text(t.Tenant), before)
+	rooms := r.roomsOf(id, tenant)
+	if before != "" && before != tenant {
+		rooms = append(rooms, roomName(r.rooms.Tenant, before))
+	}
+	extras := []vocabulary.Extra{vocabulary.String("conversationId", id), vocabulary.String(r.words.TenantKey(), tenant)}
+	switch c.action {
+	case "INSERT":
+		r.tenants.learn(id, tenant)
+		r.send(rooms, vocabulary.ConversationCreated, c.record, "conversation", extras)
+	case "UPDATE":
+		r.tenants.learn(id, tenant)
+		r.send(rooms, vocabulary.ConversationUpdated, c.record, "conversation", extras)
+	case "DELETE":
+		r.tenants.forget(id)
+		r.send(rooms, vocabulary.ConversationDeleted, c.old, "conversation", extras)
+	}
+}
+
+func (r *router) send(rooms []string, event vocabulary.Event, record json.RawMessage, nested string, extras []vocabulary.Extra) {
+	payload, err := r.words.Shape(record, nested, extras...)
+	if err != nil {
+		r.log.Error().Err(err).Msg("a change can't be sent")
+		return
+	}
+	r.emit(rooms, event, payload)
+}
+
+// roomsOf names the rooms of a conversation and of its tenant, as far as they are known.
+func (r *router) roomsOf(conversation, tenant string) []string {
+	rooms := make([]string, 0, 4)
+	if conversation != "" {
+		rooms = append(rooms, roomName(r.rooms.Conversation, conversation))
+	}
+	if tenant != "" {
+		rooms = append(rooms, roomName(r.rooms.Tenant, tenant))
+	}
+	return rooms
+}
+
+// roomName fills a room's template in.
+func roomName(room config.Room, id string) string {
+	return strings.Replace(room.Name, "{id}", id, 1)
+}
+
+// statusPayload tells a change of status in the fields that frontends look for.
+func (r *router) statusPayload(id string, before, now message, row columns, commit time.Time) json.RawMessage {
+	t := r.tables.Messages
+	timestamp := first(row.text(t.Updated), row.text(t.Created), commit.UTC().Format(time.RFC3339Nano))
+	return object("messageId", id, "id", id, "conversationId", now.conversation, "status", now.status, "previousStatus", before.status, "timestamp", timestamp)
+}
+
+// columns are the top-level fields of a row.
+type columns map[string]json.RawMessage
+
+func columnsOf(record json.RawMessage) columns {
+	var c columns
+	if len(record) > 0 {
+		_ = json.Unmarshal(record, &c) // a record that is no object has no columns, and send says so
+	}
+	return c
+}
+
+// text gives a string, number or boolean as text; "" for anything else, for null and for a column that has no name.
+func (c columns) text(name string) string {
+	raw := c[name]
+	if name == "" || len(raw) == 0 || slices.Contains([]byte("n{["), raw[0]) {
+		return ""
+	}
+	if raw[0] != '"' {
+		return string(raw)
+	}
+	var text string
+	if json.Unmarshal(raw, &text) != nil {
+		return ""
+	}
+	return text
+}
+
+// first gives the first text that is not empty.
+func first(texts ...string) string {
+	for _, text := range texts {
+		if text != "" {
+			return text
+		}
+	}
+	return ""
+}
+
+// object writes a JSON object of names and values in turn. Empty strings and nil are left out; json.RawMessage stands as it is.
+func object(pairs ...any) json.RawMessage {
+	var b strings.Builder
+	b.WriteByte('{')
+	for i := 0; i < len(pairs); i += 2 {
+		value := pairs[i+1]
+		if raw, isRaw := value.(json.RawMessage); value == nil || value == "" || isRaw && len(raw) == 0 {
+			continue
+		}
+		name, err := json.Marshal(pairs[i])
+		if err != nil {
+			panic("bridge: a payload's name can't be marshaled: " + err.Error())
+		}
+		text, err := json.Marshal(value)
+		if err != nil {
+			panic("bridge: a payload's value can't be marshaled: " + err.Error())
+		}
+		if b.Len() > 1 {
+			b.WriteByte(',')
+		}
+		b.Write(name)
+		b.WriteByte(':')
+		b.Write(text)
+	}
+	b.WriteByte('}')
+	return json.RawMessage(b.String())
+}

@@ -1,0 +1,171 @@
+package bridge
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/rs/zerolog"
+
+	"github.com/supabridge/supabridge/bridge/vocabulary"
+	"github.com/supabridge/supabridge/config"
+)
+
+// directory answers which tenant a conversation has.
+type directory struct {
+	tenants map[string]string
+	err     error
+	asked   []string
+}
+
+func (d *directory) Value(_ context.Context, _, _, _, id string) (string, bool, error) {
+	d.asked = append(d.asked, id)
+	tenant, ok := d.tenants[id]
+	return tenant, ok, d.err
+}
+
+type emission struct {
+	event   vocabulary.Event
+	rooms   string // sorted, joined by spaces
+	payload map[string]any
+}
+
+type route struct {
+	*router
+	t       *testing.T
+	sent    []emission
+	tenants *directory
+}
+
+func newRoute(t *testing.T, tenants map[string]string) *route {
+	t.Helper()
+	r := &route{t: t, tenants: &directory{tenants: tenants}}
+	cfg := config.Default()
+	words, err := vocabulary.New(vocabulary.Options{TenantNoun: "distributor"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	known, err := newTenants(cfg, r.tenants)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.router, err = newRouter(cfg, words, known, zerolog.Nop(), func(rooms []string, event vocabulary.Event, payload json.RawMessage) {
+		e := emission{event: event}
+		if err := json.Unmarshal(payload, &e.payload); err != nil {
+			t.Errorf("payload %s: %v", payload, err)
+		}
+		rooms = slices.Clone(rooms)
+		slices.Sort(rooms)
+		e.rooms = strings.Join(slices.Compact(rooms), " ")
+		r.sent = append(r.sent, e)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+func (r *route) change(table, action, record, old string) []emission {
+	r.t.Helper()
+	r.sent = nil
+	r.route(r.t.Context(), change{table: table, action: action, record: json.RawMessage(record), old: json.RawMessage(old)})
+	return r.sent
+}
+
+func (r *route) expect(sent []emission, want ...emission) {
+	r.t.Helper()
+	if len(sent) != len(want) {
+		r.t.Fatalf("%d events were sent, want %d: %+v", len(sent), len(want), sent)
+	}
+	for i, w := range want {
+		if sent[i].event != w.event || sent[i].rooms != w.rooms {
+			r.t.Errorf("event %d went to %q, want event %d to %q", sent[i].event, sent[i].rooms, w.event, w.rooms)
+		}
+		for key, value := range w.payload {
+			if sent[i].payload[key] != value {
+				r.t.Errorf("payload: %s is %v, want %v", key, sent[i].payload[key], value)
+			}
+		}
+	}
+}
+
+func TestAMessageGoesToItsConversationAndItsTenant(t *testing.T) {
+	r := newRoute(t, map[string]string{"c1": "d1"})
+	sent := r.change("messages", "INSERT", `{"id":"m1","conversation_id":"c1","content":"hi","status":"SENT"}`, "")
+	r.expect(sent, emission{vocabulary.MessageCreated, "conversation:c1 tenant:d1",
+		map[string]any{"id": "m1", "conversation_id": "c1", "conversationId": "c1", "distributorId": "d1", "content": "hi"}})
+	r.change("messages", "INSERT", `{"id":"m2","conversation_id":"c1"}`, "")
+	if !slices.Equal(r.tenants.asked, []string{"c1"}) {
+		t.Errorf("Supabase was asked for the tenants of %q, want once for c1", r.tenants.asked)
+	}
+}
+
+func TestAnUpdateOfTheStatusIsToldAsThatToo(t *testing.T) {
+	r := newRoute(t, map[string]string{"c1": "d1"})
+	const rooms = "conversation:c1 tenant:d1"
+	r.change("messages", "INSERT", `{"id":"m1","conversation_id":"c1","status":"SENT"}`, "")
+	sent := r.change("messages", "UPDATE", `{"id":"m1","conversation_id":"c1","status":"READ","updated_at":"T"}`, `{"id":"m1"}`)
+	r.expect(sent, emission{vocabulary.MessageUpdated, rooms, map[string]any{"status": "READ"}},
+		emission{vocabulary.MessageStatus, rooms, map[string]any{"messageId": "m1", "id": "m1", "conversationId": "c1", "status": "READ", "previousStatus": "SENT", "timestamp": "T"}})
+	sent = r.change("messages", "UPDATE", `{"id":"m1","conversation_id":"c1","status":"READ","content":"edited"}`, `{"id":"m1"}`)
+	r.expect(sent, emission{vocabulary.MessageUpdated, rooms, map[string]any{"content": "edited"}})
+	sent = r.change("messages", "UPDATE", `{"id":"unseen","conversation_id":"c1","status":"READ"}`, `{"id":"unseen","status":"SENT"}`)
+	r.expect(sent, emission{vocabulary.MessageUpdated, rooms, nil}, emission{vocabulary.MessageStatus, rooms, map[string]any{"previousStatus": "SENT"}})
+}
+
+func TestADeleteThatCarriesOnlyTheKeyReachesItsRooms(t *testing.T) {
+	r := newRoute(t, map[string]string{"c1": "d1"})
+	r.change("messages", "INSERT", `{"id":7,"conversation_id":"c1"}`, "")
+	r.expect(r.change("messages", "DELETE", "", `{"id":7}`),
+		emission{vocabulary.MessageDeleted, "conversation:c1 tenant:d1", map[string]any{"id": 7.0, "messageId": "7", "conversationId": "c1"}})
+	r.expect(r.change("messages", "DELETE", "", `{"id":7}`))
+}
+
+func TestAMessageThatMovedReachesBothRooms(t *testing.T) {
+	r := newRoute(t, map[string]string{"c1": "d1", "c2": "d2"})
+	r.change("messages", "INSERT", `{"id":"m1","conversation_id":"c1"}`, "")
+	r.expect(r.change("messages", "UPDATE", `{"id":"m1","conversation_id":"c2"}`, `{"id":"m1"}`),
+		emission{vocabulary.MessageUpdated, "conversation:c1 conversation:c2 tenant:d1 tenant:d2", map[string]any{"conversationId": "c2"}})
+}
+
+func TestConversationsTeachTheirTenant(t *testing.T) {
+	r := newRoute(t, nil)
+	r.expect(r.change("conversations", "INSERT", `{"id":"c1","distributor_id":"d1"}`, ""),
+		emission{vocabulary.ConversationCreated, "conversation:c1 tenant:d1", map[string]any{"conversationId": "c1", "distributorId": "d1"}})
+	r.expect(r.change("messages", "INSERT", `{"id":"m1","conversation_id":"c1"}`, ""), emission{vocabulary.MessageCreated, "conversation:c1 tenant:d1", nil})
+	r.expect(r.change("conversations", "UPDATE", `{"id":"c1","distributor_id":"d2"}`, `{"id":"c1"}`),
+		emission{vocabulary.ConversationUpdated, "conversation:c1 tenant:d1 tenant:d2", nil})
+	r.expect(r.change("messages", "INSERT", `{"id":"m2","conversation_id":"c1"}`, ""), emission{vocabulary.MessageCreated, "conversation:c1 tenant:d2", nil})
+	r.expect(r.change("conversations", "DELETE", "", `{"id":"c1"}`), emission{vocabulary.ConversationDeleted, "conversation:c1 tenant:d2", nil})
+	if len(r.tenants.asked) != 0 {
+		t.Errorf("Supabase was asked for %q, want nothing: the changes had told it", r.tenants.asked)
+	}
+}
+
+func TestWithoutItsTenantAMessageStillReachesItsConversation(t *testing.T) {
+	r := newRoute(t, nil)
+	r.tenants.err = errors.New("down")
+	r.expect(r.change("messages", "INSERT", `{"id":"m1","conversation_id":"c1"}`, ""), emission{vocabulary.MessageCreated, "conversation:c1", nil})
+}
+
+func TestChangesOfOtherTablesAndWithoutAKeyReachNobody(t *testing.T) {
+	r := newRoute(t, nil)
+	r.expect(r.change("orders", "INSERT", `{"id":"o1","conversation_id":"c1"}`, ""))
+	r.expect(r.change("messages", "INSERT", `{}`, ""))
+	r.expect(r.change("conversations", "DELETE", "", `{}`))
+}
+
+func TestDigitsBeyondAFloatPassUntouched(t *testing.T) {
+	var payload json.RawMessage
+	r := newRoute(t, map[string]string{"c1": "d1"})
+	r.emit = func(_ []string, _ vocabulary.Event, p json.RawMessage) { payload = p }
+	r.route(t.Context(), change{table: "messages", action: "INSERT", record: json.RawMessage(`{"id":9223372036854775807,"conversation_id":"c1","n":10.50}`)})
+	for _, want := range []string{`"id":9223372036854775807`, `"n":10.50`} {
+		if !strings.Contains(string(payload), want) {
+			t.Errorf("%s is not in %s", want, payload)
+		}
+	}
+}
