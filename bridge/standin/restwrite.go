@@ -247,6 +247,7 @@ func (c *restCall) conflict(columns []int) (conflict, error) {
 // missing=default; columns it isn't about are their default.
 func (c *restCall) proposed(body payload, tx *Tx) ([][]value, error) {
 	rows := make([][]value, len(body.objects))
+	size := int64(0)
 	for i, object := range body.objects {
 		set := make(map[int]value, len(body.columns))
 		for _, column := range body.columns {
@@ -263,6 +264,9 @@ func (c *restCall) proposed(body payload, tx *Tx) ([][]value, error) {
 		var err error
 		if rows[i], err = c.table.newRow(set, tx.now); err != nil {
 			return nil, err
+		}
+		if size += (&row{vals: rows[i]}).size(); size > c.db.limits.MaxBytes {
+			return nil, c.db.full()
 		}
 	}
 	return rows, nil

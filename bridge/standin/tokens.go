@@ -23,20 +23,25 @@ type Claims = phxserver.Claims
 // DefaultJWTSecret is the secret with which local Supabase stacks sign their tokens.
 const DefaultJWTSecret = "super-secret-jwt-token-with-at-least-32-characters-long"
 
+// refusal is why a token is refused, in the words of the wire.
+type refusal string
+
+func (r refusal) Error() string { return string(r) }
+
 // Kinds of a refused token, to be told apart with errors.Is. Their texts are the ones Realtime answers with.
 var (
 	// ErrTokenMalformed: the text is no JWT.
-	ErrTokenMalformed = errors.New("The token provided is not a valid JWT") //nolint:staticcheck // the wire's own text
+	ErrTokenMalformed error = refusal("The token provided is not a valid JWT")
 	// ErrTokenSigner: the token is signed by an algorithm this project has no key for.
-	ErrTokenSigner = errors.New("Failed to generate JWT signer") //nolint:staticcheck // the wire's own text
+	ErrTokenSigner error = refusal("Failed to generate JWT signer")
 	// ErrTokenSignature: the signature is not this project's.
-	ErrTokenSignature = errors.New("Failed to validate JWT signature") //nolint:staticcheck // the wire's own text
+	ErrTokenSignature error = refusal("Failed to validate JWT signature")
 	// ErrTokenFields: the claims lack role or exp.
-	ErrTokenFields = errors.New("Fields `role` and `exp` are required in JWT") //nolint:staticcheck // the wire's own text
+	ErrTokenFields error = refusal("Fields `role` and `exp` are required in JWT")
 	// ErrTokenExpiry: exp is there but is no number of seconds.
-	ErrTokenExpiry = errors.New("Token expiration time is invalid") //nolint:staticcheck // the wire's own text
+	ErrTokenExpiry error = refusal("Token expiration time is invalid")
 	// ErrTokenExpired: exp has passed. The error that Verify returns says for how long: "Token has expired 12 seconds ago".
-	ErrTokenExpired = errors.New("Token has expired") //nolint:staticcheck // the wire's own text
+	ErrTokenExpired error = refusal("Token has expired")
 )
 
 // expiredError is ErrTokenExpired with the time that has passed since.

@@ -209,10 +209,14 @@ func (tx *Tx) remove(t *table, old *row) {
 
 func (tx *Tx) account(delta int64) error {
 	if delta > 0 && tx.db.bytes+delta > tx.db.limits.MaxBytes {
-		return &Error{Code: "53100", Message: "the tables are full", Details: "They may take " + strconv.FormatInt(tx.db.limits.MaxBytes, 10) + " bytes."}
+		return tx.db.full()
 	}
 	tx.db.bytes += delta
 	return nil
+}
+
+func (db *DB) full() *Error {
+	return &Error{Code: "53100", Message: "the tables are full", Details: "They may take " + strconv.FormatInt(db.limits.MaxBytes, 10) + " bytes."}
 }
 
 // Insert adds a row and returns it whole. Columns left out take their defaults. Values are nil, json.RawMessage,

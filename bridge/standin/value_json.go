@@ -10,8 +10,17 @@ import (
 	"strings"
 )
 
-// maxDocumentDepth bounds how deep json and jsonb values may nest.
-const maxDocumentDepth = 512
+// Bounds of json, jsonb and arrays: how deep they may nest, and how long the canonical form, with its numbers written out,
+// may be.
+const (
+	maxDocumentDepth = 512
+	maxDocumentBytes = 16 << 20
+)
+
+var (
+	errDocumentTooLong = errors.New("the document is too long")
+	errArrayTooLong    = &Error{Code: "54000", Message: "array size exceeds the maximum allowed"}
+)
 
 // parseDocument reads json, kept as it is written, or jsonb, brought into its canonical form.
 func (t *columnType) parseDocument(text string) (value, error) {
@@ -37,23 +46,29 @@ func spaceDocument(text string) string {
 // canonicalDocument writes a JSON text as jsonb prints it: keys sorted by length, then bytes, the last of equal keys kept,
 // a space after each comma and colon, numbers without exponent.
 func canonicalDocument(text string) (string, error) {
-	d := json.NewDecoder(strings.NewReader(text))
-	d.UseNumber()
-	out, err := appendCanonical(make([]byte, 0, len(text)+16), d, 0)
+	c := canonicalizer{d: json.NewDecoder(strings.NewReader(text))}
+	c.d.UseNumber()
+	out, err := c.value(make([]byte, 0, len(text)+16), 0)
 	if err != nil {
 		return "", err
 	}
-	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+	if _, err := c.d.Token(); !errors.Is(err, io.EOF) {
 		return "", errors.New("something follows the document")
 	}
 	return string(out), nil
 }
 
-func appendCanonical(dst []byte, d *json.Decoder, depth int) ([]byte, error) {
+// canonicalizer reads one document and writes its canonical form.
+type canonicalizer struct {
+	d      *json.Decoder
+	digits int // bytes of numbers written so far
+}
+
+func (c *canonicalizer) value(dst []byte, depth int) ([]byte, error) {
 	if depth > maxDocumentDepth {
 		return nil, errors.New("the document nests too deep")
 	}
-	token, err := d.Token()
+	token, err := c.d.Token()
 	if err != nil {
 		return nil, errors.New("the document is no valid JSON")
 	}
@@ -61,12 +76,12 @@ func appendCanonical(dst []byte, d *json.Decoder, depth int) ([]byte, error) {
 	case json.Delim:
 		switch v {
 		case '[':
-			return appendCanonicalArray(dst, d, depth)
+			return c.array(dst, depth)
 		case '{':
-			return appendCanonicalObject(dst, d, depth)
+			return c.object(dst, depth)
 		}
 	case json.Number:
-		return appendCanonicalNumber(dst, string(v))
+		return c.number(dst, string(v))
 	case string:
 		if strings.IndexByte(v, 0) >= 0 {
 			return nil, errors.New(`\u0000 cannot be converted to text`)
@@ -83,34 +98,34 @@ func appendCanonical(dst []byte, d *json.Decoder, depth int) ([]byte, error) {
 	return nil, errors.New("the document is no valid JSON")
 }
 
-func appendCanonicalArray(dst []byte, d *json.Decoder, depth int) ([]byte, error) {
+func (c *canonicalizer) array(dst []byte, depth int) ([]byte, error) {
 	dst = append(dst, '[')
-	for first := true; d.More(); first = false {
+	for first := true; c.d.More(); first = false {
 		if !first {
 			dst = append(dst, ", "...)
 		}
 		var err error
-		if dst, err = appendCanonical(dst, d, depth+1); err != nil {
+		if dst, err = c.value(dst, depth+1); err != nil {
 			return nil, err
 		}
 	}
-	return closeCanonical(dst, d, ']')
+	return c.end(dst, ']')
 }
 
-func appendCanonicalObject(dst []byte, d *json.Decoder, depth int) ([]byte, error) {
+func (c *canonicalizer) object(dst []byte, depth int) ([]byte, error) {
 	type member struct {
 		key  string
 		text []byte
 	}
 	var members []member
 	seen := map[string]int{}
-	for d.More() {
-		token, err := d.Token()
+	for c.d.More() {
+		token, err := c.d.Token()
 		if err != nil {
 			return nil, errors.New("the document is no valid JSON")
 		}
 		key, _ := token.(string)
-		text, err := appendCanonical(nil, d, depth+1)
+		text, err := c.value(nil, depth+1)
 		if err != nil {
 			return nil, err
 		}
@@ -122,8 +137,8 @@ func appendCanonicalObject(dst []byte, d *json.Decoder, depth int) ([]byte, erro
 		members = append(members, member{key, text})
 	}
 	slices.SortFunc(members, func(a, b member) int {
-		if c := cmp.Compare(len(a.key), len(b.key)); c != 0 {
-			return c
+		if byLength := cmp.Compare(len(a.key), len(b.key)); byLength != 0 {
+			return byLength
 		}
 		return strings.Compare(a.key, b.key)
 	})
@@ -134,20 +149,23 @@ func appendCanonicalObject(dst []byte, d *json.Decoder, depth int) ([]byte, erro
 		}
 		dst = append(append(append(appendString(dst, m.key), ':'), ' '), m.text...)
 	}
-	return closeCanonical(dst, d, '}')
+	return c.end(dst, '}')
 }
 
-func closeCanonical(dst []byte, d *json.Decoder, end byte) ([]byte, error) {
-	if _, err := d.Token(); err != nil {
+func (c *canonicalizer) end(dst []byte, mark byte) ([]byte, error) {
+	if _, err := c.d.Token(); err != nil {
 		return nil, errors.New("the document is no valid JSON")
 	}
-	return append(dst, end), nil
+	return append(dst, mark), nil
 }
 
-func appendCanonicalNumber(dst []byte, text string) ([]byte, error) {
+func (c *canonicalizer) number(dst []byte, text string) ([]byte, error) {
 	negative, whole, fraction, ok := splitDecimal(text)
 	if !ok || len(whole) > maxNumericWhole || len(fraction) > maxNumericFraction {
 		return nil, errors.New("a number is out of range")
+	}
+	if c.digits += len(whole) + len(fraction); c.digits > maxDocumentBytes {
+		return nil, errDocumentTooLong
 	}
 	if negative && strings.Trim(whole+fraction, "0") != "" {
 		dst = append(dst, '-')
@@ -194,22 +212,22 @@ func (t *columnType) appendElements(dst []byte, raw json.RawMessage, depth int) 
 			return nil, err
 		}
 		dst = t.elem.appendJSON(dst, v, rowToJSON)
+		if len(dst) > maxDocumentBytes {
+			return nil, errArrayTooLong
+		}
 	}
 	return append(dst, ']'), nil
 }
 
 // parseArray reads Postgres' array literal, {1,NULL,"a b"}.
 func (t *columnType) parseArray(text string) (value, error) {
-	p := arrayParser{typ: t, rest: strings.TrimSpace(text)}
+	p := arrayParser{typ: t, text: text, rest: strings.TrimSpace(text)}
 	out, err := p.array(make([]byte, 0, len(text)), 0)
 	if err == nil && strings.TrimSpace(p.rest) != "" {
-		err = p.malformed()
+		err = p.malformed("Junk after closing right brace.")
 	}
 	if err != nil {
-		if e := (*Error)(nil); errors.As(err, &e) {
-			return null, e
-		}
-		return null, &Error{Code: "22P02", Message: "malformed array literal: " + quoteShort(text), Details: err.Error()}
+		return null, err
 	}
 	return value{text: string(out)}, nil
 }
@@ -217,14 +235,24 @@ func (t *columnType) parseArray(text string) (value, error) {
 // arrayParser reads one array literal.
 type arrayParser struct {
 	typ  *columnType
+	text string // the whole of it
 	rest string
 }
 
-func (p *arrayParser) malformed() error { return errors.New("Unexpected array element.") } //nolint:staticcheck // Postgres' text
+// What Postgres says of array literals it can't read.
+const (
+	noBrace      = `Array value must start with "{" or dimension information.`
+	wrongElement = "Unexpected array element."
+	earlyEnd     = "Unexpected end of input."
+)
+
+func (p *arrayParser) malformed(details string) *Error {
+	return &Error{Code: "22P02", Message: "malformed array literal: " + quoteShort(p.text), Details: details}
+}
 
 func (p *arrayParser) array(dst []byte, depth int) ([]byte, error) {
 	if !strings.HasPrefix(p.rest, "{") || depth > 6 {
-		return nil, errors.New(`Array value must start with "{" or dimension information.`) //nolint:staticcheck // Postgres' text
+		return nil, p.malformed(noBrace)
 	}
 	p.rest = strings.TrimLeft(p.rest[1:], " ")
 	dst = append(dst, '[')
@@ -244,7 +272,7 @@ func (p *arrayParser) array(dst []byte, depth int) ([]byte, error) {
 		}
 		p.rest = strings.TrimLeft(p.rest, " ")
 		if p.rest == "" {
-			return nil, p.malformed()
+			return nil, p.malformed(earlyEnd)
 		}
 		end := p.rest[0]
 		p.rest = strings.TrimLeft(p.rest[1:], " ")
@@ -254,7 +282,7 @@ func (p *arrayParser) array(dst []byte, depth int) ([]byte, error) {
 		case '}':
 			return append(dst, ']'), nil
 		default:
-			return nil, p.malformed()
+			return nil, p.malformed(wrongElement)
 		}
 	}
 }
@@ -268,6 +296,9 @@ func (p *arrayParser) element(dst []byte) ([]byte, error) {
 		return append(dst, "null"...), nil
 	}
 	v, err := p.typ.elem.parse(text)
+	if err == nil && len(dst) > maxDocumentBytes {
+		err = errArrayTooLong
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -294,14 +325,14 @@ func (p *arrayParser) scan() (text string, quoted bool, err error) {
 			p.rest = p.rest[i:]
 			text = strings.TrimRight(b.String(), " ")
 			if text == "" {
-				return "", false, p.malformed()
+				return "", false, p.malformed(wrongElement)
 			}
 			return text, false, nil
 		case !quoted && (c == '{' || c == '"'):
-			return "", false, p.malformed()
+			return "", false, p.malformed(wrongElement)
 		default:
 			b.WriteByte(c)
 		}
 	}
-	return "", false, p.malformed()
+	return "", false, p.malformed(earlyEnd)
 }

@@ -5,10 +5,12 @@ import (
 	"strings"
 )
 
-// Postgres' own bounds on numeric: digits before and after the point.
+// Postgres' own bounds on numeric: digits before and after the point. The bound on exponents is ours: a short text must not
+// become a very long number.
 const (
 	maxNumericWhole    = 131072
 	maxNumericFraction = 16383
+	maxExponent        = 1000
 )
 
 // parseNumeric reads a decimal number of any size and prints it without exponent, keeping the digits of its fraction; a
@@ -70,7 +72,7 @@ func splitDecimal(s string) (negative bool, whole, fraction string, ok bool) {
 	exponent := 0
 	if i := strings.IndexAny(s, "eE"); i >= 0 {
 		n, err := strconv.Atoi(s[i+1:])
-		if err != nil || n > maxNumericWhole || n < -maxNumericFraction {
+		if err != nil || n > maxExponent || n < -maxExponent {
 			return false, "", "", false
 		}
 		exponent, s = n, s[:i]
