@@ -1,6 +1,6 @@
 // Typing and presence between real clients, by the default vocabulary.
 import assert from 'node:assert/strict';
-import { after, before, describe, test } from 'node:test';
+import { after, afterEach, before, describe, test } from 'node:test';
 import { startBridge } from './harness/bridge.mjs';
 import { until } from './harness/program.mjs';
 import { startStandin } from './harness/standin.mjs';
@@ -26,10 +26,13 @@ describe('typing and presence', () => {
     assert.equal((await client.ask('join_conversation', tenant.conversations[0])).success, true);
     return client;
   };
-  // alone enters as a user once nobody of an earlier test is online any more.
+  afterEach(() => bridge.disconnectClients());
+
+  // alone enters as a user and waits until nobody of an earlier test is online any more; it forgets having seen them go.
   const alone = async (user) => {
     const client = await enter(user);
     await until('empty tenant', async () => (await client.ask('get_online_users')).length === 1);
+    client.events = [];
     return client;
   };
   const by = (user, isTyping) => (payload) =>

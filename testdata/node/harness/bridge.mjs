@@ -43,8 +43,12 @@ class Bridge {
     return client;
   }
 
+  disconnectClients() {
+    for (const client of this.#clients.splice(0)) client.close();
+  }
+
   async stop() {
-    for (const client of this.#clients) client.close();
+    this.disconnectClients();
     return this.program.stop();
   }
 }
