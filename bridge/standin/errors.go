@@ -3,6 +3,7 @@ package standin
 import (
 	"fmt"
 	"net/http"
+	"strings"
 )
 
 // Error is an error in the shape of PostgREST's answers. Code is a Postgres SQLSTATE (23505) or one of PostgREST's own
@@ -36,14 +37,16 @@ func (e *Error) statusOf(anonymous bool) int {
 		return http.StatusForbidden
 	case "42883", "42P01":
 		return http.StatusNotFound
-	case "53400":
-		return http.StatusInternalServerError
+	case "21000":
+		if !strings.HasSuffix(e.Message, "requires a WHERE clause") {
+			return http.StatusInternalServerError
+		}
 	}
 	if len(e.Code) == 5 {
 		switch e.Code[:2] {
 		case "53":
 			return http.StatusServiceUnavailable
-		case "XX":
+		case "54", "XX":
 			return http.StatusInternalServerError
 		}
 	}

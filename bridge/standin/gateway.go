@@ -62,18 +62,19 @@ func (s *Server) identified(refuse func(http.ResponseWriter, *http.Request, erro
 			writeJSON(w, r, http.StatusUnauthorized, gatewayError{"No API key found in request", "No `apikey` request header or url param was found."})
 			return
 		}
-		token := s.tokens.Exchange(key)
-		if _, err := s.tokens.Verify(token, s.now()); err != nil {
+		key = s.tokens.Exchange(key)
+		claims, err := s.tokens.Verify(key, s.now())
+		if err != nil {
 			writeJSON(w, r, http.StatusUnauthorized, gatewayError{"Invalid API key", "Double check your Supabase `anon` or `service_role` API key."})
 			return
 		}
 		if bearer, ok := bearerToken(r.Header); ok {
-			token = s.tokens.Exchange(bearer)
-		}
-		claims, err := s.tokens.Verify(token, s.now())
-		if err != nil {
-			refuse(w, r, err)
-			return
+			if token := s.tokens.Exchange(bearer); token != key {
+				if claims, err = s.tokens.Verify(token, s.now()); err != nil {
+					refuse(w, r, err)
+					return
+				}
+			}
 		}
 		body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBodyBytes))
 		if err != nil {
@@ -100,21 +101,26 @@ func bearerToken(h http.Header) (string, bool) {
 // refuseToken is PostgREST's answer to a token it doesn't take.
 func (s *Server) refuseToken(w http.ResponseWriter, r *http.Request, err error) {
 	e := &Error{Code: "PGRST301", status: http.StatusUnauthorized}
+	token, _ := bearerToken(r.Header)
+	parts := strings.Count(token, ".") + 1
 	switch {
 	case errors.Is(err, ErrTokenExpired):
 		e.Code, e.Message = "PGRST303", "JWT expired"
-	case errors.Is(err, ErrTokenMalformed):
-		e.Message = "Expected 3 parts in JWT; got " + strconv.Itoa(jwtParts(r.Header))
-	case errors.Is(err, ErrTokenFields), errors.Is(err, ErrTokenExpiry):
-		e.Code, e.Message = "PGRST303", "JWT claims are incomplete"
+	case errors.Is(err, ErrTokenFields):
+		e.Code, e.Message = "PGRST303", "Parsing claims failed"
+	case errors.Is(err, ErrTokenExpiry):
+		e.Code, e.Message = "PGRST303", "The JWT 'exp' claim must be a number"
+	case errors.Is(err, ErrTokenSigner):
+		e.Message = "Wrong or unsupported encoding algorithm"
+	case errors.Is(err, ErrTokenSignature):
+		e.Message, e.Details = "No suitable key or wrong key type", "None of the keys was able to decode the JWT"
+	case token == "":
+		e.Message = "Empty JWT is sent in Authorization header"
+	case parts != 3:
+		e.Message = "Expected 3 parts in JWT; got " + strconv.Itoa(parts)
 	default:
-		e.Message = "No suitable key or wrong key type"
+		e.Message = "JWT couldn't be decoded"
 	}
 	w.Header().Set("WWW-Authenticate", `Bearer error="invalid_token", error_description="`+e.Message+`"`)
 	s.restError(w, r, e, roleAnon)
-}
-
-func jwtParts(h http.Header) int {
-	token, _ := bearerToken(h)
-	return strings.Count(token, ".") + 1
 }

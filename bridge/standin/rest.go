@@ -255,7 +255,11 @@ func (s *Server) restError(w http.ResponseWriter, r *http.Request, err error, ro
 	if !errors.As(err, &e) {
 		e = &Error{Code: "XX000", Message: err.Error()}
 	}
-	writeJSON(w, r, e.statusOf(role == roleAnon), struct {
+	status := e.statusOf(role == roleAnon)
+	if status == http.StatusUnauthorized && w.Header().Get("WWW-Authenticate") == "" {
+		w.Header().Set("WWW-Authenticate", "Bearer")
+	}
+	writeJSON(w, r, status, struct {
 		Code    string  `json:"code"`
 		Details *string `json:"details"`
 		Hint    *string `json:"hint"`

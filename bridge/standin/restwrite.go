@@ -170,7 +170,7 @@ func (c *restCall) location(r *row) string {
 // which must have the same.
 func (c *restCall) parseBody(h http.Header) (payload, error) {
 	if kind, _, err := mime.ParseMediaType(h.Get("Content-Type")); h.Get("Content-Type") != "" && (err != nil || kind != mediaJSON && kind != mediaObject+"+json") {
-		return payload{}, &Error{Code: "PGRST102", Message: "Content-Type not acceptable: " + h.Get("Content-Type"), status: http.StatusUnsupportedMediaType}
+		return payload{}, &Error{Code: "PGRST102", Message: "Content-Type not acceptable: " + h.Get("Content-Type")}
 	}
 	var p payload
 	body := bytes.TrimSpace(c.body)

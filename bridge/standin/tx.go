@@ -340,8 +340,16 @@ func (t *table) assignments(row map[string]any) (map[int]value, error) {
 	return set, nil
 }
 
+// unknownColumn is the error for a column that doesn't exist, with the one that may have been meant.
 func (t *table) unknownColumn(name string) *Error {
-	return &Error{Code: "42703", Message: "column " + t.info.Name + "." + name + " does not exist"}
+	e := &Error{Code: "42703", Message: "column " + t.info.Name + "." + name + " does not exist"}
+	best := min(3, len(name)/2) + 1
+	for i := range t.columns {
+		if d := editDistance(name, t.columns[i].name); d < best {
+			best, e.Hint = d, `Perhaps you meant to reference the column "`+t.info.Name+"."+t.columns[i].name+`".`
+		}
+	}
+	return e
 }
 
 func (t *columnType) fromGo(v any) (value, error) {
