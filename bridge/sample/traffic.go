@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -89,7 +90,8 @@ type stage struct {
 	line    int    // of the dialogue
 	typing  bool   // the colleague is typing the line
 	resting int    // steps still to rest
-	replies []call // customers who owe an answer to somebody on the page
+	replies []call // what customers owe to somebody on the page
+	replied int    // replies owed so far; each one has other words than the one before
 }
 
 // call is something to say in a conversation.
@@ -201,18 +203,14 @@ func (t *traffic) deliver(ctx context.Context) error {
 // oweReply has the customer of a conversation answer at the next step, once however much they were told.
 func (t *traffic) oweReply(conversation string) {
 	for _, s := range t.stages {
-		for i, c := range s.conversations {
-			if c != conversation {
-				continue
-			}
-			for _, owed := range s.replies {
-				if owed.conversation == conversation {
-					return
-				}
-			}
-			s.replies = append(s.replies, call{conversation, replies[i%len(replies)]})
-			return
+		if !slices.Contains(s.conversations, conversation) {
+			continue
 		}
+		if !slices.ContainsFunc(s.replies, func(owed call) bool { return owed.conversation == conversation }) {
+			s.replies = append(s.replies, call{conversation, replies[s.replied%len(replies)]})
+			s.replied++
+		}
+		return
 	}
 }
 

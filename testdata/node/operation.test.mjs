@@ -16,8 +16,8 @@ describe('operation', () => {
   });
   after(() => standin?.stop());
 
-  const joined = async (bridge) => {
-    const client = bridge.connect(ours.users[0].token);
+  const joined = async (bridge, options) => {
+    const client = bridge.connect(ours.users[0].token, options);
     await client.next('connect');
     assert.equal((await client.ask('join_conversation', open)).success, true);
     return client;
@@ -54,14 +54,15 @@ describe('operation', () => {
     await late.stop();
   });
 
-  test('SIGTERM tells the browsers and ends with status 0', async () => {
-    const bridge = await startBridge(standin);
-    const client = await joined(bridge);
-    const ended = bridge.program.signal('SIGTERM');
-    await client.next('disconnect');
-    client.close();
-    assert.deepEqual(await ended, { code: 0, signal: null });
-  });
+  for (const transport of ['websocket', 'polling']) {
+    test(`SIGTERM tells the browsers and ends with status 0: ${transport}`, async () => {
+      const bridge = await startBridge(standin);
+      const client = await joined(bridge, { transports: [transport], reconnection: false });
+      const ended = bridge.program.signal('SIGTERM');
+      await client.next('disconnect');
+      assert.deepEqual(await ended, { code: 0, signal: null });
+    });
+  }
 
   test('the log has one JSON line for each event and neither tokens nor message bodies', async () => {
     const bridge = await startBridge(standin);
