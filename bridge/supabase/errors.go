@@ -34,6 +34,9 @@ func (c Class) String() string {
 // codeInvalidText is SQLSTATE invalid_text_representation: the value can't be of the column's type.
 const codeInvalidText = "22P02"
 
+// ErrTooLong is in the chain of the *Error of an answer longer than Options.MaxResponse: asking for fewer rows helps.
+var ErrTooLong = errors.New("the answer is too long")
+
 // Error is a failed request. Status is the HTTP status, 0 where no answer came. Code is PostgREST's code or PostgreSQL's SQLSTATE, empty where the
 // answer was not in PostgREST's shape (a gateway's HTML, say). Hint and Details are PostgREST's; they may quote row values and stay out of Error().
 type Error struct {

@@ -87,7 +87,7 @@ func (f *fence) RoundTrip(req *http.Request) (*http.Response, error) {
 	case err != nil:
 		return nil, &Error{Status: resp.StatusCode, Message: "the answer broke off", Class: ClassRetry, err: err}
 	case int64(len(body)) > f.max:
-		return nil, &Error{Status: resp.StatusCode, Message: fmt.Sprintf("the answer is longer than %d bytes", f.max), Class: ClassPermanent}
+		return nil, &Error{Status: resp.StatusCode, Message: fmt.Sprintf("more than %d bytes", f.max), Class: ClassPermanent, err: ErrTooLong}
 	case resp.StatusCode < 200 || resp.StatusCode > 299:
 		return nil, newError(resp, body)
 	}

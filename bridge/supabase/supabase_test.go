@@ -146,7 +146,7 @@ func TestAnAnswerLongerThanTheLimitIsRefused(t *testing.T) {
 		w.Write([]byte(`[{"x":"` + strings.Repeat("a", 100) + `"}]`))
 	})
 	_, _, err := c.Value(t.Context(), "conversations", "x", "id", "1")
-	if e, ok := AsError(err); !ok || e.Class != ClassPermanent || !strings.Contains(e.Message, "64 bytes") {
+	if e, ok := AsError(err); !ok || e.Class != ClassPermanent || !strings.Contains(e.Message, "64 bytes") || !errors.Is(err, ErrTooLong) {
 		t.Errorf("error %v, want one that names the limit", err)
 	}
 }

@@ -1,0 +1,277 @@
+// Package feed turns Supabase Realtime, which delivers at most once, into one stream of changes in which no committed state of a row is lost and
+// none comes twice.
+//
+//	f := feed.New(feed.Options{Tables: tables, Reader: rest, Channel: channel, Sink: sink})
+//	f.Run(ctx)
+//
+// Realtime sends nothing of what commits while its socket is down, while a channel is joined but not subscribed, while its worker is away, and beyond its
+// limits; of most of that it says nothing. So the feed reads rows through PostgREST, by a cursor column of each table and with an overlap for
+// transactions that commit late: from "now" when it starts, whenever Realtime says or shows that something may be missing, and on a timer. What it reads and
+// what it hears is merged by key and version (merge.go). While Realtime can't be had it polls by the same cursor.
+//
+// The alternatives were dropped for these reasons: a replication slot of our own needs a direct database connection, which hosted projects and pools don't give
+// lightly; broadcasts from the database are capped at 25 replayed messages; asking for every row's sequence number needs a migration that a team must not have
+// to make before it starts.
+//
+// Run starts one goroutine beside its own for the request that is under way, and has waited for it when it returns. Everything else belongs to Run's
+// goroutine; others reach it by Do and Report.
+package feed
+
+import (
+	"context"
+	"encoding/json"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"github.com/supabridge/supabridge/bridge/supabase"
+	"github.com/supabridge/supabridge/phoenix"
+)
+
+// Defaults of Options.
+const (
+	DefaultOverlap   = 30 * time.Second
+	DefaultInterval  = time.Minute
+	DefaultPollAfter = 10 * time.Second
+	DefaultPollMin   = time.Second
+	DefaultPollMax   = 15 * time.Second
+	DefaultWindow    = 100_000
+	DefaultStall     = 5 * time.Second
+)
+
+// Times that are not worth a knob.
+const (
+	retryMin   = time.Second      // the first wait after a read failed
+	retryMax   = 30 * time.Second // the longest
+	settleWait = 2 * time.Second  // until a doubt is settled by a read
+	rereadWait = 5 * time.Second  // the most that reading one incomplete row may hold the stream up
+)
+
+// Reader reads rows; *supabase.Client is one.
+type Reader interface {
+	Rows(ctx context.Context, p supabase.Page) ([]json.RawMessage, error)
+	Newest(ctx context.Context, table, column, from string) (string, error)
+	Row(ctx context.Context, table, key, id string) (row json.RawMessage, found bool, err error)
+}
+
+// Channel brings the live changes; *phoenix.Channel is one. Its events must begin with the feed.
+type Channel interface {
+	Events() <-chan phoenix.Event
+	Rejoin(ctx context.Context, reason string) error
+}
+
+// Sink takes what comes out, on Run's goroutine and in order.
+type Sink interface {
+	// Change is one change. ctx ends with the feed.
+	Change(ctx context.Context, c Change)
+	// Resync tells that deletes may have been missed since an instant: no read can find them.
+	Resync(since time.Time, reason string)
+	// State tells how the feed stands; it is called when that changes.
+	State(Report)
+	// NoColumn tells that a table lacks a cursor column it was said to have; the feed goes on without.
+	NoColumn(table, column string)
+}
+
+// Options of a Feed. Reader, Channel, Sink and Tables are required; zero durations and counts mean the defaults.
+type Options struct {
+	Tables  []Table
+	Reader  Reader
+	Channel Channel
+	Sink    Sink
+
+	// Overlap is how far behind the cursor each read begins: the longest that a transaction is expected to take from its first statement to its
+	// commit. Longer costs rows read again.
+	Overlap time.Duration
+	// Interval is the time between reads while all is well.
+	Interval time.Duration
+	// PollAfter is how long Realtime may be away before the feed polls, PollMin and PollMax how often it then does: often while rows come.
+	PollAfter, PollMin, PollMax time.Duration
+	// Window is how many rows of each table are remembered. It must hold those that change within Interval and Overlap.
+	Window int
+	// Stall is the age at which a row that a read finds is held against the live feed.
+	Stall time.Duration
+}
+
+// Feed is one feed. Make it with New and Run it once.
+type Feed struct {
+	opts   Options
+	tables []*tableFeed
+	do     chan func()
+	latest atomic.Pointer[Report]
+	stats  stats
+
+	// Owned by Run's goroutine.
+	live     bool      // Realtime says that changes flow
+	whole    bool      // and a pass that began after that has read what came before
+	liveFrom time.Time // since when
+	away     time.Time // since when they don't; the start of the feed at first
+	gap      *phoenix.Gap
+	lastLag  time.Duration
+	reason   string
+	read     reading
+}
+
+// tableFeed is what the feed knows of one table.
+type tableFeed struct {
+	Table
+	merger *merger
+	// cursor is the greatest version that a completed read has seen, found the greatest of the read under way.
+	cursor, found version
+	primed        bool
+	nullable      bool // rows without a value in Updated have been seen
+}
+
+// New makes a feed; Run runs it.
+func New(opts Options) *Feed {
+	def := func(d *time.Duration, value time.Duration) {
+		if *d == 0 {
+			*d = value
+		}
+	}
+	def(&opts.Overlap, DefaultOverlap)
+	def(&opts.Interval, DefaultInterval)
+	def(&opts.PollAfter, DefaultPollAfter)
+	def(&opts.PollMin, DefaultPollMin)
+	def(&opts.PollMax, DefaultPollMax)
+	def(&opts.Stall, DefaultStall)
+	if opts.Window == 0 {
+		opts.Window = DefaultWindow
+	}
+	f := &Feed{opts: opts, do: make(chan func()), reason: "starting"}
+	for _, t := range opts.Tables {
+		f.tables = append(f.tables, &tableFeed{Table: t, merger: newMerger(t, opts.Window)})
+	}
+	f.latest.Store(&Report{State: Down, Since: time.Now(), Reason: f.reason})
+	return f
+}
+
+// Run carries the feed until ctx ends or the channel does. It returns once its request has ended too.
+func (f *Feed) Run(ctx context.Context) {
+	f.away = time.Now()
+	f.read.init()
+	defer f.read.stop()
+	f.want()
+	for {
+		f.plan(ctx)
+		select {
+		case <-ctx.Done():
+			return
+		case event, open := <-f.opts.Channel.Events():
+			if !open {
+				return
+			}
+			f.hear(ctx, event)
+		case answer := <-f.read.answers:
+			f.answered(ctx, answer)
+		case <-f.read.timer.C:
+		case run := <-f.do:
+			run()
+		}
+	}
+}
+
+// Do has fn run between two changes, and returns when it has. It returns ctx's error where the feed does not come to it in time.
+func (f *Feed) Do(ctx context.Context, fn func()) error {
+	done := make(chan struct{})
+	select {
+	case f.do <- func() { defer close(done); fn() }:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	<-done
+	return nil
+}
+
+// hear takes an event of the channel.
+func (f *Feed) hear(ctx context.Context, event phoenix.Event) {
+	switch e := event.(type) {
+	case *phoenix.Change:
+		f.heard(ctx, e)
+	case *phoenix.Joined:
+		f.want()
+	case *phoenix.Live:
+		f.live, f.whole, f.liveFrom = true, false, time.Now()
+		f.want()
+	case *phoenix.Gap:
+		if f.gap == nil {
+			f.gap = e
+		}
+		f.lost(string(e.Reason))
+	case *phoenix.Lost:
+		f.lost(e.Err.Error())
+	case *phoenix.Retrying:
+		f.lost(e.Err.Error())
+	case *phoenix.SystemError:
+		f.lost(e.Error())
+	case *phoenix.Closed:
+		if e.Err != nil {
+			f.lost(e.Err.Error())
+		}
+	}
+	f.report()
+}
+
+func (f *Feed) lost(reason string) {
+	if f.live {
+		f.away = time.Now()
+	}
+	f.live, f.whole, f.reason = false, false, reason
+}
+
+// heard passes a live change on.
+func (f *Feed) heard(ctx context.Context, e *phoenix.Change) {
+	i := slices.IndexFunc(f.tables, func(t *tableFeed) bool { return t.Name == e.Table })
+	if i < 0 {
+		return
+	}
+	t := f.tables[i]
+	c := Change{Table: e.Table, Action: Action(e.Type), Record: e.Record, Old: e.OldRecord, Commit: e.CommitTime}
+	if c.Action != Delete && f.incomplete(t, e) {
+		var ok bool
+		if c.Record, ok = f.reread(ctx, t, c.Record); !ok {
+			return
+		}
+	}
+	if c.Action != Delete && t.Updated != "" && !t.nullable && text(t.parse(c.Record).columns[t.Updated]) == "" {
+		t.nullable = true
+	}
+	if c, ok := t.merger.live(c); ok {
+		f.lastLag = max(0, time.Since(c.Commit))
+		f.opts.Sink.Change(ctx, c)
+	} else {
+		f.stats.repeats.Add(1)
+	}
+	if !t.merger.settled() {
+		f.wantIn(settleWait)
+	}
+}
+
+// incomplete tells whether a change lacks part of its row: beyond Realtime's size limit, for want of rights, or as a large value that did not change.
+func (f *Feed) incomplete(t *tableFeed, e *phoenix.Change) bool {
+	if len(e.Errors) > 0 {
+		return true
+	}
+	columns := t.parse(e.Record).columns
+	return slices.ContainsFunc(e.Columns, func(c phoenix.Column) bool {
+		_, ok := columns[c.Name]
+		return !ok
+	})
+}
+
+// reread gets the whole row. It holds the stream up, so that the order of the row's changes is kept; where it fails, a read later brings the row.
+func (f *Feed) reread(ctx context.Context, t *tableFeed, record json.RawMessage) (json.RawMessage, bool) {
+	f.stats.rereads.Add(1)
+	key := t.parse(record).key
+	if key == "" {
+		f.wantIn(settleWait)
+		return nil, false
+	}
+	ctx, cancel := context.WithTimeout(ctx, rereadWait)
+	defer cancel()
+	whole, found, err := f.opts.Reader.Row(ctx, t.Name, t.Key, key)
+	if err != nil {
+		f.wantIn(settleWait)
+		return nil, false
+	}
+	return whole, found // a row that is gone is told by its DELETE
+}

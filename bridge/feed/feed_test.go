@@ -1,0 +1,523 @@
+package feed
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/supabridge/supabridge/bridge/supabase"
+	"github.com/supabridge/supabridge/phoenix"
+)
+
+// database is the Reader of these tests: rows with the text of their version, and failures to order. The mutex guards all fields.
+type database struct {
+	mu    sync.Mutex
+	rows  map[string]string // key → version
+	born  map[string]string
+	err   error
+	delay time.Duration
+	pages int
+	most  int    // rows that fit an answer; 0: any
+	lacks string // a column that isn't there
+	gets  []string
+}
+
+func stamp(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.999999-07:00") }
+
+func record(key, created, updated string) json.RawMessage {
+	return json.RawMessage(fmt.Sprintf(`{"id":%q,"created_at":%q,"updated_at":%q,"body":"b"}`, key, created, updated))
+}
+
+// put commits a row now, and gives the change that Realtime would send.
+func (d *database) put(key string) *phoenix.Change {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	now := stamp(time.Now())
+	action := phoenix.Update
+	if d.born[key] == "" {
+		action, d.born[key] = phoenix.Insert, now
+	}
+	d.rows[key] = now
+	c := &phoenix.Change{Type: action, Schema: "public", Table: "messages", CommitTime: time.Now(), Record: record(key, d.born[key], now)}
+	for _, name := range []string{"id", "created_at", "updated_at", "body"} {
+		c.Columns = append(c.Columns, phoenix.Column{Name: name, Type: "text"})
+	}
+	return c
+}
+
+func (d *database) fail(err error, delay time.Duration) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.err, d.delay = err, delay
+}
+
+// asked tells how many pages were asked for.
+func (d *database) asked() int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.pages
+}
+
+// answer waits as ordered and gives the failure ordered.
+func (d *database) answer(ctx context.Context) error {
+	d.mu.Lock()
+	delay, err := d.delay, d.err
+	d.mu.Unlock()
+	select {
+	case <-time.After(delay):
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (d *database) Rows(ctx context.Context, p supabase.Page) ([]json.RawMessage, error) {
+	if err := d.answer(ctx); err != nil {
+		return nil, err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.pages++
+	if p.Column == d.lacks {
+		return nil, &supabase.Error{Status: 400, Code: "42703", Class: supabase.ClassPermanent}
+	}
+	if d.most > 0 && p.Limit > d.most {
+		return nil, fmt.Errorf("rows: %w", supabase.ErrTooLong)
+	}
+	keys := make([]string, 0, len(d.rows))
+	for key, version := range d.rows {
+		at := parseTime(version)
+		if p.AfterKey != "" {
+			after := parseTime(p.AfterValue)
+			if at.Before(after) || at.Equal(after) && key <= p.AfterKey {
+				continue
+			}
+		} else if at.Before(parseTime(p.From)) {
+			continue
+		}
+		keys = append(keys, key)
+	}
+	slices.SortFunc(keys, func(a, b string) int {
+		return cmp.Or(parseTime(d.rows[a]).Compare(parseTime(d.rows[b])), cmp.Compare(a, b))
+	})
+	var out []json.RawMessage
+	for _, key := range keys[:min(len(keys), p.Limit)] {
+		out = append(out, record(key, d.born[key], d.rows[key]))
+	}
+	return out, nil
+}
+
+func (d *database) Newest(ctx context.Context, _, column, _ string) (string, error) {
+	if err := d.answer(ctx); err != nil {
+		return "", err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if column == d.lacks {
+		return "", &supabase.Error{Status: 400, Code: "42703", Class: supabase.ClassPermanent}
+	}
+	var newest string
+	for _, version := range d.rows {
+		if newest == "" || parseTime(version).After(parseTime(newest)) {
+			newest = version
+		}
+	}
+	return newest, nil
+}
+
+func (d *database) Row(ctx context.Context, _, _, id string) (json.RawMessage, bool, error) {
+	if err := d.answer(ctx); err != nil {
+		return nil, false, err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.gets = append(d.gets, id)
+	version, ok := d.rows[id]
+	return record(id, d.born[id], version), ok, nil
+}
+
+// bench is a feed between a database, a channel and what comes out. The mutex guards told, resyncs, states and rejoins.
+type bench struct {
+	t      *testing.T
+	db     *database
+	events chan phoenix.Event
+	feed   *Feed
+
+	mu      sync.Mutex
+	told    []string // "INSERT a", "UPDATE a found", …
+	resyncs []string
+	states  []State
+	rejoins int
+	lacking []string
+}
+
+func (b *bench) NoColumn(table, column string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.lacking = append(b.lacking, table+"."+column)
+}
+
+func (b *bench) Events() <-chan phoenix.Event { return b.events }
+
+func (b *bench) Rejoin(context.Context, string) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.rejoins++
+	return nil
+}
+
+func (b *bench) Change(_ context.Context, c Change) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	line := string(c.Action) + " " + (&Table{Key: "id"}).parse(json.RawMessage(first(string(c.Record), string(c.Old)))).key
+	if c.Found {
+		line += " found"
+	}
+	b.told = append(b.told, line)
+}
+
+func (b *bench) Resync(_ time.Time, reason string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.resyncs = append(b.resyncs, reason)
+}
+
+func (b *bench) State(r Report) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.states = append(b.states, r.State)
+}
+
+// run runs a test with a feed in a bubble whose clock stands still while anything has something to do.
+func run(t *testing.T, change func(*Options), test func(b *bench)) {
+	synctest.Test(t, func(t *testing.T) {
+		b := &bench{t: t, db: &database{rows: map[string]string{}, born: map[string]string{}}, events: make(chan phoenix.Event, 4096)}
+		opts := Options{Tables: []Table{{Name: "messages", Key: "id", Updated: "updated_at", Created: "created_at"}}, Reader: b.db, Channel: b, Sink: b}
+		if change != nil {
+			change(&opts)
+		}
+		b.feed = New(opts)
+		ctx, stop := context.WithCancel(t.Context())
+		done := make(chan struct{})
+		b.db.put("old")
+		time.Sleep(time.Second)
+		go func() { defer close(done); b.feed.Run(ctx) }()
+		test(b)
+		stop()
+		<-done
+	})
+}
+
+func (b *bench) hear(events ...phoenix.Event) {
+	for _, e := range events {
+		b.events <- e
+	}
+	synctest.Wait()
+}
+
+// goLive brings the feed to where all is well.
+func (b *bench) goLive() {
+	b.t.Helper()
+	b.hear(&phoenix.Joined{}, &phoenix.Live{})
+	b.state(Live)
+}
+
+func (b *bench) state(want State) {
+	b.t.Helper()
+	synctest.Wait()
+	if got := b.feed.Report(); got.State != want {
+		b.t.Errorf("the feed is %+v, want %s", got, want)
+	}
+}
+
+// expect compares, and forgets, what has been told.
+func (b *bench) expect(want ...string) {
+	b.t.Helper()
+	synctest.Wait()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !slices.Equal(b.told, want) {
+		b.t.Errorf("told %q, want %q", b.told, want)
+	}
+	b.told = nil
+}
+
+// seen runs a check of what has come out.
+func (b *bench) seen(check func()) {
+	synctest.Wait()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	check()
+}
+
+func TestTheStartBringsNoFlood(t *testing.T) {
+	run(t, nil, func(b *bench) {
+		b.goLive()
+		b.expect()
+		b.hear(b.db.put("a"))
+		b.expect("INSERT a")
+		time.Sleep(5 * time.Minute)
+		b.expect()
+		b.state(Live)
+	})
+}
+
+func TestRowsOfAGapAreFoundOnceAndDeletesAreAskedToBeResynced(t *testing.T) {
+	run(t, nil, func(b *bench) {
+		b.goLive()
+		b.hear(b.db.put("a"))
+		b.hear(&phoenix.Lost{Err: errors.New("cut")}, &phoenix.Gap{Since: time.Now(), Reason: phoenix.GapReconnect})
+		b.state(CatchingUp)
+		time.Sleep(time.Second)
+		b.db.put("a")
+		b.db.put("old")
+		b.db.put("b")
+		b.hear(&phoenix.Joined{Again: true})
+		b.expect("INSERT a", "UPDATE a found", "INSERT b found", "UPDATE old found")
+		missed := b.db.put("c") // between the join and the subscription
+		b.hear(&phoenix.Live{})
+		b.expect("INSERT c found")
+		b.hear(missed)
+		b.expect()
+		b.state(Live)
+		b.seen(func() {
+			if !slices.Equal(b.resyncs, []string{"reconnect"}) {
+				b.t.Errorf("resyncs %q, want one for the reconnect", b.resyncs)
+			}
+		})
+	})
+}
+
+func TestALateCommitIsFoundByTheOverlap(t *testing.T) {
+	run(t, nil, func(b *bench) {
+		b.goLive()
+		late := time.Now()
+		time.Sleep(20 * time.Second)
+		b.hear(b.db.put("a"))
+		b.hear(&phoenix.Gap{Since: time.Now(), Reason: phoenix.GapReconnect}, &phoenix.Joined{}, &phoenix.Live{})
+		b.expect("INSERT a")
+		b.db.mu.Lock()
+		b.db.rows["late"], b.db.born["late"] = stamp(late), stamp(late) // its transaction began 20 s ago
+		b.db.mu.Unlock()
+		b.hear(&phoenix.Live{})
+		b.expect("INSERT late found")
+	})
+}
+
+func TestWithoutRealtimeTheFeedPollsAndComesBack(t *testing.T) {
+	run(t, nil, func(b *bench) {
+		b.hear(&phoenix.Retrying{Err: errors.New("refused")})
+		time.Sleep(9 * time.Second)
+		b.state(CatchingUp)
+		time.Sleep(2 * time.Second)
+		b.state(Polling)
+		for _, key := range []string{"a", "b", "c"} {
+			b.db.put(key)
+			time.Sleep(1500 * time.Millisecond)
+			b.expect("INSERT " + key + " found")
+		}
+		pages := b.db.asked()
+		time.Sleep(10 * time.Minute)
+		if n := b.db.asked() - pages; n < 10*60/16 || n > 10*60/16+20 {
+			b.t.Errorf("%d reads in ten quiet minutes, want about one in 15 s", n)
+		}
+		b.goLive()
+		b.hear(b.db.put("d"))
+		b.expect("INSERT d")
+		b.seen(func() {
+			if !slices.Equal(b.states, []State{CatchingUp, Polling, CatchingUp, Live}) {
+				b.t.Errorf("states %v", b.states)
+			}
+		})
+	})
+}
+
+func TestWithNeitherTheFeedIsDownAndRecovers(t *testing.T) {
+	run(t, nil, func(b *bench) {
+		b.goLive()
+		b.db.fail(&supabase.Error{Status: 503, Class: supabase.ClassRetry}, 0)
+		b.hear(&phoenix.Lost{Err: errors.New("cut")})
+		time.Sleep(time.Minute)
+		b.state(Down)
+		b.db.put("a")
+		b.db.fail(nil, 0)
+		time.Sleep(31 * time.Second)
+		b.state(Polling)
+		b.expect("INSERT a found")
+	})
+}
+
+func TestALiveFeedStaysLiveWhenAReadFails(t *testing.T) {
+	run(t, nil, func(b *bench) {
+		b.goLive()
+		b.db.fail(&supabase.Error{Status: 500, Class: supabase.ClassRetry}, 0)
+		time.Sleep(3 * time.Minute)
+		b.state(Live)
+		b.hear(b.db.put("a"))
+		b.expect("INSERT a")
+		if b.feed.Stats().Failures == 0 {
+			b.t.Error("no failure was counted")
+		}
+	})
+}
+
+func TestASilentFeedIsFoundOutAndJoinedAnew(t *testing.T) {
+	run(t, nil, func(b *bench) {
+		b.goLive()
+		time.Sleep(time.Second)
+		b.db.put("a") // and Realtime says nothing
+		time.Sleep(2 * time.Minute)
+		b.expect("INSERT a found")
+		b.seen(func() {
+			if b.rejoins != 1 || b.feed.Stats().Stalls != 1 {
+				b.t.Errorf("%d rejoins, %d stalls, want one each", b.rejoins, b.feed.Stats().Stalls)
+			}
+		})
+	})
+}
+
+func TestAChangeInFlightIsNoStall(t *testing.T) {
+	run(t, nil, func(b *bench) {
+		b.goLive()
+		time.Sleep(59 * time.Second)
+		c := b.db.put("a")
+		time.Sleep(time.Second + time.Millisecond) // the timer's read is faster than Realtime
+		b.hear(c)
+		b.expect("INSERT a found")
+		b.seen(func() {
+			if b.rejoins != 0 {
+				b.t.Error("the channel was joined anew for nothing")
+			}
+		})
+	})
+}
+
+func TestAnIncompleteRowIsReadBeforeItIsPassedOn(t *testing.T) {
+	run(t, nil, func(b *bench) {
+		b.goLive()
+		toast := b.db.put("a")
+		toast.Record = json.RawMessage(`{"id":"a","created_at":"x","updated_at":"y"}`) // body did not change and is large
+		tooLarge := b.db.put("b")
+		tooLarge.Record, tooLarge.Errors = json.RawMessage(`{"id":"b"}`), []string{"Error 413: Payload Too Large"}
+		b.hear(toast, tooLarge)
+		b.expect("INSERT a", "INSERT b")
+		b.db.mu.Lock()
+		if !slices.Equal(b.db.gets, []string{"a", "b"}) {
+			b.t.Errorf("read %q by key, want a and b", b.db.gets)
+		}
+		b.db.mu.Unlock()
+		nameless := b.db.put("c")
+		nameless.Record, nameless.Columns, nameless.Errors = json.RawMessage(`{}`), nil, []string{"Error 401: Unauthorized"}
+		b.hear(nameless)
+		time.Sleep(settleWait + time.Millisecond)
+		b.expect("INSERT c found")
+	})
+}
+
+func TestManyRowsComeInPagesAndInOrder(t *testing.T) {
+	run(t, nil, func(b *bench) {
+		b.goLive()
+		b.hear(&phoenix.Gap{Since: time.Now(), Reason: phoenix.GapReconnect})
+		var want []string
+		for i := range 2500 {
+			key := fmt.Sprintf("m%04d", i)
+			b.db.put(key) // 2,500 rows of one instant: the key orders them
+			want = append(want, "INSERT "+key+" found")
+		}
+		b.hear(&phoenix.Joined{}, &phoenix.Live{})
+		b.expect(want...)
+	})
+}
+
+func TestAPageThatIsTooLongIsAskedForInParts(t *testing.T) {
+	run(t, nil, func(b *bench) {
+		b.goLive()
+		b.db.mu.Lock()
+		b.db.most = 3
+		b.db.mu.Unlock()
+		b.hear(&phoenix.Gap{Since: time.Now(), Reason: phoenix.GapReconnect})
+		var want []string
+		for i := range 10 {
+			key := fmt.Sprintf("m%d", i)
+			b.db.put(key)
+			want = append(want, "INSERT "+key+" found")
+		}
+		b.hear(&phoenix.Joined{}, &phoenix.Live{})
+		b.expect(want...)
+		b.state(Live)
+	})
+}
+
+func TestATableWithoutTheCursorColumnIsReadByTheOther(t *testing.T) {
+	run(t, nil, func(b *bench) {
+		b.db.mu.Lock()
+		b.db.lacks = "updated_at"
+		b.db.mu.Unlock()
+		b.goLive()
+		b.hear(&phoenix.Gap{Since: time.Now(), Reason: phoenix.GapReconnect})
+		time.Sleep(time.Second)
+		b.db.put("a")
+		b.hear(&phoenix.Joined{}, &phoenix.Live{})
+		b.expect("INSERT a found")
+		b.state(Live)
+		b.seen(func() {
+			if !slices.Equal(b.lacking, []string{"messages.updated_at"}) {
+				b.t.Errorf("lacking %q, want messages.updated_at once", b.lacking)
+			}
+		})
+	})
+}
+
+func TestAReadUnderWayEndsWithTheFeed(t *testing.T) {
+	run(t, nil, func(b *bench) {
+		b.db.fail(nil, time.Hour)
+		synctest.Wait() // run's stop must not wait for the hour: the bubble's clock would show it
+	})
+}
+
+func TestDoRunsBetweenChanges(t *testing.T) {
+	run(t, nil, func(b *bench) {
+		ran := false
+		if err := b.feed.Do(b.t.Context(), func() { ran = true }); err != nil || !ran {
+			b.t.Errorf("Do: %v, ran %v", err, ran)
+		}
+		ctx, cancel := context.WithCancel(b.t.Context())
+		cancel()
+		idle := New(Options{})
+		if err := idle.Do(ctx, func() { b.t.Error("a feed that does not run ran it") }); !errors.Is(err, context.Canceled) {
+			b.t.Errorf("Do: %v, want the context's end", err)
+		}
+	})
+}
+
+func TestTimesAsPostgresWritesThem(t *testing.T) {
+	want := time.Date(2026, 3, 4, 3, 6, 7, 123456000, time.UTC)
+	for _, text := range []string{"2026-03-04T03:06:07.123456+00:00", "2026-03-04T04:06:07.123456+01:00", "2026-03-04T03:06:07.123456", "2026-03-04 03:06:07.123456+00", "2026-03-04 03:06:07.123456"} {
+		if got := parseTime(text); !got.Equal(want) {
+			t.Errorf("parseTime(%q) = %v, want %v", text, got, want)
+		}
+	}
+	for _, text := range []string{"", "infinity", "0044-03-15 BC", "7"} {
+		if got := parseTime(text); !got.IsZero() {
+			t.Errorf("parseTime(%q) = %v, want none", text, got)
+		}
+	}
+}
+
+func TestRecordsAreEqualHoweverTheyAreSpaced(t *testing.T) {
+	table := Table{Key: "id"}
+	a := table.parse(json.RawMessage(`{"id": 1, "j": {"a": [1, 2]}, "b": "00ff"}`))
+	b := table.parse(json.RawMessage(`{"b":"00ff","id":1,"j":{"a":[1,2]}}`))
+	c := table.parse(json.RawMessage(strings.Replace(`{"b":"00ff","id":1,"j":{"a":[1,2]}}`, "2", "3", 1)))
+	if digest(a.columns) != digest(b.columns) || digest(a.columns) == digest(c.columns) {
+		t.Error("digests tell equal records apart, or different ones not")
+	}
+}

@@ -1,0 +1,316 @@
+package feed
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"time"
+
+	"github.com/supabridge/supabridge/bridge/supabase"
+)
+
+// reading is the state of the feed's reads: one pass over all tables at a time, a page at a time. Owned by Run's goroutine, but for the request itself.
+type reading struct {
+	answers chan answer
+	timer   *time.Timer
+	cancel  context.CancelFunc // of the request under way; nil while there is none
+
+	wanted  time.Time // when the next pass is due; zero: not before the interval or poll
+	last    time.Time // when the last pass ended
+	backoff time.Duration
+	poll    time.Duration
+
+	passing bool
+	stale   bool // something happened after this pass began that it may not have seen
+	table   int  // being read
+	page    supabase.Page
+	limit   int    // of rows on a page; lowered where a page of them is too long
+	nulls   bool   // reading the rows without a value in Updated, by Created
+	began   uint64 // the merger's count when the request was sent
+	sent    time.Time
+	rows    int  // of this pass, that were passed on
+	failing bool // the last pass failed
+}
+
+type answer struct {
+	rows   []json.RawMessage
+	newest string // of priming
+	err    error
+}
+
+func (r *reading) init() {
+	r.answers = make(chan answer)
+	r.timer = time.NewTimer(time.Hour)
+	r.limit = supabase.MaxRows
+}
+
+// stop ends the request under way and waits for it.
+func (r *reading) stop() {
+	r.timer.Stop()
+	if r.cancel != nil {
+		r.cancel()
+		<-r.answers
+		r.cancel = nil
+	}
+}
+
+// want has a pass begin as soon as may be: after the one under way, which may not see everything any more, and without waiting for failures to be forgiven.
+func (f *Feed) want() {
+	f.wantIn(0)
+	f.read.stale = f.read.passing
+	f.read.backoff = 0
+}
+
+func (f *Feed) wantIn(d time.Duration) {
+	if at := time.Now().Add(d); f.read.wanted.IsZero() || at.Before(f.read.wanted) {
+		f.read.wanted = at
+	}
+}
+
+// due is when the next pass is to begin.
+func (f *Feed) due() time.Time {
+	r := &f.read
+	at := r.last.Add(f.opts.Interval)
+	switch {
+	case !r.wanted.IsZero():
+		at = r.wanted
+	case f.polling():
+		at = r.last.Add(r.poll)
+	case !f.live:
+		if begin := f.away.Add(f.opts.PollAfter); begin.Before(at) {
+			at = begin
+		}
+	}
+	if forgiven := r.last.Add(r.backoff); r.failing && at.Before(forgiven) {
+		return forgiven
+	}
+	return at
+}
+
+// plan begins a pass that is due, or sets the timer for it.
+func (f *Feed) plan(ctx context.Context) {
+	r := &f.read
+	if r.passing {
+		return
+	}
+	if wait := time.Until(f.due()); wait > 0 {
+		r.timer.Reset(wait)
+		return
+	}
+	r.wanted = time.Time{}
+	r.passing, r.stale, r.table, r.nulls, r.rows, r.page = true, false, 0, false, 0, supabase.Page{}
+	f.report()
+	f.request(ctx)
+}
+
+// oldest is before every row, as text of a timestamp.
+const oldest = "0001-01-01T00:00:00+00:00"
+
+// request sends for the next page, or for the newest version where a table is not primed.
+func (f *Feed) request(ctx context.Context) {
+	r := &f.read
+	t := f.tables[r.table]
+	column := first(t.Updated, t.Created)
+	if column == "" {
+		f.next(ctx)
+		return
+	}
+	ctx, r.cancel = context.WithCancel(ctx)
+	r.began, r.sent = t.merger.begin(), time.Now()
+	if !t.primed && t.cursor.text == "" {
+		go func() {
+			newest, err := f.opts.Reader.Newest(ctx, t.Name, column, oldest)
+			r.answers <- answer{newest: first(newest, oldest), err: err}
+		}()
+		return
+	}
+	if r.page.Table == "" {
+		r.page = supabase.Page{Table: t.Name, Column: column, Key: t.Key, From: t.from(f.opts.Overlap), Limit: r.limit}
+		if r.nulls {
+			r.page.Column, r.page.WhereNull = t.Created, t.Updated
+		}
+	}
+	page := r.page
+	go func() {
+		rows, err := f.opts.Reader.Rows(ctx, page)
+		r.answers <- answer{rows: rows, err: err}
+	}()
+}
+
+// from is where a table's read begins: the cursor less the overlap.
+func (t *tableFeed) from(overlap time.Duration) string {
+	if t.cursor.at.IsZero() {
+		return t.cursor.text
+	}
+	return t.cursor.at.Add(-overlap).UTC().Format("2006-01-02T15:04:05.999999-07:00")
+}
+
+// answered takes a page.
+func (f *Feed) answered(ctx context.Context, a answer) {
+	r := &f.read
+	r.cancel()
+	r.cancel = nil
+	t := f.tables[r.table]
+	switch {
+	case errors.Is(a.err, supabase.ErrTooLong) && r.limit > 1:
+		r.limit /= 2
+		r.page.Limit = r.limit
+		f.request(ctx)
+		return
+	case f.lacksColumn(t, a.err):
+		r.page = supabase.Page{}
+		f.request(ctx)
+		return
+	case a.err != nil:
+		f.failed(a.err)
+		return
+	case a.newest != "":
+		t.cursor = version{a.newest, parseTime(a.newest)}
+		t.merger.floor = t.cursor.at.Add(-f.opts.Overlap)
+		f.request(ctx)
+		return
+	}
+	for _, record := range a.rows {
+		f.take(ctx, t, record)
+	}
+	if len(a.rows) == r.page.Limit {
+		f.turn(t, a.rows[len(a.rows)-1])
+		f.request(ctx)
+		return
+	}
+	f.next(ctx)
+}
+
+// codeNoColumn is SQLSTATE undefined_column.
+const codeNoColumn = "42703"
+
+// lacksColumn gives up a cursor column that the table turns out not to have: Updated first, for Created still finds new rows.
+func (f *Feed) lacksColumn(t *tableFeed, err error) bool {
+	if e, ok := supabase.AsError(err); !ok || e.Code != codeNoColumn || t.Updated == "" && t.Created == "" {
+		return false
+	}
+	column := &t.Updated
+	if *column == "" {
+		column = &t.Created
+	}
+	f.opts.Sink.NoColumn(t.Name, *column)
+	*column = ""
+	t.cursor, t.primed, t.merger.table = version{}, false, t.Table
+	return true
+}
+
+// take passes a row on that a read found, unless it is known.
+func (f *Feed) take(ctx context.Context, t *tableFeed, record json.RawMessage) {
+	row := t.parse(record)
+	if row.version.at.After(t.found.at) || t.found.text == "" {
+		t.found = row.version
+	}
+	if t.Updated != "" && !t.nullable && text(row.columns[t.Updated]) == "" {
+		t.nullable = true
+	}
+	if !t.primed {
+		t.merger.known(record)
+		return
+	}
+	c, ok := t.merger.read(record, f.read.began)
+	if !ok {
+		return
+	}
+	f.read.rows++
+	f.stats.repaired.Add(1)
+	f.suspect(row.version.at)
+	f.opts.Sink.Change(ctx, c)
+}
+
+// turn leads on to the page after a row.
+func (f *Feed) turn(t *tableFeed, last json.RawMessage) {
+	row := t.parse(last)
+	f.read.page.AfterValue, f.read.page.AfterKey = text(row.columns[f.read.page.Column]), row.key
+}
+
+// next leads on to the rows without a value in Updated, to the next table, or to the end of the pass.
+func (f *Feed) next(ctx context.Context) {
+	r := &f.read
+	t := f.tables[r.table]
+	r.page = supabase.Page{}
+	if t.nullable && t.Created != "" && !r.nulls && t.Updated != "" {
+		r.nulls = true
+		f.request(ctx)
+		return
+	}
+	if t.found.at.After(t.cursor.at) {
+		t.cursor = t.found
+	}
+	t.primed, t.found, r.nulls = true, version{}, false
+	if r.table++; r.table < len(f.tables) {
+		f.request(ctx)
+		return
+	}
+	f.passed()
+}
+
+// passed ends a pass that read everything.
+func (f *Feed) passed() {
+	r := &f.read
+	r.passing, r.failing, r.last, r.backoff = false, false, time.Now(), 0
+	if r.rows > 0 || r.poll == 0 {
+		r.poll = f.opts.PollMin
+	} else {
+		r.poll = min(r.poll*3/2, f.opts.PollMax)
+	}
+	switch {
+	case r.stale:
+		f.wantIn(0)
+	case f.live && !f.whole:
+		f.whole, f.reason = true, ""
+		if f.gap != nil {
+			f.opts.Sink.Resync(f.gap.Since, string(f.gap.Reason))
+			f.gap = nil
+		}
+	}
+	f.report()
+}
+
+// failed ends a pass that could not be finished. The next one begins where this one did: what it passed on already is known.
+func (f *Feed) failed(err error) {
+	r := &f.read
+	r.passing, r.failing, r.last = false, true, time.Now()
+	r.backoff = min(max(retryMin, 2*r.backoff), retryMax)
+	if e, ok := supabase.AsError(err); ok {
+		if e.Class == supabase.ClassSlow {
+			r.backoff = retryMax
+		}
+		r.backoff = max(r.backoff, e.RetryAfter)
+	}
+	for _, t := range f.tables {
+		t.found = version{}
+	}
+	f.wantIn(0)
+	f.stats.failures.Add(1)
+	f.reason = err.Error()
+	f.report()
+}
+
+// suspect holds a found row against the live feed: where that has been live since before the row's version, and the row is older than Stall (on top of what
+// the last live change took, which a difference between the clocks is part of), it should have brought it. The channel is joined anew.
+func (f *Feed) suspect(at time.Time) {
+	if !f.whole || at.IsZero() {
+		return
+	}
+	if at.After(f.liveFrom) && f.read.sent.Sub(at) > f.opts.Stall+f.lastLag {
+		f.stats.stalls.Add(1)
+		f.lost("changes were committed that Realtime did not bring")
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		_ = f.opts.Channel.Rejoin(ctx, "stalled") // a channel that is closing or joining anyway
+	}
+}
+
+func first(texts ...string) string {
+	for _, t := range texts {
+		if t != "" {
+			return t
+		}
+	}
+	return ""
+}

@@ -1,0 +1,76 @@
+package feed
+
+import (
+	"sync/atomic"
+	"time"
+)
+
+// State is how a feed stands.
+type State string
+
+// The states.
+const (
+	// Down: changes can neither be heard nor read.
+	Down State = "down"
+	// CatchingUp: Realtime is there, or tried; what was missed is being read.
+	CatchingUp State = "catching_up"
+	// Polling: Realtime can't be had; changes are read every few seconds.
+	Polling State = "polling"
+	// Live: changes are passed on as they are committed, and none before them is missing.
+	Live State = "live"
+)
+
+// Report is a feed's state.
+type Report struct {
+	State  State         `json:"state"`
+	Since  time.Time     `json:"since"`
+	Lag    time.Duration `json:"-"` // from the last live change's commit, by the database's clock, to its being passed on
+	Reason string        `json:"reason,omitempty"`
+}
+
+// Report gives the state; any goroutine may ask.
+func (f *Feed) Report() Report { return *f.latest.Load() }
+
+// Stats counts what the feed did since it began.
+type Stats struct {
+	Repaired uint64 // changes found by reads that the live feed had not brought
+	Repeats  uint64 // live changes dropped since they had been passed on
+	Rereads  uint64 // rows read anew since their change came incomplete
+	Stalls   uint64 // times a silent live feed was found out
+	Failures uint64 // passes of reading that failed
+}
+
+type stats struct{ repaired, repeats, rereads, stalls, failures atomic.Uint64 }
+
+// Stats gives the counts; any goroutine may ask.
+func (f *Feed) Stats() Stats {
+	return Stats{f.stats.repaired.Load(), f.stats.repeats.Load(), f.stats.rereads.Load(), f.stats.stalls.Load(), f.stats.failures.Load()}
+}
+
+// polling tells whether Realtime has been away for so long that the feed polls.
+func (f *Feed) polling() bool {
+	return !f.live && time.Since(f.away) >= f.opts.PollAfter
+}
+
+// report works the state out, and tells it where it changed.
+func (f *Feed) report() {
+	r := &f.read
+	state := CatchingUp
+	switch {
+	case f.live && f.whole:
+		state = Live
+	case r.failing && !f.live, r.last.IsZero() && !f.live:
+		state = Down
+	case f.polling():
+		state = Polling
+	}
+	now := Report{State: state, Since: time.Now(), Lag: f.lastLag, Reason: f.reason}
+	was := f.latest.Load()
+	if was.State == state {
+		now.Since = was.Since
+	}
+	f.latest.Store(&now)
+	if was.State != state {
+		f.opts.Sink.State(now)
+	}
+}

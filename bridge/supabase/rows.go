@@ -1,0 +1,111 @@
+package supabase
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strings"
+
+	"github.com/supabase-community/postgrest-go"
+)
+
+// MaxRows is the most rows asked for at once: Supabase caps an answer at this many unless a project says otherwise.
+const MaxRows = 1000
+
+// Page asks for rows of a table in the order of a cursor column, with the key as tie-break. Values are the exact texts that PostgREST gave for the
+// last row: a time formatted anew would repeat rows or skip some. Rows without a value in Column are not on any page.
+type Page struct {
+	Table, Column, Key string
+	// From is the least value of the first page, included. Required but for later pages.
+	From string
+	// AfterValue and AfterKey name the last row of the page before; then From is not looked at.
+	AfterValue, AfterKey string
+	// WhereNull names a column that must be null, so that rows which were never updated can be read by their creation. Empty: any.
+	WhereNull string
+	// Limit is the most rows wanted, at most MaxRows; 0 means MaxRows.
+	Limit int
+}
+
+// Rows reads a page with the service key: at most Limit rows, each as PostgREST wrote it. Fewer mean that there are no more now. Needs an index on
+// (Column, Key) to be cheap.
+func (c *Client) Rows(ctx context.Context, p Page) ([]json.RawMessage, error) {
+	if p.Limit <= 0 || p.Limit > MaxRows {
+		p.Limit = MaxRows
+	}
+	column, key := quoteName(p.Column), quoteName(p.Key)
+	query := c.service.From(p.Table).Select("*", "", false)
+	switch {
+	case p.AfterKey != "":
+		after := quoteValue(p.AfterValue)
+		query = query.Or(fmt.Sprintf("%s.gt.%s,and(%s.eq.%s,%s.gt.%s)", column, after, column, after, key, quoteValue(p.AfterKey)), "")
+	case p.From != "":
+		query = query.Gte(column, p.From)
+	default:
+		return nil, fmt.Errorf("supabase: rows of %s by %s: from where on?", p.Table, p.Column)
+	}
+	if p.WhereNull != "" {
+		query = query.Is(quoteName(p.WhereNull), "null")
+	}
+	ascending := &postgrest.OrderOpts{Ascending: true}
+	rows, err := c.rows(ctx, query.Order(column, ascending).Order(key, ascending).Limit(p.Limit, ""))
+	if err != nil {
+		return nil, fmt.Errorf("supabase: rows of %s by %s: %w", p.Table, p.Column, err)
+	}
+	return rows, nil
+}
+
+// Newest reads the greatest value from on that a column has in a table, with the service key; "" where there is none. The bound keeps rows without
+// a value out, and lets an ascending index be read backwards.
+func (c *Client) Newest(ctx context.Context, table, column, from string) (string, error) {
+	query := c.service.From(table).Select(quoteName(column), "", false).Gte(quoteName(column), from)
+	query = query.Order(quoteName(column), &postgrest.OrderOpts{NullsFirst: true}).Limit(1, "")
+	rows, err := c.rows(ctx, query)
+	if err != nil {
+		return "", fmt.Errorf("supabase: newest %s of %s: %w", column, table, err)
+	}
+	if len(rows) == 0 {
+		return "", nil
+	}
+	var row map[string]json.RawMessage
+	if err := json.Unmarshal(rows[0], &row); err != nil {
+		return "", fmt.Errorf("supabase: newest %s of %s: %w", column, table, err)
+	}
+	value, _ := scalar(row[column])
+	return value, nil
+}
+
+// Row reads one row by its key with the service key; found is false where there is none.
+func (c *Client) Row(ctx context.Context, table, key, id string) (row json.RawMessage, found bool, err error) {
+	rows, err := c.rows(ctx, c.service.From(table).Select("*", "", false).Eq(quoteName(key), id).Limit(1, ""))
+	if e, ok := AsError(err); ok && e.Code == codeInvalidText {
+		return nil, false, nil
+	}
+	if err != nil {
+		return nil, false, fmt.Errorf("supabase: row of %s: %w", table, err)
+	}
+	if len(rows) == 0 {
+		return nil, false, nil
+	}
+	return rows[0], true, nil
+}
+
+// rows carries out a query and keeps each row as it was written.
+func (c *Client) rows(ctx context.Context, query *postgrest.FilterBuilder) ([]json.RawMessage, error) {
+	ctx, cancel := context.WithTimeout(withFence(ctx, c.fence), c.opts.Timeout)
+	defer cancel()
+	body, _, err := query.ExecuteWithContext(ctx)
+	if err != nil {
+		return nil, classify(err)
+	}
+	var rows []json.RawMessage
+	if err := json.Unmarshal(body, &rows); err != nil {
+		return nil, &Error{Status: http.StatusOK, Message: "the answer is not a list of rows", Class: ClassPermanent, err: err}
+	}
+	return rows, nil
+}
+
+// quoteValue quotes a value within an or-tree, where commas, dots and parentheses would otherwise have a meaning.
+func quoteValue(value string) string {
+	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(value) + `"`
+}
