@@ -51,15 +51,21 @@ func newRealtime(db *DB, tokens *Tokens, opts RealtimeOptions) *realtime {
 	return rt
 }
 
-// mount puts Realtime where Supabase's gateway has it, and where its own server has it.
+// mount puts Realtime where Supabase's gateway has it, and where its own server has it,
+// and beside it the endpoint for faults.
 func (rt *realtime) mount(mux *http.ServeMux) {
+	rt.mountAdmin(mux)
 	for _, prefix := range []string{"/realtime/v1", ""} {
 		socket := "/socket/websocket"
 		if prefix != "" {
 			socket = "/websocket"
 		}
 		mux.Handle(prefix+socket, rt.server)
-		mux.HandleFunc(prefix+"/socket/", func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "Not Found", http.StatusNotFound) })
+		for _, nowhere := range []string{"/socket", "/socket/"} {
+			mux.HandleFunc(prefix+nowhere, func(w http.ResponseWriter, _ *http.Request) {
+				http.Error(w, "Not Found", http.StatusNotFound)
+			})
+		}
 		mux.Handle(prefix+"/api/broadcast", rt.server.BroadcastHandler())
 		mux.Handle(prefix+"/api/broadcast/", rt.server.BroadcastHandler())
 		mux.HandleFunc("GET "+prefix+"/api/ping", func(w http.ResponseWriter, _ *http.Request) {

@@ -5,6 +5,8 @@ import (
 	"net"
 	"os"
 	"sync"
+	"sync/atomic"
+	"syscall"
 	"time"
 )
 
@@ -14,6 +16,7 @@ type memoryNetwork struct {
 	conns chan net.Conn
 	done  chan struct{}
 	once  sync.Once
+	down  atomic.Bool // refuse connections
 }
 
 func newMemoryNetwork() *memoryNetwork {
@@ -33,6 +36,9 @@ func (l *memoryNetwork) Close() error   { l.once.Do(func() { close(l.done) }); r
 func (l *memoryNetwork) Addr() net.Addr { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)} }
 
 func (l *memoryNetwork) dial(ctx context.Context, _, _ string) (net.Conn, error) {
+	if l.down.Load() {
+		return nil, syscall.ECONNREFUSED
+	}
 	up, down := newHalfPipe(), newHalfPipe()
 	select {
 	case l.conns <- &memoryConn{in: up, out: down}:

@@ -14,7 +14,9 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
@@ -147,14 +149,16 @@ type listenerConn struct {
 // collects what it hears.
 type replay struct {
 	t        *testing.T
+	scenario string
 	start    time.Time
 	listener *memoryNetwork
+	handler  atomic.Pointer[http.ServeMux]
+	opts     RealtimeOptions
 	rt       *realtime
 	tokens   *Tokens
 	script   *sqlScript
 	conns    map[string]*listenerConn
 	answers  []heard // of REST requests, in order
-	actions  map[string]func(*replay)
 }
 
 func (r *replay) elapsed() time.Duration { return time.Since(r.start) }
@@ -169,13 +173,15 @@ func (r *replay) run(steps []recordedStep) {
 		case "out":
 			r.send(s)
 		case "sql":
+			synctest.Wait() // for what it does to tables' definitions
+			r.act(s.SQL)
 			r.script.run(r.t, s.SQL)
 		case "http_out":
-			r.request(s)
-		case "note":
-			if act := r.actions[s.Note]; act != nil {
-				act(r)
+			if !r.act(s.Method + " " + s.Path + " " + string(s.Body)) {
+				r.request(s)
 			}
+		case "note":
+			r.act(s.Note)
 		case "in":
 			if c := r.conns[s.Conn]; s.Pong != "" && c.ws != nil { // the ping itself isn't in the recording
 				_ = c.ws.WriteControl(websocket.PingMessage, []byte(s.Pong), time.Now().Add(time.Second))
@@ -217,6 +223,8 @@ func (r *replay) open(s recordedStep) {
 			c.status = resp.StatusCode
 			body, _ := io.ReadAll(resp.Body)
 			c.body = string(body)
+		} else {
+			c.frames = []heard{{code: websocket.CloseAbnormalClosure, at: r.elapsed()}}
 		}
 		close(c.done)
 		return

@@ -57,7 +57,7 @@ func (s *Server) publish(key roomKey, m wire.Message, sender *channel, self bool
 	told := 0
 	if r := s.rooms[key]; r != nil {
 		told = r.tell(m, func(ch *channel) bool { return self || ch != sender })
-		if s.limiter.eventsExceeded() {
+		if s.limiter.eventsExceeded() || s.faults.strike(subTopic(key.topic), m.Event, "out", Throttle) != nil {
 			for ch := range r.members {
 				if ch != sender {
 					ch.socket.leaveMail(mail{do: func() { ch.throttle("Too many messages per second") }})

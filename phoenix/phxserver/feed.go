@@ -32,7 +32,6 @@ type feed struct {
 	mu       sync.Mutex // guards the rest
 	byTable  map[tableKey][]*subscription
 	channels map[*channel][]tableKey
-	stalled  bool
 }
 
 func newFeed(srv *Server) *feed {
@@ -184,9 +183,9 @@ type hit struct {
 // deliver hands one change to the channels it matches, one message for each.
 func (f *feed) deliver(c *Change) bool {
 	f.mu.Lock()
-	subs, stalled := f.byTable[tableKey{c.Table.Schema, c.Table.Name}], f.stalled
+	subs := f.byTable[tableKey{c.Table.Schema, c.Table.Name}]
 	f.mu.Unlock()
-	if len(subs) == 0 || stalled || c.Type == "TRUNCATE" {
+	if len(subs) == 0 || f.srv.faults.strike("", "", "out", Stall) != nil || c.Type == "TRUNCATE" {
 		return false
 	}
 	row := filterRow(c)

@@ -45,15 +45,23 @@ func (s *socket) join(m *wire.Message) {
 	old := s.channels[m.Topic]
 	if old != nil {
 		old.drop()
-		defer old.push(wire.EventClose, emptyObject)
 	}
 	ch, err := s.open(m)
+	if err == nil {
+		err = s.srv.enterRoom(ch)
+	}
 	if err != nil {
 		s.refuseJoin(m, err)
-		return
+	} else {
+		s.channels[ch.topic] = ch
+		ch.reply(m.Ref, "ok", ch.bindingsReply())
 	}
-	s.channels[ch.topic] = ch
-	ch.greet(m.Ref)
+	if old != nil {
+		old.push(wire.EventClose, emptyObject)
+	}
+	if err == nil {
+		ch.greet()
+	}
 }
 
 // refuseJoin answers late, and the socket stands still meanwhile.
@@ -74,6 +82,9 @@ func (s *socket) open(m *wire.Message) (*channel, error) {
 	ch := &channel{socket: s, topic: m.Topic, sub: subTopic(m.Topic), joinRef: m.JoinRef}
 	if ch.sub == "" {
 		return nil, refuse("TopicNameRequired: You must provide a topic name")
+	}
+	if i := s.srv.faults.strike(ch.sub, m.Event, "in", RefuseJoin); i != nil {
+		return nil, &joinError{reason: i.fault.Message, close: i.fault.Code}
 	}
 	var err error
 	if ch.config, err = parseJoin(m.Payload, ch.sub); err != nil {
@@ -106,14 +117,9 @@ func (s *socket) open(m *wire.Message) (*channel, error) {
 	return ch, nil
 }
 
-// greet answers the join and sends what follows it.
-func (ch *channel) greet(ref wire.Ref) {
+// greet sends what follows the answer to a join.
+func (ch *channel) greet() {
 	srv := ch.socket.srv
-	ch.socket.markJoined()
-	if err := srv.enterRoom(ch); err != nil {
-		return // the server is closing, and so is the socket
-	}
-	ch.reply(ref, "ok", ch.bindingsReply())
 	if ch.config.presence && ch.access.ReadPresence {
 		ch.push(wire.EventPresenceState, srv.presenceState(ch))
 	}
@@ -125,12 +131,6 @@ func (ch *channel) greet(ref wire.Ref) {
 	if len(ch.config.bindings) > 0 {
 		ch.subscribeAfter(srv.opts.Timing.Subscribe)
 	}
-}
-
-func (s *socket) markJoined() {
-	s.srv.mu.Lock()
-	s.joined = true
-	s.srv.mu.Unlock()
 }
 
 // bindingsReply echoes the bindings with their ids.

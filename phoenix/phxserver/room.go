@@ -23,7 +23,7 @@ func (s *Server) enterRoom(ch *channel) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
-		return errServerClosed
+		return refuse("RealtimeRestarting: Realtime is restarting, please standby")
 	}
 	key := ch.roomKey()
 	r := s.rooms[key]
@@ -33,6 +33,7 @@ func (s *Server) enterRoom(ch *channel) error {
 	}
 	r.members[ch] = struct{}{}
 	ch.room = r
+	ch.socket.joined = true
 	return nil
 }
 

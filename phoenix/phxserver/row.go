@@ -65,11 +65,17 @@ func (r *rowDoc) append(dst []byte) []byte {
 	return append(dst, '}')
 }
 
-// newColumn says whether record carries a column. A large value that an UPDATE
-// left alone isn't in the database's log.
+// newColumn says whether record carries a column: what is in the database's log,
+// or in the old row.
 func (r *rowDoc) newColumn(name string) bool {
+	return r.change.FullIdentity || r.logged(name)
+}
+
+// logged says whether the log has a column's new value, which it hasn't of a large
+// one that an UPDATE left alone.
+func (r *rowDoc) logged(name string) bool {
 	c := r.change
-	if c.Type != "UPDATE" || r.toast <= 0 || c.FullIdentity {
+	if c.Type != "UPDATE" || r.toast <= 0 {
 		return true
 	}
 	before, after := c.Old[name], c.New[name]
@@ -145,7 +151,7 @@ func (r *rowDoc) size() int {
 	n := 0
 	for _, col := range r.change.Table.Columns {
 		overhead := len(col.Name) + len(col.Type) + 48
-		if raw, ok := r.change.New[col.Name]; ok && r.newColumn(col.Name) {
+		if raw, ok := r.change.New[col.Name]; ok && r.logged(col.Name) {
 			n += len(raw) + overhead
 		}
 		if raw, ok := r.change.Old[col.Name]; ok && r.oldColumn(col.Name) {

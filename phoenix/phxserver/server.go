@@ -85,6 +85,7 @@ type Server struct {
 	upgrader websocket.Upgrader
 	feed     *feed
 	limiter  *limiter
+	faults   faultSet
 
 	ctx  context.Context // ends when the server closes
 	stop context.CancelFunc
@@ -120,14 +121,18 @@ func NewServer(backend Backend, opts Options) *Server {
 	return s
 }
 
-// Close closes every socket with code 1012, as a server that restarts does, and
-// waits for their goroutines. When ctx ends first the sockets are cut and its
+// Close closes sockets with code 1012 and cuts those that have never joined a
+// channel, as a server that restarts does, and waits for their goroutines. When ctx ends first the sockets are cut and its
 // error is returned. Close can be called more than once.
 func (s *Server) Close(ctx context.Context) error {
 	s.mu.Lock()
 	s.closed = true
 	for sock := range s.sockets {
-		sock.shut(websocket.CloseServiceRestart)
+		if sock.joined {
+			sock.shut(websocket.CloseServiceRestart)
+		} else {
+			sock.cut()
+		}
 	}
 	s.mu.Unlock()
 	s.feed.close()
@@ -149,6 +154,7 @@ func (s *Server) Close(ctx context.Context) error {
 		s.mu.Unlock()
 		<-done
 	}
+	s.ClearFaults()
 	s.stop()
 	return err
 }

@@ -204,7 +204,7 @@ func (s *socket) readMail() {
 // for is left out.
 func (s *socket) deliver(d *delivery) {
 	data, binary, err := d.frame(s.version)
-	if err == nil {
+	if err == nil && !s.disturbed(&d.msg, "out") {
 		s.write(data, binary)
 	}
 }
@@ -212,7 +212,7 @@ func (s *socket) deliver(d *delivery) {
 // send writes a message of this socket alone.
 func (s *socket) send(m wire.Message) {
 	data, binary, err := wire.AppendServer(s.buf[:0], s.version, &m)
-	if err != nil {
+	if err != nil || s.disturbed(&m, "out") {
 		return
 	}
 	s.write(data, binary)
@@ -249,7 +249,9 @@ func (s *socket) receive(f inbound) {
 		s.srv.log.Debug("malformed message dropped", "error", err)
 		return
 	}
-	s.dispatch(&m)
+	if !s.disturbed(&m, "in") {
+		s.dispatch(&m)
+	}
 }
 
 func (s *socket) dispatch(m *wire.Message) {

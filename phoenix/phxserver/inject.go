@@ -1,0 +1,254 @@
+package phxserver
+
+import (
+	"fmt"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/gorilla/websocket"
+	"github.com/supabridge/supabridge/phoenix/internal/wire"
+)
+
+// maxFaults bounds the lasting faults at one time.
+const maxFaults = 100
+
+// Injection is a fault at work.
+type Injection struct {
+	fault Fault
+	set   *faultSet
+	over  chan struct{} // closed when the fault is over
+	timer *time.Timer   // of Fault.For; nil without
+	once  sync.Once
+	hits  atomic.Int64
+}
+
+// Fault is what was injected, with what was left out filled in.
+func (i *Injection) Fault() Fault { return i.fault }
+
+// Hits is how often the fault has struck so far: frames, handshakes, joins or
+// changes; of a fault of one moment, sockets or channels.
+func (i *Injection) Hits() int { return int(i.hits.Load()) }
+
+// Done is closed when the fault is over. One of a moment is over from the start.
+func (i *Injection) Done() <-chan struct{} { return i.over }
+
+// Stop ends a lasting fault. It can be called more than once.
+func (i *Injection) Stop() {
+	i.set.remove(i)
+	i.end()
+}
+
+func (i *Injection) end() {
+	i.once.Do(func() {
+		stopTimer(i.timer)
+		close(i.over)
+	})
+}
+
+// faultSet holds the lasting faults. Its methods are safe for concurrent use.
+type faultSet struct {
+	active atomic.Int32 // len(list), so that a server without faults asks no mutex
+
+	mu   sync.Mutex // guards list
+	list []*Injection
+}
+
+func (s *faultSet) add(i *Injection) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.list) >= maxFaults {
+		return fmt.Errorf("inject %s: %d faults are active already", i.fault.Action, maxFaults)
+	}
+	s.list = append(s.list, i)
+	s.active.Store(int32(len(s.list)))
+	if i.fault.For > 0 {
+		i.timer = time.AfterFunc(i.fault.For, i.Stop)
+	}
+	return nil
+}
+
+func (s *faultSet) remove(gone *Injection) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	kept := s.list[:0:0]
+	for _, i := range s.list {
+		if i != gone {
+			kept = append(kept, i)
+		}
+	}
+	s.list = kept
+	s.active.Store(int32(len(kept)))
+}
+
+func (s *faultSet) all() []*Injection {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return append([]*Injection(nil), s.list...)
+}
+
+// strike finds the first fault of these actions that fits, and counts.
+func (s *faultSet) strike(topic, event, direction string, actions ...Action) *Injection {
+	if s.active.Load() == 0 {
+		return nil
+	}
+	for _, i := range s.all() {
+		f := &i.fault
+		if f.Topic != "" && f.Topic != topic || f.Event != "" && f.Event != event || f.Direction != "" && f.Direction != direction {
+			continue
+		}
+		for _, a := range actions {
+			if f.Action == a && i.take() {
+				return i
+			}
+		}
+	}
+	return nil
+}
+
+// take counts one hit, unless the fault has had its number.
+func (i *Injection) take() bool {
+	n := i.hits.Add(1)
+	if i.fault.Count == 0 {
+		return true
+	}
+	if n >= int64(i.fault.Count) {
+		i.set.remove(i)
+		if n > int64(i.fault.Count) {
+			i.hits.Add(-1)
+			return false
+		}
+		if i.fault.Action != Hang { // which is over when it is stopped
+			i.end()
+		}
+	}
+	return true
+}
+
+// Inject makes a fault happen, or hold until it is stopped. The error says what in
+// the fault makes no sense.
+func (s *Server) Inject(f Fault) (*Injection, error) {
+	if err := f.check(); err != nil {
+		return nil, err
+	}
+	i := &Injection{fault: f, set: &s.faults, over: make(chan struct{})}
+	if f.Lasting() {
+		if err := s.faults.add(i); err != nil {
+			return nil, err
+		}
+		return i, nil
+	}
+	s.happen(i)
+	i.end()
+	return i, nil
+}
+
+// Faults lists the lasting faults that hold.
+func (s *Server) Faults() []*Injection { return s.faults.all() }
+
+// ClearFaults ends all lasting faults.
+func (s *Server) ClearFaults() {
+	for _, i := range s.faults.all() {
+		i.Stop()
+	}
+}
+
+// happen carries out a fault of one moment, on each socket's own goroutine where
+// it concerns channels.
+func (s *Server) happen(i *Injection) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for sock := range s.sockets {
+		switch f := i.fault; {
+		case f.Topic == "" && f.Action == Cut:
+			i.hits.Add(1)
+			sock.cut()
+		case f.Topic == "" && f.Action == Close:
+			i.hits.Add(1)
+			sock.shut(f.Code)
+		default:
+			for ch := range s.membersOf(sock, f.Topic) {
+				i.hits.Add(1)
+				sock.leaveMail(mail{do: func() { ch.suffer(f) }})
+			}
+			if f.Topic == "" && f.Action == Disconnect {
+				sock.leaveMail(mail{do: func() { sock.shut(websocket.CloseServiceRestart) }})
+			}
+		}
+	}
+}
+
+// membersOf gives a socket's joined channels on a topic, or on all. Server.mu is held.
+func (s *Server) membersOf(sock *socket, topic string) map[*channel]struct{} {
+	found := make(map[*channel]struct{})
+	for _, r := range s.rooms {
+		if topic != "" && subTopic(r.key.topic) != topic {
+			continue
+		}
+		for ch := range r.members {
+			if ch.socket == sock {
+				found[ch] = struct{}{}
+			}
+		}
+	}
+	return found
+}
+
+// suffer carries out a fault of one moment on the socket's goroutine.
+func (ch *channel) suffer(f Fault) {
+	if ch.stopped {
+		return
+	}
+	switch f.Action {
+	case Cut:
+		ch.socket.cut()
+	case Close:
+		ch.socket.shut(f.Code)
+	case Disconnect:
+		ch.socket.send(wire.Message{Topic: ch.topic, Event: wire.EventSystem,
+			Payload: []byte(`{"message":"Server requested disconnect","status":"ok","extension":"system"}`)})
+		if f.Topic != "" {
+			ch.socket.shut(websocket.CloseServiceRestart)
+		}
+	case Expire:
+		ch.shutdown("Token has expired 0 seconds ago")
+	case Crash:
+		ch.crash()
+	case Leave:
+		ch.push(wire.EventClose, emptyObject)
+		ch.drop()
+	case Resubscribe:
+		if len(ch.config.bindings) > 0 {
+			ch.makeSubscriptions()
+		}
+	case System:
+		ch.system(f.Extension, f.Result, f.Message)
+		if f.Extension == "system" && f.Result == "error" {
+			ch.push(wire.EventClose, emptyObject)
+			ch.drop()
+		}
+	case Send:
+		ch.socket.send(wire.Message{Topic: ch.topic, Event: f.Event, Payload: f.Payload})
+	}
+}
+
+// disturbed lets the faults at a frame; true when it is lost, or the socket is to
+// end.
+func (s *socket) disturbed(m *wire.Message, direction string) bool {
+	i := s.srv.faults.strike(strings.TrimPrefix(m.Topic, wire.TopicPrefix), m.Event, direction, Delay, Drop, Hang)
+	if i == nil {
+		return false
+	}
+	switch i.fault.Action {
+	case Delay:
+		return !s.wait(i.fault.Delay)
+	case Hang:
+		select {
+		case <-i.over:
+			return false
+		case <-s.ctx.Done():
+		}
+	}
+	return true
+}
