@@ -48,7 +48,8 @@ type Conn struct {
 	probing      *link // a websocket on which an upgrade is under way
 	poll         *poll // long-polling, nil on a connection that began as a websocket
 	farewell     *Message
-	pongDue      time.Time
+	pingDue      time.Time // when the next ping is due, or was
+	pongDue      time.Time // when its answer is
 	awaitingPong bool
 	extended     bool // the wait for this pong was made longer once
 }

@@ -180,10 +180,11 @@ func (c *Conn) expire(b *Batch) {
 	}
 	c.awaitingPong, c.extended = true, false
 	c.heard.Store(false)
-	c.pongDue = time.Now().Add(c.srv.opts.PingTimeout)
+	c.pongDue = c.pingDue.Add(c.srv.opts.PingTimeout)
 	c.mu.Unlock()
-	b.Send(c, pingMessage)
-	c.srv.wheel.set(&c.beat, c.srv.opts.PingTimeout)
+	if b.Send(c, pingMessage) == nil {
+		c.srv.wheel.set(&c.beat, c.srv.opts.PingTimeout)
+	}
 }
 
 // pong notes that the client answered.
@@ -191,6 +192,7 @@ func (c *Conn) pong() {
 	c.mu.Lock()
 	open := c.state == stateOpen
 	c.awaitingPong = false
+	c.pingDue = time.Now().Add(c.srv.opts.PingInterval)
 	c.mu.Unlock()
 	if open {
 		c.srv.wheel.set(&c.beat, c.srv.opts.PingInterval)

@@ -117,6 +117,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, sid string, t Tra
 		}
 	}
 	c := &Conn{srv: s, id: newID(), request: NewRequest(r), transport: t}
+	c.pingDue = c.request.Time.Add(s.opts.PingInterval)
 	c.beat.owner = c
 	if t == WebSocket {
 		return s.openWebSocket(w, r, c)

@@ -11,12 +11,6 @@ import (
 
 // probe begins the upgrade of c.
 func (s *Server) probe(w http.ResponseWriter, r *http.Request, c *Conn) *Error {
-	c.mu.Lock()
-	possible := c.state == stateOpen && c.transport == Polling && c.probing == nil && !s.opts.DisableUpgrades
-	c.mu.Unlock()
-	if !possible {
-		return refusal(CodeBadRequest, "session can't be upgraded now")
-	}
 	h := make(http.Header)
 	s.addHeaders(h, r)
 	h.Del("Cache-Control")
@@ -26,14 +20,15 @@ func (s *Server) probe(w http.ResponseWriter, r *http.Request, c *Conn) *Error {
 	}
 	l.probe = true
 	c.mu.Lock()
-	// Two upgrades may have come this far at once.
-	possible = c.state == stateOpen && c.transport == Polling && c.probing == nil
+	possible := c.state == stateOpen && c.transport == Polling && c.probing == nil && !s.opts.DisableUpgrades
 	if possible {
 		c.probing = l
 	}
 	c.mu.Unlock()
 	if !possible {
-		_ = l.Conn.Close() // nothing was promised to the client yet
+		// Clients expect a websocket that is closed, not a refused handshake.
+		_, _ = l.Conn.Write(append(l.rest, goodbyeMessage.frame...))
+		_ = l.Conn.Close() // nothing was promised to the client
 		return nil
 	}
 	time.AfterFunc(s.opts.UpgradeTimeout, func() { c.giveUp(l) })
