@@ -81,7 +81,12 @@ func (r *documentReader) syntaxError(err error) {
 	prefix := syntaxLine.FindStringSubmatch(err.Error())
 	line, _ := strconv.Atoi(prefix[1])
 	origin := Origin{Kind: FromFile, File: r.file, Line: line}
-	r.errs.add(origin, "", "not valid YAML: %s", strings.TrimPrefix(err.Error(), prefix[0]))
+	reason := strings.TrimPrefix(err.Error(), prefix[0])
+	if strings.HasPrefix(reason, "unknown anchor") {
+		// Its name may well be a secret that begins with a star.
+		reason = "an alias to no anchor; put a text that begins with * in quotes"
+	}
+	r.errs.add(origin, "", "not valid YAML: %s", reason)
 }
 
 func (r *documentReader) section(k *key, n *yaml.Node) map[string]any {
@@ -97,7 +102,7 @@ func (r *documentReader) section(k *key, n *yaml.Node) map[string]any {
 	lines := make(map[string]int) // of each key met, to tell of duplicates
 	for i := 0; i+1 < len(n.Content); i += 2 {
 		name, value := resolve(n.Content[i]), n.Content[i+1]
-		full := strings.TrimPrefix(k.path+"."+name.Value, ".")
+		full := strings.TrimPrefix(k.path+"."+named(name.Value), ".")
 		if name.Kind != yaml.ScalarNode {
 			r.errs.add(r.at(n.Content[i]), k.path, "expected a key, found %s", describe(name))
 			continue
@@ -122,6 +127,14 @@ func (r *documentReader) section(k *key, n *yaml.Node) map[string]any {
 		}
 	}
 	return settings
+}
+
+// named is a key as a message may have it.
+func named(name string) string {
+	if looksSecret(name) || len(name) > 100 {
+		return "[not shown]"
+	}
+	return name
 }
 
 // unknown says why there is no such key below parent, and which was probably meant.
@@ -227,6 +240,6 @@ func describe(n *yaml.Node) string {
 	case "!!str":
 		return "a text"
 	default:
-		return "a value with the tag " + strconv.Quote(n.ShortTag())
+		return "a value with a tag" // which may be a text that begins with an exclamation mark
 	}
 }

@@ -91,7 +91,13 @@ func TestMistakesInTheFileAreNamed(t *testing.T) {
 		{"not YAML", "listen: ':1'\n\ttyping: x\n", []string{
 			"FILE:2: not valid YAML: found character that cannot start any token",
 		}},
-		{"alias to nothing", "listen: *here\n", []string{"FILE: not valid YAML: unknown anchor 'here' referenced"}},
+		{"alias to nothing", "listen: *here\n", []string{"FILE: not valid YAML: an alias to no anchor; put a text that begins with * in quotes"}},
+		{"secret that begins with a sign", "supabase:\n  jwt_secret: !hush\n", []string{
+			"FILE:2: supabase.jwt_secret: expected a text, found a value with a tag (put it in quotes)",
+		}},
+		{"secret for a key", "presence:\n  sb_secret_hush: jwt\n", []string{
+			"FILE:2: presence.[not shown]: unknown key, known here are enabled, grace",
+		}},
 		{"everything at once, in the order of the file", "log: {level: loud}\nlisten: 3001\ntls: {cert_file: a}\nops: {shutdown: 1s}\n", []string{
 			"FILE:1: log.level: expected one of trace, debug, info, warn, error, found \"loud\"",
 			"FILE:2: listen: expected a text, found a number \"3001\" (put it in quotes)",

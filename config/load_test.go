@@ -116,7 +116,6 @@ func TestEveryKeyIsSetByItsVariableAndByTheFile(t *testing.T) {
 		"supabase.url":                 "https://x.supabase.co",
 		"supabase.jwks_url":            "https://x.supabase.co/keys",
 		"supabase.realtime_url":        "wss://x.supabase.co/socket/websocket",
-		"supabase.reconnect.max":       "59s",
 		"rooms.conversation.name":      "c-{id}",
 		"rooms.tenant.name":            "t-{id}",
 		"socketio.paths":               "/api/socket,/other",
@@ -137,8 +136,14 @@ func TestEveryKeyIsSetByItsVariableAndByTheFile(t *testing.T) {
 	var environ []string
 	for k := range root().leaves() {
 		value, given := values[k.path]
-		if !given {
-			value = map[kind]string{text: "word_" + k.name, secret: "key_" + k.name, number: "77", duration: "7s", size: "77KiB", list: "a.b, c.d"}[k.kind]
+		switch {
+		case given:
+		case k.bounded && k.in(Default()).Int() != k.low:
+			value = k.bound(k.low)
+		case k.bounded:
+			value = k.bound(k.high)
+		default:
+			value = map[kind]string{text: "word_" + k.name, secret: "key_" + k.name, list: "a.b, c.d"}[k.kind]
 		}
 		environ = append(environ, k.variable()+"="+value)
 	}
