@@ -70,16 +70,34 @@ func (t *Target) Emit(event string, args ...any) error {
 	if parser.Reserved(event) {
 		return fmt.Errorf("emit %q: %w", event, ErrReservedEvent)
 	}
-	ms, err := encode(head{kind: parser.Event, namespace: t.ns.name}, &event, args, nil)
+	e, err := begin(head{kind: parser.Event, namespace: t.ns.name}, &event, args)
 	if err != nil {
 		return err
 	}
 	var b engineio.Batch
-	t.ns.mu.RLock()
-	t.each(func(s *Socket) { t.send(&b, s, ms) })
-	t.ns.mu.RUnlock()
+	if t.ns.log.on && !t.volatile {
+		t.sendLogged(&b, e)
+	} else {
+		ms := e.finish("")
+		t.ns.mu.RLock()
+		t.each(func(s *Socket) { t.send(&b, s, ms) })
+		t.ns.mu.RUnlock()
+	}
 	b.Flush()
 	return nil
+}
+
+// sendLogged sends an event that clients which are away can be given later.
+func (t *Target) sendLogged(b *engineio.Batch, e encoding) {
+	n := t.ns
+	n.mu.Lock() // not for reading: every client has to get packets in the order of their numbers
+	defer n.mu.Unlock()
+	rooms := n.log.rooms(n, t.rooms)
+	if len(rooms) == 0 {
+		return // nobody is there, nor away
+	}
+	ms := n.log.add(e, rooms, t.except)
+	t.each(func(s *Socket) { t.send(b, s, ms) })
 }
 
 // send queues messages for one of the sockets. Those whose connection has ended, or ends over this, need nothing.

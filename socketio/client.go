@@ -296,16 +296,27 @@ func (c *client) connect(p *parser.Packet) {
 		return
 	}
 	s := newSocket(n, c, p.Payload)
+	claim := n.log.claim(p.Payload)
+	recoverable := claim != nil && n.prepare(s, claim)
 	n.setup.RLock()
 	use, greet := n.use, n.greet
 	n.setup.RUnlock()
+	if recoverable && c.srv.opts.Recovery.SkipMiddleware {
+		use = nil
+	}
 	for _, f := range use {
 		if err := f(s); err != nil {
 			c.refuse(p.Namespace, err)
 			return
 		}
 	}
-	if !s.attach() {
+	if !c.add(s) {
+		return
+	}
+	if recoverable && !n.restore(s, claim) {
+		s.id, s.recovered, recoverable = newID(), false, false // what was to be recovered has gone meanwhile
+	}
+	if !recoverable && !s.attach() {
 		return
 	}
 	for _, f := range greet {

@@ -26,11 +26,34 @@ func (s *Socket) Emit(event string, args ...any) error {
 	if parser.Reserved(event) {
 		return fmt.Errorf("emit %q: %w", event, ErrReservedEvent)
 	}
-	ms, err := encode(head{kind: parser.Event, namespace: s.ns.name}, &event, args, nil)
+	e, err := begin(head{kind: parser.Event, namespace: s.ns.name}, &event, args)
 	if err != nil {
 		return err
 	}
-	return s.send(event, ms)
+	if s.ns.log.on {
+		return s.sendLogged(event, e)
+	}
+	return s.send(event, e.finish(""))
+}
+
+// sendLogged sends an event that the client can be given later if it is away.
+func (s *Socket) sendLogged(event string, e encoding) error {
+	n := s.ns
+	n.mu.Lock() // the client has to get packets in the order of their numbers
+	defer n.mu.Unlock()
+	x := s.session
+	if x == nil || n.log.byPID[x.pid] != x {
+		return fmt.Errorf("emit %q: %w", event, ErrDisconnected)
+	}
+	ms := n.log.add(e, []*room{x.own}, nil)
+	if x.socket == nil {
+		return nil
+	}
+	// Not always s: the client may have come back.
+	if err := x.socket.send(event, ms); !errors.Is(err, ErrDisconnected) {
+		return err
+	}
+	return nil
 }
 
 // send queues encoded messages for the client.
@@ -93,6 +116,9 @@ func (s *Socket) Call(ctx context.Context, event string, args ...any) (*Reply, e
 			return nil, fmt.Errorf("await the acknowledgement of %q: %w", event, r.err)
 		}
 		return r.reply, nil
+	case <-s.Context().Done():
+		cancel()
+		return nil, fmt.Errorf("await the acknowledgement of %q: %w", event, ErrDisconnected)
 	case <-ctx.Done():
 		cancel()
 		return nil, fmt.Errorf("await the acknowledgement of %q: %w", event, ctx.Err())
@@ -100,13 +126,13 @@ func (s *Socket) Call(ctx context.Context, event string, args ...any) (*Reply, e
 }
 
 // EmitFunc sends an event and has f called, once, with the client's acknowledgement, or with [ErrDisconnected]. f is called by the
-// goroutine that reads from the client and must not block. After cancel f is not called any more.
+// goroutine that reads from the client, or the one that handles its events, and must not block. After cancel f is not called any more.
 func (s *Socket) EmitFunc(f func(*Reply, error), event string, args ...any) (cancel func(), err error) {
 	if parser.Reserved(event) {
 		return nil, fmt.Errorf("emit %q: %w", event, ErrReservedEvent)
 	}
 	id := s.ns.ackIDs.Add(1) - 1
-	ms, err := encode(head{kind: parser.Event, namespace: s.ns.name, id: id, hasID: true}, &event, args, nil)
+	ms, err := encode(head{kind: parser.Event, namespace: s.ns.name, id: id, hasID: true}, &event, args)
 	if err != nil {
 		return nil, err
 	}

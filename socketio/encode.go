@@ -21,9 +21,23 @@ type head struct {
 	hasID     bool
 }
 
-// encode makes the messages of an event or an ack: a text message and one for each attachment. event is the name, nil for an ack;
-// tail, if not nil, is JSON text that is added to the values.
-func encode(h head, event *string, args []any, tail []byte) ([]*engineio.Message, error) {
+// encoding is an event or an ack on its way to becoming messages.
+type encoding struct {
+	text   []byte // up to the last value, without the closing bracket
+	binary [][]byte
+}
+
+// encode makes the messages of an event or an ack: a text message and one for each attachment. event is the name, nil for an ack.
+func encode(h head, event *string, args []any) ([]*engineio.Message, error) {
+	e, err := begin(h, event, args)
+	if err != nil {
+		return nil, err
+	}
+	return e.finish(""), nil
+}
+
+// begin encodes all but the end.
+func begin(h head, event *string, args []any) (encoding, error) {
 	attachments := 0
 	for _, a := range args {
 		attachments += countBinary(a)
@@ -31,39 +45,38 @@ func encode(h head, event *string, args []any, tail []byte) ([]*engineio.Message
 	if attachments > 0 {
 		h.kind += parser.BinaryEvent - parser.Event
 	}
-	b := parser.AppendHeader(engineio.TextBuffer(sizeHint(args)), h.kind, attachments, h.namespace, h.id, h.hasID)
-	b = append(b, '[')
-	sep := false
+	e := encoding{text: parser.AppendHeader(engineio.TextBuffer(sizeHint(args)), h.kind, attachments, h.namespace, h.id, h.hasID)}
+	e.text = append(e.text, '[')
 	if event != nil {
-		b, sep = parser.AppendString(b, *event), true
+		e.text = parser.AppendString(e.text, *event)
 	}
-	var binary [][]byte
-	var err error
 	for i, a := range args {
-		if sep {
-			b = append(b, ',')
+		if i > 0 || event != nil {
+			e.text = append(e.text, ',')
 		}
-		sep = true
-		if b, err = appendValue(b, a, &binary); err != nil {
+		var err error
+		if e.text, err = appendValue(e.text, a, &e.binary); err != nil {
 			if event != nil {
-				return nil, fmt.Errorf("encode argument %d of event %q: %w", i, *event, err)
+				return encoding{}, fmt.Errorf("encode argument %d of event %q: %w", i, *event, err)
 			}
-			return nil, fmt.Errorf("encode argument %d of an acknowledgement: %w", i, err)
+			return encoding{}, fmt.Errorf("encode argument %d of an acknowledgement: %w", i, err)
 		}
 	}
-	if tail != nil {
-		if sep {
-			b = append(b, ',')
-		}
-		b = append(b, tail...)
+	return e, nil
+}
+
+// finish makes the messages. offset, unless it is empty, is added as the last value of an event.
+func (e encoding) finish(offset string) []*engineio.Message {
+	b := e.text
+	if offset != "" {
+		b = parser.AppendString(append(b, ','), offset)
 	}
-	b = append(b, ']')
-	ms := make([]*engineio.Message, 1, 1+len(binary))
-	ms[0] = engineio.FinishText(b)
-	for _, a := range binary {
+	ms := make([]*engineio.Message, 1, 1+len(e.binary))
+	ms[0] = engineio.FinishText(append(b, ']'))
+	for _, a := range e.binary {
 		ms = append(ms, engineio.NewBinary(a))
 	}
-	return ms, nil
+	return ms
 }
 
 // sizeHint guesses how many bytes of JSON args make.

@@ -23,10 +23,13 @@ type Namespace struct {
 	sockets map[string]*Socket
 	all     room
 	rooms   map[string]*room
+	log     history
 }
 
 func newNamespace(s *Server, name string) *Namespace {
-	return &Namespace{name: name, srv: s, sockets: make(map[string]*Socket), rooms: make(map[string]*room)}
+	n := &Namespace{name: name, srv: s, sockets: make(map[string]*Socket), rooms: make(map[string]*room)}
+	n.log.init(n, s.opts)
+	return n
 }
 
 // Name is the namespace's name, with its leading slash.
@@ -83,7 +86,9 @@ func (n *Namespace) Rooms() map[string]int {
 	defer n.mu.RUnlock()
 	m := make(map[string]int, len(n.rooms))
 	for name, r := range n.rooms {
-		m[name] = len(r.members)
+		if len(r.members) > 0 {
+			m[name] = len(r.members)
+		}
 	}
 	return m
 }

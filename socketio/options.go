@@ -70,8 +70,31 @@ type Options struct {
 	// Headers, if set, may add headers to every response.
 	Headers func(http.Header, *http.Request)
 
+	// Recovery restores the sockets of clients that lost their connection for a moment.
+	Recovery Recovery
+
 	// Hooks tell logs and metrics what happens.
 	Hooks Hooks
+}
+
+// Recovery configures connection state recovery: a client that comes back soon after its connection broke gets its socket back, with
+// its id, rooms and data, and the events it has missed, in order. The defaults of its fields hold once Enabled is set.
+//
+// Events carry an offset then, as a last argument that the client library takes off. Events that ask for an acknowledgement and
+// volatile ones are not recovered.
+type Recovery struct {
+	Enabled bool
+	// MaxDisconnection is how long a client may be away. Default: 2 minutes.
+	MaxDisconnection time.Duration
+	// SkipMiddleware admits a recovered client without asking the middleware again.
+	SkipMiddleware bool
+	// MaxBytes and MaxPackets bound the events kept in each namespace. A client that would miss one of those that had to go is not
+	// recovered. Defaults: 32 MiB and 65,536.
+	MaxBytes   int
+	MaxPackets int
+	// MaxSessions bounds the clients of a namespace, connected and away, above which one that loses its connection is not kept.
+	// Default: 100,000.
+	MaxSessions int
 }
 
 // Hooks are functions that learn what happens; each may be nil. They are called by the server's workers or by the goroutine of
@@ -109,6 +132,31 @@ func (o Options) withDefaults() Options {
 	}
 	if o.MaxBacklog <= 0 {
 		o.MaxBacklog = 256
+	}
+	r := &o.Recovery
+	if r.MaxDisconnection <= 0 {
+		r.MaxDisconnection = 2 * time.Minute
+	}
+	if r.MaxBytes <= 0 {
+		r.MaxBytes = 32 << 20
+	}
+	if r.MaxPackets <= 0 {
+		r.MaxPackets = 1 << 16
+	}
+	if r.MaxSessions <= 0 {
+		r.MaxSessions = 100_000
+	}
+	if o.PingInterval <= 0 {
+		o.PingInterval = engineio.DefaultPingInterval
+	}
+	if o.PingTimeout <= 0 {
+		o.PingTimeout = engineio.DefaultPingTimeout
+	}
+	if o.MaxQueueBytes <= 0 {
+		o.MaxQueueBytes = engineio.DefaultMaxQueueBytes
+	}
+	if o.MaxQueuePackets <= 0 {
+		o.MaxQueuePackets = engineio.DefaultMaxQueuePackets
 	}
 	return o
 }

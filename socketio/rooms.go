@@ -7,6 +7,17 @@ type room struct {
 	name    string
 	members []*Socket
 	index   map[*Socket]int32 // of each member in members
+
+	// For recovery.
+	absent  int      // disconnected sessions that are members
+	log     []*entry // what was sent to the room, oldest first
+	dropped uint64   // number of the last packet that is no longer in log
+}
+
+// membership is a socket's stay in a room.
+type membership struct {
+	room  *room
+	since uint64 // number of the last packet sent in the namespace before
 }
 
 func (r *room) add(s *Socket) bool {
@@ -67,7 +78,7 @@ func (n *Namespace) join(s *Socket, rooms []string) {
 			n.rooms[name] = r
 		}
 		if r.add(s) {
-			s.rooms = append(s.rooms, r)
+			s.rooms = append(s.rooms, membership{r, n.log.seq})
 		}
 	}
 }
@@ -87,12 +98,17 @@ func (n *Namespace) leave(s *Socket, rooms []string) {
 		if r == nil || !r.remove(s) {
 			continue
 		}
-		if i := slices.Index(s.rooms, r); i >= 0 {
+		if i := slices.IndexFunc(s.rooms, func(m membership) bool { return m.room == r }); i >= 0 {
 			s.rooms = slices.Delete(s.rooms, i, i+1)
 		}
-		if len(r.members) == 0 {
-			delete(n.rooms, name)
-		}
+		n.tidy(r)
+	}
+}
+
+// tidy removes a room in which nobody is left. The caller holds mu.
+func (n *Namespace) tidy(r *room) {
+	if len(r.members) == 0 && r.absent == 0 && n.rooms[r.name] == r {
+		delete(n.rooms, r.name)
 	}
 }
 
@@ -110,8 +126,8 @@ func (s *Socket) Rooms() []string {
 // roomNames returns the names of the rooms joined. The caller holds the namespace's mu.
 func (s *Socket) roomNames() []string {
 	names := make([]string, len(s.rooms))
-	for i, r := range s.rooms {
-		names[i] = r.name
+	for i, m := range s.rooms {
+		names[i] = m.room.name
 	}
 	return names
 }
@@ -141,11 +157,9 @@ func (n *Namespace) exit(s *Socket) {
 		return
 	}
 	s.present = false
-	for _, r := range s.rooms {
-		r.remove(s)
-		if len(r.members) == 0 {
-			delete(n.rooms, r.name)
-		}
+	for _, m := range s.rooms {
+		m.room.remove(s)
+		n.tidy(m.room)
 	}
 	s.rooms = nil
 	n.all.remove(s)

@@ -83,8 +83,21 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	if s.engine.Count() == 0 {
 		over = 0
 	}
+	defer s.stopSweeping()
 	return s.engine.Shutdown(ctx, max(over, 0))
 }
 
 // Close cuts every connection off, stops the server's goroutines and waits for them.
-func (s *Server) Close() { s.engine.Close() }
+func (s *Server) Close() {
+	s.engine.Close()
+	s.stopSweeping()
+}
+
+// stopSweeping stops the timers of all namespaces.
+func (s *Server) stopSweeping() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, n := range s.namespaces {
+		n.stopSweeping()
+	}
+}

@@ -33,9 +33,12 @@ type Socket struct {
 	client *client
 	auth   json.RawMessage
 
+	recovered bool // immutable once handlers see the socket
+
 	// These belong to the namespace's mu.
 	present bool // connected
-	rooms   []*room
+	rooms   []membership
+	session *session // nil without recovery; immutable once the socket is connected
 
 	gone atomic.Bool // disconnected, or about to be: no ack comes any more
 
@@ -68,6 +71,9 @@ func (s *Socket) ID() string { return s.id }
 
 // Namespace is where the socket is connected.
 func (s *Socket) Namespace() *Namespace { return s.ns }
+
+// Recovered says whether the socket is one that a client has got back: with its id, rooms and data.
+func (s *Socket) Recovered() bool { return s.recovered }
 
 // Transport is what the connection uses now.
 func (s *Socket) Transport() Transport { return s.client.conn.Transport() }
@@ -192,19 +198,26 @@ func (s *Socket) dispatch(p *parser.Packet) {
 // attach connects the socket. It returns false if the connection has ended meanwhile.
 func (s *Socket) attach() bool {
 	n, c := s.ns, s.client
-	if !c.add(s) {
-		return false
-	}
-	payload := append([]byte(`{"sid":"`), s.id...)
-	payload = append(payload, `"}`...)
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	// Under the lock, so that no broadcast reaches the client before it knows that it is connected.
-	if c.conn.Send(control(parser.Connect, n.name, payload)) != nil {
+	if n.log.on {
+		s.session = n.log.open(s)
+	}
+	if c.conn.Send(s.welcome()) != nil {
 		return false // the connection's end, on its way, takes leave of the socket
 	}
 	n.enter(s)
 	return true
+}
+
+// welcome is the packet that tells a client it is connected.
+func (s *Socket) welcome() *engineio.Message {
+	payload := append([]byte(`{"sid":"`), s.id...)
+	if s.session != nil {
+		payload = append(append(payload, `","pid":"`...), s.session.pid...)
+	}
+	return control(parser.Connect, s.ns.name, append(payload, `"}`...))
 }
 
 // detach takes the socket out of its namespace, the first time it is called.
@@ -218,22 +231,32 @@ func (s *Socket) detach(reason string) {
 	s.mu.Unlock()
 	n := s.ns
 	n.mu.Lock()
+	if s.session != nil {
+		n.log.leave(n, s, reason)
+	}
 	n.exit(s)
 	n.mu.Unlock()
 	s.client.remove(s)
 	s.cancel()
+	s.failAcks()
 }
 
-// cancel tells whoever waits for the client that it has gone.
+// cancel notes that the client has gone, or is about to. It calls nothing of the application's, which may hold locks.
 func (s *Socket) cancel() {
 	s.gone.Store(true)
 	s.mu.Lock()
-	stop, acks := s.stop, s.acks
+	defer s.mu.Unlock()
+	if s.stop != nil {
+		s.stop()
+	}
+}
+
+// failAcks tells whoever waits for the client's acknowledgements that none will come.
+func (s *Socket) failAcks() {
+	s.mu.Lock()
+	acks := s.acks
 	s.acks = nil
 	s.mu.Unlock()
-	if stop != nil {
-		stop()
-	}
 	for _, f := range acks {
 		f(nil, ErrDisconnected)
 	}

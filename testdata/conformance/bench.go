@@ -10,8 +10,8 @@ import (
 func lower(s string) string { return strings.ToLower(s) }
 
 // benchServer has the three events of the load generator: join a room, publish to a room, echo.
-func benchServer() closer {
-	io := socketio.NewServer(socketio.Options{})
+func benchServer(recovery bool) closer {
+	io := socketio.NewServer(socketio.Options{Recovery: socketio.Recovery{Enabled: recovery}})
 	io.On("join", func(e *socketio.Event) {
 		var room string
 		if e.Decode(0, &room) == nil {

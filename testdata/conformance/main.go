@@ -4,7 +4,7 @@
 //	conformance -engineio 127.0.0.1:3000    engine.io-protocol v4: echoes every message
 //	conformance -socketio 127.0.0.1:3000    socket.io-protocol v5
 //	conformance -client 127.0.0.1:3210      the test server of the socket.io-client package
-//	conformance -bench 127.0.0.1:3001       join, publish and echo
+//	conformance -bench 127.0.0.1:3001       join, publish and echo; with -csr it recovers connections
 //
 // Several flags may be given at once. It stops on an interrupt.
 package main
@@ -41,6 +41,7 @@ func run(ctx context.Context, args []string) error {
 	socket := fs.String("socketio", "", "address of the Socket.IO protocol server")
 	client := fs.String("client", "", "address of the client library's test server")
 	bench := fs.String("bench", "", "address of the server for load tests")
+	csr := fs.Bool("csr", false, "have the server for load tests recover connections")
 	if err := fs.Parse(args); err != nil {
 		return err
 	}
@@ -55,7 +56,7 @@ func run(ctx context.Context, args []string) error {
 		{*engine, engineServer},
 		{*socket, protocolServer},
 		{*client, clientServer},
-		{*bench, benchServer},
+		{*bench, func() closer { return benchServer(*csr) }},
 	} {
 		if s.addr == "" {
 			continue

@@ -52,6 +52,7 @@ func protocolServer() closer {
 func clientServer() closer {
 	io := socketio.NewServer(socketio.Options{
 		PingInterval: 2 * time.Second,
+		Recovery:     socketio.Recovery{Enabled: true},
 		Allow: func(r *http.Request) error { // slow, for tests of the client's timeout
 			t := time.NewTimer(10 * time.Millisecond)
 			defer t.Stop()
