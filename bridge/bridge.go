@@ -5,8 +5,8 @@
 //	go b.Run(ctx)                       // follows Supabase until ctx ends
 //	http.ListenAndServe(cfg.Listen, b.Handler())
 //
-// Run starts one goroutine that owns the feed and everything a change needs on its way (feed.go, route.go, tenants.go), and those of phoenix's client and
-// socketio's server; all have ended when it returns. What sockets do runs on the goroutines that socketio gives them.
+// Run's own goroutine owns the feed and everything a change needs on its way (package feed, route.go, tenants.go); phoenix's client and socketio's server
+// have theirs, and all have ended when it returns. What sockets do runs on the goroutines that socketio gives them.
 package bridge
 
 import (
@@ -39,7 +39,7 @@ type Bridge struct {
 	typing     *typing
 	presence   *presence // nil where presence is off
 	unknown    *unknownEvents
-	status     *status
+	upstream   *upstream
 
 	io     *socketio.Server
 	spaces []*socketio.Namespace
@@ -49,7 +49,7 @@ type Bridge struct {
 // by them. Run ends what it started; a bridge that is never run is ended by Close.
 func New(cfg *config.Config, log zerolog.Logger) (*Bridge, error) {
 	ctx, stop := context.WithCancel(context.Background())
-	b := &Bridge{cfg: cfg, log: log, stop: stop, unknown: newUnknownEvents(log), status: newStatus(log)}
+	b := &Bridge{cfg: cfg, log: log, stop: stop, unknown: newUnknownEvents(log)}
 	if err := b.build(ctx); err != nil {
 		b.Close()
 		return nil, err
@@ -88,6 +88,9 @@ func (b *Bridge) build(ctx context.Context) (err error) {
 	if cfg.Presence.Enabled {
 		b.presence = newPresence(cfg.Presence.Grace, b.tellPresence)
 	}
+	if b.upstream, err = b.newUpstream(); err != nil {
+		return err
+	}
 	b.listen()
 	if cfg.Auth.InsecureDev {
 		b.log.Warn().Msg("auth.insecure_dev is on: browsers without a token are let into every room. Never where others can reach this port")
@@ -99,7 +102,7 @@ func (b *Bridge) build(ctx context.Context) (err error) {
 func (b *Bridge) Handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", healthz)
-	mux.HandleFunc("GET /readyz", b.status.readyz)
+	mux.HandleFunc("GET /readyz", b.readyz)
 	for _, path := range b.cfg.SocketIO.Paths {
 		mux.Handle(path, b.io)
 		mux.Handle(path+"/", b.io)
@@ -114,7 +117,7 @@ func (b *Bridge) Handler() http.Handler {
 // trying again can't help: a misconfiguration. Run a bridge once.
 func (b *Bridge) Run(ctx context.Context) error {
 	defer b.Close()
-	err := b.follow(ctx)
+	err := b.upstream.follow(ctx)
 	shutdown, cancel := context.WithTimeout(context.WithoutCancel(ctx), max(b.cfg.Ops.ShutdownTimeout, time.Millisecond))
 	defer cancel()
 	if e := b.io.Shutdown(shutdown); e != nil && !errors.Is(e, context.DeadlineExceeded) {
@@ -129,6 +132,11 @@ func (b *Bridge) Run(ctx context.Context) error {
 // Close ends what New started. Run calls it.
 func (b *Bridge) Close() {
 	b.stop()
+	if b.upstream != nil {
+		if err := b.upstream.close(context.Background()); err != nil {
+			b.log.Warn().Err(err).Msg("stopping")
+		}
+	}
 	if b.typing != nil {
 		b.typing.close()
 	}
@@ -149,6 +157,16 @@ func (b *Bridge) emit(rooms []string, event vocabulary.Event, payload json.RawMe
 		for _, name := range b.words.Names(event) {
 			space.To(rooms...).Emit(name, payload)
 		}
+	}
+}
+
+// emitAll sends an event to every socket; nothing where it has no name.
+func (b *Bridge) emitAll(name string, payload json.RawMessage) {
+	if name == "" {
+		return
+	}
+	for _, space := range b.spaces {
+		_ = space.Emit(name, payload) // raw JSON can always be encoded
 	}
 }
 

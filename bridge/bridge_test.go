@@ -13,6 +13,7 @@ import (
 	"github.com/rs/zerolog"
 	"go.uber.org/goleak"
 
+	"github.com/supabridge/supabridge/bridge/feed"
 	"github.com/supabridge/supabridge/bridge/standin"
 	"github.com/supabridge/supabridge/config"
 )
@@ -31,11 +32,12 @@ const (
 
 // world is a stand-in and a bridge on it.
 type world struct {
-	t       *testing.T
-	project *standin.Server
-	bridge  *Bridge
-	address string
-	log     *lines
+	t        *testing.T
+	project  *standin.Server
+	upstream *line
+	bridge   *Bridge
+	address  string
+	log      *lines
 }
 
 // lines is a log that a test may read while it is written.
@@ -62,7 +64,10 @@ func newWorld(t *testing.T, change func(*config.Config)) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	supabase := httptest.NewServer(project.Handler())
+	supabase := httptest.NewUnstartedServer(project.Handler())
+	upstream := &line{Listener: supabase.Listener}
+	supabase.Listener = upstream
+	supabase.Start()
 	cfg := config.Default()
 	cfg.Supabase.URL = supabase.URL
 	cfg.Supabase.ServiceRoleKey = config.Secret(project.ServiceKey())
@@ -72,7 +77,7 @@ func newWorld(t *testing.T, change func(*config.Config)) *world {
 	if change != nil {
 		change(cfg)
 	}
-	w := &world{t: t, project: project, log: &lines{}}
+	w := &world{t: t, project: project, upstream: upstream, log: &lines{}}
 	if w.bridge, err = New(cfg, zerolog.New(w.log)); err != nil {
 		t.Fatal(err)
 	}
@@ -94,22 +99,22 @@ func newWorld(t *testing.T, change func(*config.Config)) *world {
 		supabase.Close()
 		http.DefaultTransport.(*http.Transport).CloseIdleConnections()
 	})
-	w.await(Live)
+	w.await(feed.Live)
 	return w
 }
 
 // await waits for a state of the feed.
-func (w *world) await(want State) {
+func (w *world) await(want feed.State) {
 	w.t.Helper()
 	timeout := time.NewTimer(patience)
 	defer timeout.Stop()
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
-	for w.bridge.status.report().State != want {
+	for w.bridge.upstream.feed.Report().State != want {
 		select {
 		case <-tick.C:
 		case <-timeout.C:
-			w.t.Fatalf("the feed is %+v and did not become %s; log:\n%s", w.bridge.status.report(), want, w.log)
+			w.t.Fatalf("the feed is %+v and did not become %s; log:\n%s", w.bridge.upstream.feed.Report(), want, w.log)
 		}
 	}
 }
@@ -364,8 +369,76 @@ func TestHealthIsTheProcessesAndReadinessTheFeeds(t *testing.T) {
 	if get("/healthz") != 200 || get("/readyz") != 200 || get("/elsewhere") != 404 {
 		t.Errorf("live: healthz %d, readyz %d, elsewhere %d; want 200, 200, 404", get("/healthz"), get("/readyz"), get("/elsewhere"))
 	}
-	w.bridge.status.set(Down, "test")
+	w.upstream.cut()
+	w.await(feed.CatchingUp)
 	if get("/healthz") != 200 || get("/readyz") != 503 {
 		t.Errorf("down: healthz %d, readyz %d; want 200, 503", get("/healthz"), get("/readyz"))
 	}
+}
+
+func TestWhatIsCommittedWhileRealtimeIsAwayArrivesOnceWhenItIsBack(t *testing.T) {
+	w := newWorld(t, func(cfg *config.Config) { cfg.Supabase.Feed.Overlap = time.Second })
+	ana := w.as(anaID)
+	if got := ana.event("bridge_status"); got["state"] != "live" {
+		t.Errorf("bridge_status on connecting: %v", got)
+	}
+	ana.must("join_conversation", bakery)
+	kept := w.write(bakery, "before")
+	ana.event("new_message")
+	w.upstream.cut()
+	if got := ana.event("bridge_status"); got["state"] == "live" {
+		t.Errorf("bridge_status: %v, want the truth", got)
+	}
+	missed := map[string]bool{}
+	w.inside(func(tx *standin.Tx) error {
+		for _, content := range []string{"one", "two", "three"} {
+			row, err := tx.Insert("messages", map[string]any{"conversation_id": bakery, "content": content})
+			if err != nil {
+				return err
+			}
+			missed[text(t, row["id"])] = true
+		}
+		_, err := tx.Update("messages", map[string]any{"id": kept}, map[string]any{"content": "changed"})
+		return err
+	})
+	w.upstream.mend()
+	for range 3 {
+		got := ana.event("new_message")
+		if id, _ := got["id"].(string); !missed[id] {
+			t.Errorf("new_message %v came twice or was not missed", got)
+		} else {
+			delete(missed, id)
+		}
+	}
+	if got := ana.event("message_updated"); got["id"] != kept || got["content"] != "changed" {
+		t.Errorf("message_updated %v", got)
+	}
+	if got := ana.event("resync"); got["reason"] != "reconnect" || got["since"] == nil {
+		t.Errorf("resync %v", got)
+	}
+	w.await(feed.Live)
+	w.write(bakery, "after")
+	if got := ana.event("new_message"); got["content"] != "after" {
+		t.Errorf("new_message %v, want the one written after", got)
+	}
+	if ana.heard("new_message") || ana.heard("message_updated") {
+		t.Errorf("something came twice: %q", ana.held)
+	}
+}
+
+// inside changes the stand-in's rows past its network.
+func (w *world) inside(change func(*standin.Tx) error) {
+	w.t.Helper()
+	if err := w.project.DB().Tx(change); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+func text(t *testing.T, raw json.RawMessage) string {
+	t.Helper()
+	var s string
+	if err := json.Unmarshal(raw, &s); err != nil {
+		t.Fatalf("%s: %v", raw, err)
+	}
+	return s
 }

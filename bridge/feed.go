@@ -2,10 +2,13 @@ package bridge
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
 
+	"github.com/supabridge/supabridge/bridge/feed"
+	"github.com/supabridge/supabridge/config"
 	"github.com/supabridge/supabridge/phoenix"
 )
 
@@ -13,53 +16,52 @@ import (
 // broadcasts close channels.
 const feedTopic = "supabridge:changes"
 
-// feedQueue bounds the changes received and not yet routed.
+// feedQueue bounds the changes received and not yet routed. What does not fit is dropped and read by the cursor.
 const feedQueue = 16384
 
 // closeTimeout bounds the farewell to Realtime.
 const closeTimeout = time.Second
 
-// follow joins the feed and routes its changes until ctx ends. The client reconnects and rejoins by itself, for as long as that takes.
-func (b *Bridge) follow(ctx context.Context) error {
-	client, err := b.dial()
+// upstream is what a bridge follows: one client of Realtime with one channel, and the feed that makes it whole.
+type upstream struct {
+	client  *phoenix.Client
+	channel *phoenix.Channel
+	feed    *feed.Feed
+}
+
+// newUpstream makes the feed of a project's changes. It connects to nothing yet.
+func (b *Bridge) newUpstream() (*upstream, error) {
+	client, err := dial(b.cfg.Supabase)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	defer func() {
-		farewell, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
-		defer cancel()
-		if err := client.Close(farewell); err != nil && !errors.Is(err, context.DeadlineExceeded) {
-			b.log.Warn().Err(err).Msg("closing the connection to Realtime")
-		}
-	}()
-	channel, err := client.Channel(feedTopic, phoenix.ChannelOptions{
+	u := &upstream{client: client}
+	tables := b.cfg.Tables
+	u.channel, err = client.Channel(feedTopic, phoenix.ChannelOptions{
 		Changes: []phoenix.Binding{
-			{Event: phoenix.All, Schema: b.cfg.Supabase.Schema, Table: b.cfg.Tables.Messages.Name},
-			{Event: phoenix.All, Schema: b.cfg.Supabase.Schema, Table: b.cfg.Tables.Conversations.Name},
+			{Event: phoenix.All, Schema: b.cfg.Supabase.Schema, Table: tables.Messages.Name},
+			{Event: phoenix.All, Schema: b.cfg.Supabase.Schema, Table: tables.Conversations.Name},
 		},
 		Queue: feedQueue,
 	})
 	if err != nil {
-		return fmt.Errorf("channel %s: %w", feedTopic, err)
+		u.close(context.Background())
+		return nil, fmt.Errorf("bridge: channel %s: %w", feedTopic, err)
 	}
-	if err := channel.Subscribe(ctx); err != nil {
-		return fmt.Errorf("subscribe to %s: %w", feedTopic, err)
-	}
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case event, open := <-channel.Events():
-			if !open {
-				return nil
-			}
-			b.handle(ctx, event)
-		}
-	}
+	s := b.cfg.Supabase
+	u.feed = feed.New(feed.Options{
+		Tables: []feed.Table{ // conversations first: they say where messages go
+			{Name: tables.Conversations.Name, Key: tables.Conversations.ID, Updated: tables.Conversations.Updated, Created: tables.Conversations.Created},
+			{Name: tables.Messages.Name, Key: tables.Messages.ID, Updated: tables.Messages.Updated, Created: tables.Messages.Created},
+		},
+		Reader: b.rows, Channel: u.channel, Sink: sink{b},
+		Overlap: s.Feed.Overlap, Interval: s.Feed.Interval, Stall: s.Feed.Stall, Window: s.Feed.Window,
+		PollAfter: s.Polling.After, PollMin: s.Polling.Min, PollMax: s.Polling.Max,
+	})
+	return u, nil
 }
 
-func (b *Bridge) dial() (*phoenix.Client, error) {
-	s := b.cfg.Supabase
+func dial(s config.Supabase) (*phoenix.Client, error) {
 	version := phoenix.V2
 	if s.VSN == phoenix.V1.String() {
 		version = phoenix.V1
@@ -73,43 +75,61 @@ func (b *Bridge) dial() (*phoenix.Client, error) {
 		Backoff:           phoenix.Backoff{Min: s.Reconnect.Min, Max: s.Reconnect.Max},
 	})
 	if err != nil {
-		return nil, fmt.Errorf("realtime: %w", err)
+		return nil, fmt.Errorf("bridge: realtime: %w", err)
 	}
 	return client, nil
 }
 
-// handle takes one event of the feed. It may wait for Supabase to name a conversation's tenant: changes keep their order.
-func (b *Bridge) handle(ctx context.Context, event phoenix.Event) {
-	switch e := event.(type) {
-	case *phoenix.Change:
-		b.handleChange(ctx, e)
-	case *phoenix.Joined:
-		b.status.set(Joining, "")
-	case *phoenix.Live:
-		b.status.set(Live, "")
-	case *phoenix.Gap:
-		b.log.Warn().Str("reason", string(e.Reason)).Time("since", e.Since).Msg("changes may be missing")
-		b.status.set(Joining, string(e.Reason))
-	case *phoenix.Lost:
-		b.status.set(Down, e.Err.Error())
-	case *phoenix.Retrying:
-		b.status.set(Down, e.Err.Error())
-	case *phoenix.SystemError:
-		b.log.Error().Str("extension", e.Extension).Stringer("class", e.Class).Err(e).Msg("realtime reports an error")
-		b.status.set(Down, e.Error())
-	case *phoenix.Closed:
-		if e.Err != nil {
-			b.status.set(Down, e.Err.Error())
-		}
+// follow joins the channel and passes changes on until ctx ends. The client reconnects and rejoins by itself, for as long as that takes.
+func (u *upstream) follow(ctx context.Context) error {
+	if err := u.channel.Subscribe(ctx); err != nil {
+		return fmt.Errorf("subscribe to %s: %w", feedTopic, err)
 	}
+	u.feed.Run(ctx)
+	return nil
 }
 
-func (b *Bridge) handleChange(ctx context.Context, e *phoenix.Change) {
-	if e.Schema != b.cfg.Supabase.Schema {
-		return
+// close leaves the channel and ends the client.
+func (u *upstream) close(ctx context.Context) error {
+	farewell, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
+	defer cancel()
+	if err := u.client.Close(farewell); err != nil && !errors.Is(err, context.DeadlineExceeded) {
+		return fmt.Errorf("closing the connection to Realtime: %w", err)
 	}
-	if len(e.Errors) > 0 {
-		b.log.Warn().Str("table", e.Table).Strs("errors", e.Errors).Msg("a change came without all of its row")
+	return nil
+}
+
+// sink takes what comes out of the feed.
+type sink struct{ b *Bridge }
+
+// Change routes one change. It may wait for Supabase to name a conversation's tenant: changes keep their order.
+func (s sink) Change(ctx context.Context, c feed.Change) { s.b.router.route(ctx, c) }
+
+// Resync asks every browser to read its rooms anew.
+func (s sink) Resync(since time.Time, reason string) {
+	s.b.log.Warn().Str("reason", reason).Time("since", since).Msg("deletes may have been missed; browsers are asked to resync")
+	s.b.emitAll(s.b.cfg.Vocabulary.ResyncEvent, object("since", since.UTC().Format(time.RFC3339Nano), "reason", reason))
+}
+
+// State logs a state and tells it to every browser.
+func (s sink) State(r feed.Report) {
+	event := s.b.log.Info()
+	if r.State == feed.Down || r.State == feed.Polling {
+		event = s.b.log.Warn()
 	}
-	b.router.route(ctx, change{table: e.Table, action: string(e.Type), record: e.Record, old: e.OldRecord, commit: e.CommitTime})
+	if r.Reason != "" {
+		event = event.Str("reason", r.Reason)
+	}
+	event.Str("state", string(r.State)).Msg("feed")
+	s.b.emitAll(s.b.cfg.Vocabulary.StatusEvent, statusPayload(r))
+}
+
+// NoColumn logs that a cursor column is configured which the table lacks.
+func (s sink) NoColumn(table, column string) {
+	s.b.log.Error().Str("table", table).Str("column", column).Msg("the table has no such column; changes that Realtime loses are found without it, as far as they can be")
+}
+
+// statusPayload tells a frontend's status light the truth.
+func statusPayload(r feed.Report) json.RawMessage {
+	return object("state", string(r.State), "since", r.Since.UTC().Format(time.RFC3339Nano), "lag_ms", r.Lag.Milliseconds())
 }

@@ -60,6 +60,9 @@ func (b *Bridge) welcome(s *socketio.Socket) {
 		c.appear(c.home)
 	}
 	c.expiry = newExpiry(who.Expires, c.warn, c.expire)
+	if name := b.cfg.Vocabulary.StatusEvent; name != "" {
+		_ = s.Emit(name, statusPayload(b.upstream.feed.Report())) // to a socket that is going already, nothing
+	}
 	s.OnAny(c.dispatch)
 	s.OnDisconnect(c.gone)
 	b.log.Info().Str("socket", s.ID()).Str("user", who.UserID).Str("transport", string(s.Transport())).Bool("verified", who.Verified).Msg("connected")

@@ -11,18 +11,10 @@ import (
 	lru "github.com/hashicorp/golang-lru/v2"
 	"github.com/rs/zerolog"
 
+	"github.com/supabridge/supabridge/bridge/feed"
 	"github.com/supabridge/supabridge/bridge/vocabulary"
 	"github.com/supabridge/supabridge/config"
 )
-
-// change is one row that was inserted, updated or deleted.
-type change struct {
-	table  string
-	action string // INSERT, UPDATE or DELETE
-	// record is the new row, old what is known of the old one: its key at least. Both are the bytes that came from Supabase.
-	record, old json.RawMessage
-	commit      time.Time
-}
 
 // router turns changes into events for rooms. A message's events go to its conversation and to the tenant of that; a row that moved goes to where it
 // was and to where it is. The feed's goroutine alone uses it.
@@ -52,8 +44,8 @@ func newRouter(cfg *config.Config, words *vocabulary.Vocabulary, t *tenants, log
 }
 
 // route sends the events of one change. It asks Supabase for a conversation's tenant where that is not known yet, so ctx bounds it.
-func (r *router) route(ctx context.Context, c change) {
-	switch c.table {
+func (r *router) route(ctx context.Context, c feed.Change) {
+	switch c.Table {
 	case r.tables.Messages.Name:
 		r.routeMessage(ctx, c)
 	case r.tables.Conversations.Name:
@@ -61,12 +53,12 @@ func (r *router) route(ctx context.Context, c change) {
 	}
 }
 
-func (r *router) routeMessage(ctx context.Context, c change) {
+func (r *router) routeMessage(ctx context.Context, c feed.Change) {
 	t := r.tables.Messages
-	row, old := columnsOf(c.record), columnsOf(c.old)
+	row, old := columnsOf(c.Record), columnsOf(c.Old)
 	id := first(row.text(t.ID), old.text(t.ID))
 	if id == "" {
-		r.log.Warn().Str("table", c.table).Str("action", c.action).Msg("a change without the row's key reaches nobody")
+		r.log.Warn().Str("table", c.Table).Str("action", string(c.Action)).Msg("a change without the row's key reaches nobody")
 		return
 	}
 	known, _ := r.messages.Peek(id)
@@ -86,32 +78,32 @@ func (r *router) routeMessage(ctx context.Context, c change) {
 	}
 	extras := []vocabulary.Extra{vocabulary.String("conversationId", now.conversation), vocabulary.String(r.words.TenantKey(), tenant)}
 
-	switch c.action {
-	case "INSERT":
+	switch c.Action {
+	case feed.Insert:
 		r.messages.Add(id, now)
-		r.send(rooms, vocabulary.MessageCreated, c.record, "message", extras)
-	case "UPDATE":
+		r.send(rooms, vocabulary.MessageCreated, c.Record, "message", extras)
+	case feed.Update:
 		r.messages.Add(id, now)
-		r.send(rooms, vocabulary.MessageUpdated, c.record, "message", extras)
+		r.send(rooms, vocabulary.MessageUpdated, c.Record, "message", extras)
 		if before.status != "" && before.status != now.status {
-			r.emit(rooms, vocabulary.MessageStatus, r.statusPayload(id, before, now, row, c.commit))
+			r.emit(rooms, vocabulary.MessageStatus, r.messageStatus(id, before, now, row, c.Commit))
 		}
-	case "DELETE":
+	case feed.Delete:
 		r.messages.Remove(id)
 		if len(rooms) == 0 {
 			r.log.Warn().Msg("the room of a deleted message is not known any more; its delete reaches nobody")
 			return
 		}
-		r.send(rooms, vocabulary.MessageDeleted, c.old, "message", append(extras, vocabulary.String("messageId", id)))
+		r.send(rooms, vocabulary.MessageDeleted, c.Old, "message", append(extras, vocabulary.String("messageId", id)))
 	}
 }
 
-func (r *router) routeConversation(c change) {
+func (r *router) routeConversation(c feed.Change) {
 	t := r.tables.Conversations
-	row, old := columnsOf(c.record), columnsOf(c.old)
+	row, old := columnsOf(c.Record), columnsOf(c.Old)
 	id := first(row.text(t.ID), old.text(t.ID))
 	if id == "" {
-		r.log.Warn().Str("table", c.table).Str("action", c.action).Msg("a change without the row's key reaches nobody")
+		r.log.Warn().Str("table", c.Table).Str("action", string(c.Action)).Msg("a change without the row's key reaches nobody")
 		return
 	}
 	before := first(old.text(t.Tenant), r.tenants.recall(id))
@@ -121,16 +113,16 @@ func (r *router) routeConversation(c change) {
 		rooms = append(rooms, roomName(r.rooms.Tenant, before))
 	}
 	extras := []vocabulary.Extra{vocabulary.String("conversationId", id), vocabulary.String(r.words.TenantKey(), tenant)}
-	switch c.action {
-	case "INSERT":
+	switch c.Action {
+	case feed.Insert:
 		r.tenants.learn(id, tenant)
-		r.send(rooms, vocabulary.ConversationCreated, c.record, "conversation", extras)
-	case "UPDATE":
+		r.send(rooms, vocabulary.ConversationCreated, c.Record, "conversation", extras)
+	case feed.Update:
 		r.tenants.learn(id, tenant)
-		r.send(rooms, vocabulary.ConversationUpdated, c.record, "conversation", extras)
-	case "DELETE":
+		r.send(rooms, vocabulary.ConversationUpdated, c.Record, "conversation", extras)
+	case feed.Delete:
 		r.tenants.forget(id)
-		r.send(rooms, vocabulary.ConversationDeleted, c.old, "conversation", extras)
+		r.send(rooms, vocabulary.ConversationDeleted, c.Old, "conversation", extras)
 	}
 }
 
@@ -160,8 +152,8 @@ func roomName(room config.Room, id string) string {
 	return strings.Replace(room.Name, "{id}", id, 1)
 }
 
-// statusPayload tells a change of status in the fields that frontends look for.
-func (r *router) statusPayload(id string, before, now message, row columns, commit time.Time) json.RawMessage {
+// messageStatus tells a change of status in the fields that frontends look for.
+func (r *router) messageStatus(id string, before, now message, row columns, commit time.Time) json.RawMessage {
 	t := r.tables.Messages
 	timestamp := first(row.text(t.Updated), row.text(t.Created), commit.UTC().Format(time.RFC3339Nano))
 	return object("messageId", id, "id", id, "conversationId", now.conversation, "status", now.status, "previousStatus", before.status, "timestamp", timestamp)

@@ -10,6 +10,7 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"github.com/supabridge/supabridge/bridge/feed"
 	"github.com/supabridge/supabridge/bridge/vocabulary"
 	"github.com/supabridge/supabridge/config"
 )
@@ -71,7 +72,7 @@ func newRoute(t *testing.T, tenants map[string]string) *route {
 func (r *route) change(table, action, record, old string) []emission {
 	r.t.Helper()
 	r.sent = nil
-	r.route(r.t.Context(), change{table: table, action: action, record: json.RawMessage(record), old: json.RawMessage(old)})
+	r.route(r.t.Context(), feed.Change{Table: table, Action: feed.Action(action), Record: json.RawMessage(record), Old: json.RawMessage(old)})
 	return r.sent
 }
 
@@ -162,7 +163,7 @@ func TestDigitsBeyondAFloatPassUntouched(t *testing.T) {
 	var payload json.RawMessage
 	r := newRoute(t, map[string]string{"c1": "d1"})
 	r.emit = func(_ []string, _ vocabulary.Event, p json.RawMessage) { payload = p }
-	r.route(t.Context(), change{table: "messages", action: "INSERT", record: json.RawMessage(`{"id":9223372036854775807,"conversation_id":"c1","n":10.50}`)})
+	r.route(t.Context(), feed.Change{Table: "messages", Action: feed.Insert, Record: json.RawMessage(`{"id":9223372036854775807,"conversation_id":"c1","n":10.50}`)})
 	for _, want := range []string{`"id":9223372036854775807`, `"n":10.50`} {
 		if !strings.Contains(string(payload), want) {
 			t.Errorf("%s is not in %s", want, payload)

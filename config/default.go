@@ -13,6 +13,8 @@ func Default() *Config {
 			HeartbeatInterval: 25 * time.Second,
 			JoinTimeout:       15 * time.Second,
 			Reconnect:         Reconnect{Min: time.Second, Max: 30 * time.Second},
+			Feed:              Feed{Overlap: 30 * time.Second, Interval: time.Minute, Stall: 5 * time.Second, Window: 100_000},
+			Polling:           Polling{After: 10 * time.Second, Min: time.Second, Max: 15 * time.Second},
 			RequestTimeout:    10 * time.Second,
 		},
 		Tables: Tables{
@@ -24,7 +26,7 @@ func Default() *Config {
 				Created:      "created_at",
 				Updated:      "updated_at",
 			},
-			Conversations: ConversationsTable{Name: "conversations", ID: "id", Tenant: "distributor_id"},
+			Conversations: ConversationsTable{Name: "conversations", ID: "id", Tenant: "distributor_id", Created: "created_at", Updated: "updated_at"},
 			Tenants:       TenantsTable{Name: "distributors", ID: "id"},
 		},
 		Rooms: Rooms{
@@ -43,6 +45,8 @@ func Default() *Config {
 			Shape:            "superset",
 			ConversationNoun: "conversation",
 			TenantNoun:       "distributor",
+			StatusEvent:      "bridge_status",
+			ResyncEvent:      "resync",
 		},
 		SocketIO: SocketIO{
 			Paths:          []string{"/socket.io"},

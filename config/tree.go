@@ -91,6 +91,10 @@ type Supabase struct {
 	JoinTimeout time.Duration `key:"join_timeout" min:"1s" max:"5m"`
 	// Waiting between attempts to reach Realtime: doubled from min to max, each wait a random part of that.
 	Reconnect Reconnect `key:"reconnect"`
+	// Reading rows that Realtime did not bring: after every gap, and on a timer.
+	Feed Feed `key:"feed"`
+	// Reading rows while Realtime can't be had.
+	Polling Polling `key:"polling"`
 	// How long one REST request may take in all. A join waits at most this long for the answer whether it is allowed.
 	RequestTimeout time.Duration `key:"request_timeout" min:"100ms" max:"5m"`
 }
@@ -101,6 +105,29 @@ type Reconnect struct {
 	Min time.Duration `key:"min" min:"10ms" max:"10m"`
 	// Upper bound of any wait. Longer spares a project in trouble, and leaves browsers stale for longer.
 	Max time.Duration `key:"max" min:"10ms" max:"1h"`
+}
+
+// Feed bounds the reads that make up for what Realtime does not bring.
+type Feed struct {
+	// How far behind the newest row known each read begins: the longest a transaction is expected to take from its first statement
+	// to its commit, since rows carry the time of the former. Longer finds rows of slower transactions and reads more rows again.
+	Overlap time.Duration `key:"overlap" min:"1s" max:"1h"`
+	// How often rows are read while all is well, one indexed range of each table. Shorter finds a feed that fell silent sooner.
+	Interval time.Duration `key:"interval" min:"1s" max:"1h"`
+	// How old a row that such a read finds must be for the live feed to count as silent and be joined anew.
+	Stall time.Duration `key:"stall" min:"1s" max:"10m"`
+	// How many rows of each table are remembered, so that none is sent twice. About 400 bytes each. It must hold the rows that change within interval and overlap.
+	Window int `key:"window" min:"1" max:"10000000"`
+}
+
+// Polling bounds the reads that stand in for Realtime.
+type Polling struct {
+	// How long Realtime may be away before rows are polled.
+	After time.Duration `key:"after" min:"0s" max:"1h"`
+	// Time between reads while rows come. One poller serves all browsers.
+	Min time.Duration `key:"min" min:"100ms" max:"10m"`
+	// Time between reads when none came for a while.
+	Max time.Duration `key:"max" min:"100ms" max:"1h"`
 }
 
 // Tables maps what the bridge speaks of to the application's own names.
@@ -139,6 +166,10 @@ type ConversationsTable struct {
 	ID string `key:"id"`
 	// Column with the tenant's id.
 	Tenant string `key:"tenant"`
+	// Column with the time of creation. Empty if there is none.
+	Created string `key:"created"`
+	// Column with the time of the last change; see tables.messages.updated. Empty if there is none.
+	Updated string `key:"updated"`
 }
 
 // TenantsTable names the table of tenants and its key.
@@ -194,6 +225,10 @@ type Vocabulary struct {
 	ConversationNoun string `key:"conversation_noun"`
 	// What the frontend calls a tenant, such as organization or workspace: join_<noun>, <noun>Id.
 	TenantNoun string `key:"tenant_noun"`
+	// Name of the event that tells every browser, on connecting and on each change, how the feed stands: {state: live, catching_up, polling or down, since, lag_ms}. Empty sends none.
+	StatusEvent string `key:"status_event"`
+	// Name of the event that asks a browser to read its rooms anew, since deletes may have been missed: {since, reason}. Empty sends none.
+	ResyncEvent string `key:"resync_event"`
 }
 
 // SocketIO sets up the endpoint browsers connect to.

@@ -127,6 +127,10 @@ func (v *validator) supabase() {
 		v.fail("supabase.reconnect.min", "expected at most supabase.reconnect.max, which is %s, found %s",
 			formatDuration(s.Reconnect.Max), formatDuration(s.Reconnect.Min))
 	}
+	if s.Polling.Min > s.Polling.Max {
+		v.fail("supabase.polling.min", "expected at most supabase.polling.max, which is %s, found %s",
+			formatDuration(s.Polling.Max), formatDuration(s.Polling.Min))
+	}
 }
 
 // address reports whether the value is an absolute URL of one of the schemes
@@ -188,7 +192,10 @@ func keyRole(s Secret) string {
 }
 
 func (v *validator) tables() {
-	optional := []string{"tables.messages.status", "tables.messages.created", "tables.messages.updated", "tables.messages.tenant"}
+	optional := []string{
+		"tables.messages.status", "tables.messages.created", "tables.messages.updated", "tables.messages.tenant",
+		"tables.conversations.created", "tables.conversations.updated",
+	}
 	for k := range root().child("tables").leaves() {
 		name := k.in(v.c).String()
 		switch {
@@ -215,6 +222,9 @@ func (v *validator) rooms() {
 	}
 }
 
+// reservedEvents are what Socket.IO's own events are called, at one end or the other.
+var reservedEvents = []string{"connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener"}
+
 var noun = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9]*(?:[_-][A-Za-z0-9]+)*$`)
 
 func (v *validator) vocabulary() {
@@ -229,6 +239,17 @@ func (v *validator) vocabulary() {
 	}
 	if words.ConversationNoun == words.TenantNoun {
 		v.fail("vocabulary.tenant_noun", "expected another word than vocabulary.conversation_noun, found %s for both", shown(words.TenantNoun))
+	}
+	for path, event := range map[string]string{
+		"vocabulary.status_event": words.StatusEvent,
+		"vocabulary.resync_event": words.ResyncEvent,
+	} {
+		if slices.Contains(reservedEvents, event) {
+			v.fail(path, "expected a name that Socket.IO doesn't use itself, found %s", shown(event))
+		}
+	}
+	if words.StatusEvent != "" && words.StatusEvent == words.ResyncEvent {
+		v.fail("vocabulary.resync_event", "expected another name than vocabulary.status_event, found %s for both", shown(words.ResyncEvent))
 	}
 }
 

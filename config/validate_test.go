@@ -47,8 +47,17 @@ func TestWhatDoesNotFitIsNamedWithItsSource(t *testing.T) {
 			"FILE:1: supabase.service_role_key: expected a key, found what stands in its place when a configuration is printed",
 			"FILE:1: supabase.jwt_secret: expected a secret, found what stands in its place when a configuration is printed",
 		}},
-		{"waits the wrong way round", nil, "supabase:\n  reconnect: {min: 40s}\n", []string{
+		{"events", nil, "vocabulary: {status_event: disconnect, resync_event: disconnect}\n", []string{
+			"FILE:1: vocabulary.status_event: expected a name that Socket.IO doesn't use itself, found \"disconnect\"",
+			"FILE:1: vocabulary.resync_event: expected a name that Socket.IO doesn't use itself, found \"disconnect\"",
+			"FILE:1: vocabulary.resync_event: expected another name than vocabulary.status_event, found \"disconnect\" for both",
+		}},
+		{"no events", nil, "vocabulary: {status_event: '', resync_event: '', preset: loud}\n", []string{
+			"FILE:1: vocabulary.preset: expected one of underscore, colon, kebab, camel, found \"loud\"",
+		}},
+		{"waits the wrong way round", nil, "supabase:\n  reconnect: {min: 40s}\n  polling: {min: 1m}\n", []string{
 			"FILE:2: supabase.reconnect.min: expected at most supabase.reconnect.max, which is 30s, found 40s",
+			"FILE:3: supabase.polling.min: expected at most supabase.polling.max, which is 15s, found 1m",
 		}},
 		{"other addresses", nil, "supabase: {realtime_url: 'https://x', jwks_url: 'wss://x', schema: ''}\n", []string{
 			"FILE:1: supabase.jwks_url: expected an address that begins with http:// or https://, found \"wss://x\"",

@@ -16,9 +16,9 @@ const maxID = 256
 
 func (v *Vocabulary) compileIDs() {
 	conversation, tenant := v.opts.ConversationNoun, v.opts.TenantNoun
-	v.conversationKeys = dedupe(camel(conversation)+"Id", conversation+"_id", "conversationId", "conversation_id", "roomId", "room_id", "chatId", "chat_id",
+	v.conversationKeys = dedupe(camelNoun(conversation)+"Id", conversation+"_id", "conversationId", "conversation_id", "roomId", "room_id", "chatId", "chat_id",
 		"threadId", "thread_id", "ticketId", "ticket_id", "room", "conversation", "id")
-	keys := []string{camel(tenant) + "Id", tenant + "_id"}
+	keys := []string{camelNoun(tenant) + "Id", tenant + "_id"}
 	for _, noun := range tenantNouns {
 		keys = append(keys, noun+"Id", noun+"_id")
 	}

@@ -80,9 +80,12 @@ func (v *Vocabulary) compileInbound() error {
 	return v.claimNoun(v.opts.ConversationNoun, JoinConversation, LeaveConversation)
 }
 
+// camelNoun joins the words of a noun, which underscores or hyphens part.
+func camelNoun(noun string) string { return camel(strings.ReplaceAll(noun, "-", "_")) }
+
 // claimNoun claims the join and leave names of a noun in every style.
 func (v *Vocabulary) claimNoun(noun string, join, leave Intent) error {
-	upper := camel(noun)
+	upper := camelNoun(noun)
 	upper = strings.ToUpper(upper[:1]) + upper[1:]
 	for verb, intent := range map[string]Intent{"join": join, "leave": leave} {
 		for _, name := range []string{verb + "_" + noun, verb + "-" + noun, verb + upper, noun + ":" + verb, verb + ":" + noun} {

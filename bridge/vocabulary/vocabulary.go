@@ -68,7 +68,7 @@ func New(opts Options) (*Vocabulary, error) {
 	if preset < 0 {
 		return nil, fmt.Errorf("vocabulary: no preset %q: want one of %v", opts.Preset, Presets())
 	}
-	v := &Vocabulary{opts: opts, inbound: make(map[string]Intent), tenantKey: camel(opts.TenantNoun) + "Id"}
+	v := &Vocabulary{opts: opts, inbound: make(map[string]Intent), tenantKey: camelNoun(opts.TenantNoun) + "Id"}
 	for i, row := range outbound {
 		v.names[i] = strings.Fields(row[preset])
 	}
