@@ -261,6 +261,8 @@ func (ch *Channel) Wait(ctx context.Context, stage Stage) error {
 			w.done <- ErrClosed
 		case ch.reached(stage):
 			w.done <- nil
+		case ch.lastErr != nil && ClassOf(ch.lastErr) == Permanent:
+			w.done <- ch.lastErr
 		default:
 			ch.waiters = append(ch.waiters, w)
 		}

@@ -249,7 +249,9 @@ func (c *Client) dropLink(cn *conn, err *Error) {
 	}
 	for ref, p := range cn.pending {
 		delete(cn.pending, ref)
-		p.settle(nil, ErrDisconnected)
+		if p.settle != nil {
+			p.settle(nil, ErrDisconnected)
+		}
 	}
 	switch {
 	case c.closing && (cn.closing || err == nil):

@@ -31,7 +31,8 @@ type outlet struct {
 	behind     bool // dropping until there is room again
 	since      time.Time
 	lost       int
-	toldJoined bool // the last of Joined and Lost that was delivered
+	toldJoined bool      // the last of Joined and Lost that was delivered
+	empty      time.Time // when the queue was last found empty: all in it is younger
 	check      *alarm
 }
 
@@ -54,7 +55,9 @@ func (ch *Channel) deliver(ev Event) {
 	switch {
 	case ch.stage == StageClosed: // by OverflowFail
 	case o.behind:
-		o.lost++
+		if counts(ev) {
+			o.lost++
+		}
 	default:
 		ch.put(ev)
 	}
@@ -67,7 +70,48 @@ func (ch *Channel) put(ev Event) {
 	case *Lost:
 		ch.out.toldJoined = false
 	}
+	if len(ch.out.events) == 0 {
+		ch.out.empty = ch.c.now()
+	}
 	ch.out.events <- ev
+}
+
+// counts reports whether dropping ev loses something: what is told about the
+// channel itself is told again.
+func counts(ev Event) bool {
+	switch ev.(type) {
+	case *Joined, *Lost, *Live, *Gap, *Retrying:
+		return false
+	}
+	return true
+}
+
+// clear empties the queue, keeping what the next Gap has to say.
+func (ch *Channel) clear() {
+	o := &ch.out
+	o.since = o.empty
+	stageSeen := false
+	for {
+		var ev Event
+		select {
+		case ev = <-o.events:
+		default:
+			return
+		}
+		switch ev := ev.(type) {
+		case *Gap:
+			ch.markGap(ev.Reason, ev.Since)
+			o.lost += ev.Lost
+		case *Joined, *Lost:
+			// The consumer still believes what came before the first of them.
+			if _, lost := ev.(*Lost); !stageSeen {
+				o.toldJoined, stageSeen = lost, true
+			}
+		}
+		if counts(ev) {
+			o.lost++
+		}
+	}
 }
 
 func (ch *Channel) fallBehind() {
@@ -79,15 +123,7 @@ func (ch *Channel) fallBehind() {
 		ch.close(ErrOverflow)
 	case OverflowDropOld:
 		o.behind = true
-		for {
-			select {
-			case <-o.events:
-				o.lost++
-				continue
-			default:
-			}
-			break
-		}
+		ch.clear()
 		ch.resume()
 	default:
 		o.behind = true

@@ -155,6 +155,7 @@ func (ch *Channel) joinAnswered(r *reply) {
 		return
 	}
 	ch.mismatch = 0
+	ch.lastErr = nil
 	ch.joinedAt = ch.c.now()
 	ch.feedLive = len(ch.opts.Changes) == 0
 	ch.replicating = !ch.opts.Broadcast.ReplicationReady

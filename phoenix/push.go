@@ -29,7 +29,7 @@ type push struct {
 	ch        *Channel // nil for a heartbeat
 	msg       wire.Message
 	wantReply bool
-	settle    func(*reply, error) // called once, on the loop
+	settle    func(*reply, error) // called once, on the loop; nil for a heartbeat
 }
 
 // reply is the server's answer to a push.
