@@ -26,11 +26,11 @@ func truthOf(b bool) truth {
 // test is a condition bound to a table. It is immutable.
 type test struct {
 	holds func(vals []value) truth
-	// known are the values a column must have one of for the test to hold, if it says so; it lets an index find the rows.
+	// known are the values a column must have one of for the test to hold, where it says so; they let an index find the rows.
 	known map[int][]value
 }
 
-// bind resolves a condition's column and reads its values as the column's type.
+// bind resolves a condition's field and reads its values as the field's type.
 func (t *table) bind(c condition) (test, error) {
 	var bound test
 	var err error
@@ -90,19 +90,18 @@ func allOf(tests []test) test {
 }
 
 func (t *table) bindComparison(c condition) (test, error) {
-	column, ok := t.byName[c.column]
-	if !ok {
-		return test{}, t.unknownColumn(c.column)
-	}
-	typ := t.columns[column].typ
-	if c.op == "is" {
-		return bindIs(column, typ, c.values[0])
-	}
-	ask, values, err := typ.question(c.op, c.values)
+	e, err := t.expression(c.field)
 	if err != nil {
 		return test{}, err
 	}
-	bound := test{holds: func(vals []value) truth { return ask(vals[column]) }}
+	if c.op == "is" {
+		return bindIs(e, c.values[0])
+	}
+	ask, values, err := e.typ.question(c.op, c.values)
+	if err != nil {
+		return test{}, err
+	}
+	bound := test{holds: func(vals []value) truth { return ask(e.of(vals)) }}
 	switch {
 	case c.all && len(c.values) != 1:
 		parts, err := t.eachValue(c)
@@ -110,8 +109,9 @@ func (t *table) bindComparison(c condition) (test, error) {
 			return test{}, err
 		}
 		bound.holds = allOf(parts).holds
+	case len(e.path) > 0: // no index knows
 	case c.op == "in", c.op == "eq" && (c.any || len(values) == 1):
-		bound.known = map[int][]value{column: values}
+		bound.known = map[int][]value{e.column: values}
 	}
 	return bound, nil
 }
@@ -121,7 +121,7 @@ func (t *table) eachValue(c condition) ([]test, error) {
 	parts := make([]test, len(c.values))
 	for i, v := range c.values {
 		var err error
-		if parts[i], err = t.bindComparison(condition{column: c.column, op: c.op, values: []string{v}}); err != nil {
+		if parts[i], err = t.bindComparison(condition{field: c.field, op: c.op, values: []string{v}}); err != nil {
 			return nil, err
 		}
 	}
@@ -203,18 +203,18 @@ func (t *columnType) noOperator(symbol string) *Error {
 		Hint: "No operator matches the given name and argument types. You might need to add explicit type casts."}
 }
 
-func bindIs(column int, typ *columnType, what string) (test, error) {
+func bindIs(e expression, what string) (test, error) {
 	switch what {
 	case "null":
-		return test{holds: func(vals []value) truth { return truthOf(vals[column].null) }}, nil
+		return test{holds: func(vals []value) truth { return truthOf(e.of(vals).null) }}, nil
 	case "not_null":
-		return test{holds: func(vals []value) truth { return truthOf(!vals[column].null) }}, nil
+		return test{holds: func(vals []value) truth { return truthOf(!e.of(vals).null) }}, nil
 	}
-	if typ.kind != kindBool {
-		return test{}, &Error{Code: "42804", Message: fmt.Sprintf("argument of IS %s must be type boolean, not type %s", strings.ToUpper(what), typ.long())}
+	if e.typ.kind != kindBool {
+		return test{}, &Error{Code: "42804", Message: fmt.Sprintf("argument of IS %s must be type boolean, not type %s", strings.ToUpper(what), e.typ.long())}
 	}
 	return test{holds: func(vals []value) truth {
-		v := vals[column]
+		v := e.of(vals)
 		switch what {
 		case "true":
 			return truthOf(!v.null && v.n == 1)

@@ -11,12 +11,12 @@ import (
 // maxFilterDepth bounds how deep or= and and= nest.
 const maxFilterDepth = 64
 
-// condition is a filter as written: a comparison of a column, or a tree of such.
+// condition is a filter as written: a comparison of a field, or a tree of such.
 type condition struct {
 	not      bool
 	tree     string // "and", "or"; empty for a comparison
 	children []condition
-	column   string
+	field    field
 	op       string
 	all, any bool     // the quantifier of op
 	values   []string // one, or the members of a list
@@ -34,11 +34,11 @@ var foreignOperators = []string{"cs", "cd", "ov", "sl", "sr", "nxr", "nxl", "adj
 // parseFilter reads the parameter column=text, text being such as "eq.5" or "not.in.(a,b)".
 func parseFilter(column, text string) (condition, error) {
 	p := filterParser{what: "filter", text: text}
-	name, err := p.columnName(column)
+	f, err := p.parameterField(column)
 	if err != nil {
 		return condition{}, err
 	}
-	c, err := p.comparison(name, false)
+	c, err := p.comparison(f, false)
 	if err != nil {
 		return condition{}, err
 	}
@@ -104,19 +104,22 @@ func (p *filterParser) end() error {
 	return nil
 }
 
-// columnName looks at the name of a column in a filter: plain or in double quotes.
-func (p *filterParser) columnName(text string) (string, error) {
-	if len(text) >= 2 && text[0] == '"' && text[len(text)-1] == '"' {
-		return text[1 : len(text)-1], nil
+// parameterField reads the field that a filter's parameter is named for.
+func (p *filterParser) parameterField(name string) (field, error) {
+	f, rest, ok := cutField(name)
+	switch {
+	case ok && rest == "":
+		return f, nil
+	case ok && rest[0] == '.':
+		return f, notEmbedded(f.column)
 	}
-	if strings.Contains(text, "->") {
-		return "", notImplemented("filters on a path into JSON")
-	}
-	if resource, _, ok := strings.Cut(text, "."); ok {
-		return "", &Error{Code: "PGRST108", Message: "'" + resource + "' is not an embedded resource in this request",
-			Hint: "Verify that '" + resource + "' is included in the 'select' query parameter."}
-	}
-	return strings.TrimSpace(text), nil
+	return f, parseError("filter", name, len(name)-len(rest), "expecting field name (* or [a..z0..9_$])")
+}
+
+// notEmbedded is the error for a filter or order on another table.
+func notEmbedded(resource string) *Error {
+	return &Error{Code: "PGRST108", Message: "'" + resource + "' is not an embedded resource in this request",
+		Hint: "Verify that '" + resource + "' is included in the 'select' query parameter."}
 }
 
 // tree reads (condition,condition,…).
@@ -162,35 +165,20 @@ func (p *filterParser) node(depth int) (condition, error) {
 			}
 		}
 	}
-	start := p.pos
-	if p.take(`"`) {
-		for p.pos < len(p.text) && p.text[p.pos] != '"' {
-			p.pos++
-		}
-		if !p.take(`"`) {
-			return condition{}, p.expected(`"\""`)
-		}
-	} else {
-		for p.pos < len(p.text) && !strings.ContainsRune(".(),", rune(p.text[p.pos])) {
-			p.pos++
-		}
-	}
-	name, err := p.columnName(p.text[start:p.pos])
-	if err != nil {
-		return condition{}, err
-	}
-	if name == "" {
+	f, rest, ok := cutField(p.rest())
+	if !ok {
 		return condition{}, p.expected("field name (* or [a..z0..9_$])")
 	}
+	p.pos = len(p.text) - len(rest)
 	if !p.take(".") {
 		return condition{}, p.expected(`"."`)
 	}
-	return p.comparison(name, true)
+	return p.comparison(f, true)
 }
 
 // comparison reads [not.]op[(any)].value. Inside a tree the value ends at a comma or closing parenthesis.
-func (p *filterParser) comparison(column string, inTree bool) (condition, error) {
-	c := condition{column: column, not: p.take("not.")}
+func (p *filterParser) comparison(f field, inTree bool) (condition, error) {
+	c := condition{field: f, not: p.take("not.")}
 	start := p.pos
 	for p.pos < len(p.text) && unicode.IsLetter(rune(p.text[p.pos])) {
 		p.pos++

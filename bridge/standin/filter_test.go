@@ -27,7 +27,22 @@ func (c condition) show() string {
 	if c.any {
 		quantifier = " any"
 	}
-	return fmt.Sprintf("%s%s %s%s %q", not, c.column, c.op, quantifier, c.values)
+	return fmt.Sprintf("%s%s %s%s %q", not, c.field.show(), c.op, quantifier, c.values)
+}
+
+func (f field) show() string {
+	text := f.column
+	for i, st := range f.path {
+		arrow := "->"
+		if f.text && i == len(f.path)-1 {
+			arrow = "->>"
+		}
+		text += arrow + st.key
+		if st.indexed {
+			text += "#"
+		}
+	}
+	return text
 }
 
 func TestFiltersAreReadAsPostgRESTReadsThem(t *testing.T) {
@@ -39,6 +54,9 @@ func TestFiltersAreReadAsPostgRESTReadsThem(t *testing.T) {
 		{"a", "not.eq.5", `not a eq ["5"]`},
 		{"Weird Col", "eq.5", `Weird Col eq ["5"]`},
 		{`"Weird.Col"`, "eq.5", `Weird.Col eq ["5"]`},
+		{"a->>b", "eq.5", `a->>b eq ["5"]`},
+		{`a->"b.c"->0->>d-e`, "eq.5", `a->b.c->0#->>d-e eq ["5"]`},
+		{"or", "(a->b->>-1.eq.1,a-b.is.null)", `or(a->b->>-1# eq ["1"] a-b is ["null"])`},
 		{"a", "in.(1,2)", `a in ["1" "2"]`},
 		{"a", "in.()", `a in []`},
 		{"a", `in.("x,y","q\"u\\",z z)`, `a in ["x,y" "q\"u\\" "z z"]`},
@@ -93,7 +111,10 @@ func TestFiltersThatCannotBeReadAreRefused(t *testing.T) {
 		{"a", "neq(any).{1}", "PGRST100"},
 		{"a", "fts(english).x", "PGRST127"},
 		{"a", "cs.{1}", "PGRST127"},
-		{"a->>b", "eq.1", "PGRST127"},
+		{"a->>b->c", "eq.1", "PGRST100"},
+		{"a->", "eq.1", "PGRST100"},
+		{"a(b)", "eq.1", "PGRST100"},
+		{"or", "(a->>.eq.1)", "PGRST100"},
 		{"other.a", "eq.1", "PGRST108"},
 		{"or", "a.eq.1", "PGRST100"},
 		{"or", "()", "PGRST100"},
@@ -131,7 +152,7 @@ func TestLikeMatchesWholeTexts(t *testing.T) {
 func FuzzFilters(f *testing.F) {
 	for _, s := range [][2]string{
 		{"id", "eq.5"}, {"content", `not.in.("a,b",c)`}, {"or", `(id.eq.1,and(content.eq."x,\"y",n.not.is.null))`}, {"content", "like(any).{a*,b}"},
-		{"not.and", "(n.gt.1,b.is.true)"}, {"at", "gte.2026-11-22T22:53:31+00:00"},
+		{"not.and", "(n.gt.1,b.is.true)"}, {"j->a->>b", "eq.x"}, {"or", "(j->0.gt.5,ia->-1.eq.1)"}, {"at", "gte.2026-11-22T22:53:31+00:00"},
 	} {
 		f.Add(s[0], s[1])
 	}
@@ -161,24 +182,24 @@ tables:
 }
 
 func FuzzSelectAndOrder(f *testing.F) {
-	for _, s := range []string{"*", "id,content", "a:id,b:content", `"Weird Col",x:"Weird Col"`, "id.desc.nullslast,content", "id,other(*)", "id::text", "count()"} {
+	for _, s := range []string{"*", "id,content", "a:id,b:content", `"Weird Col",x:"Weird Col"`, "id.desc.nullslast,content", "id,other(*)", "id::text", "count()", "j->a->>b", "x:j->0", "j->>a.desc"} {
 		f.Add(s)
 	}
 	db := seeded(f, `
 tables:
-  t: {columns: {id: int8, content: text, "Weird Col": text}, rows: [{id: 1}, {id: 2, content: x}]}
+  t: {columns: {id: int8, content: text, "Weird Col": text, j: jsonb}, rows: [{id: 1}, {id: 2, content: x, j: {a: [1]}}]}
 `)
 	table := db.tables[tableName{"public", "t"}]
 	f.Fuzz(func(t *testing.T, text string) {
 		p, err := table.parseSelect(text)
 		if err == nil {
-			p.append(nil, table, table.rows()[0].vals, true)
+			p.append(nil, table.rows()[0].vals, true)
 		} else if e := (*Error)(nil); !errors.As(err, &e) {
 			t.Fatalf("select=%q: an error of type %T: %v", text, err, err)
 		}
 		terms, err := table.parseOrder(text)
 		if err == nil {
-			table.sort(table.rows(), terms)
+			sortRows(table.rows(), terms)
 		} else if e := (*Error)(nil); !errors.As(err, &e) {
 			t.Fatalf("order=%q: an error of type %T: %v", text, err, err)
 		}

@@ -237,14 +237,14 @@ func (c *restCall) render(p projection, rows []*row) ([]byte, error) {
 				Details: "The result contains " + strconv.Itoa(len(rows)) + " rows", status: http.StatusNotAcceptable}
 		}
 		c.header.Set("Content-Type", mediaObject+"+json; charset=utf-8")
-		return p.append(nil, c.table, rows[0].vals, c.accept.stripNulls), nil
+		return p.append(nil, rows[0].vals, c.accept.stripNulls), nil
 	}
 	out := []byte{'['}
 	for i, r := range rows {
 		if i > 0 {
 			out = append(out, ", \n "...) // as json_agg puts it
 		}
-		out = p.append(out, c.table, r.vals, c.accept.stripNulls)
+		out = p.append(out, r.vals, c.accept.stripNulls)
 	}
 	return append(out, ']'), nil
 }

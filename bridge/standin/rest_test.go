@@ -39,6 +39,7 @@ tables:
     primary_key: [id]
     foreign_keys: [{columns: [item_id], references: items}]
   log: {columns: {line: text, n: int4}}
+  drops: {columns: {line: text}, row_security: [{for: [insert], to: [anon], everything: true}]}
   audit.entries: {columns: {id: int4}, rows: [{id: 1}]}
 `
 
@@ -169,6 +170,12 @@ func TestReads(t *testing.T) {
 		{name: "order with nulls last", path: "/rest/v1/items?select=id&order=price.desc.nullslast", status: 200, want: "[{\"id\":2}, \n {\"id\":1}, \n {\"id\":3}]"},
 		{name: "order with nulls first by default", path: "/rest/v1/items?select=id&order=price.desc", status: 200, want: "[{\"id\":3}, \n {\"id\":2}, \n {\"id\":1}]"},
 		{name: "order by quoted column", path: `/rest/v1/items?select=id&order="Weird Col",id.desc&limit=2`, status: 200, want: "[{\"id\":2}, \n {\"id\":3}]"},
+		{name: "paths into json", path: "/rest/v1/items?select=meta->b,first:meta->a->>0,meta->a->-1,raw->>a,tags->1,none:meta->a->9&id=eq.1", status: 200,
+			want: `[{"b":1,"first":"1","a":null,"a":"2","tags":"y z","none":null}]`},
+		{name: "filter on a path as text", path: "/rest/v1/items?select=id&meta->>b=eq.1", status: 200, want: `[{"id":1}]`},
+		{name: "filter on a path as json", path: "/rest/v1/items?select=id&meta->b=gte.0.5&meta->a=eq.[1,null]", status: 200, want: `[{"id":1}]`},
+		{name: "a path to nothing is null", path: "/rest/v1/items?select=id&or=(meta->>zz.is.null,id.eq.9)", status: 200, want: "[{\"id\":1}, \n {\"id\":2}, \n {\"id\":3}]"},
+		{name: "order by a path", path: "/rest/v1/items?select=id&order=meta->b.desc.nullslast,id.desc", status: 200, want: "[{\"id\":1}, \n {\"id\":3}, \n {\"id\":2}]"},
 		{name: "limit and offset", path: "/rest/v1/items?select=id&order=id&limit=1&offset=1", status: 200, want: `[{"id":2}]`, header: "Content-Range: 1-1/*"},
 		{name: "limit of nothing", path: "/rest/v1/items?select=id&limit=0", status: 200, want: `[]`},
 		{name: "range header", path: "/rest/v1/items?select=id&order=id", headers: []string{"Range: 1-1"}, status: 200, want: `[{"id":2}]`, header: "Content-Range: 1-1/*"},
@@ -230,7 +237,8 @@ func TestRefusals(t *testing.T) {
 		{name: "regular expression", path: "/rest/v1/items?name=match.(", status: 400, want: `{"code":"2201B",…`},
 		{name: "embedding", path: "/rest/v1/items?select=*,sales(*)", status: 400, want: `{"code":"PGRST127","details":"The stand-in does not support embedding other tables in select.","hint":null,"message":"Feature not implemented"}`},
 		{name: "cast", path: "/rest/v1/items?select=id::text", status: 400, want: `{"code":"PGRST127",…`},
-		{name: "path into json", path: "/rest/v1/items?select=meta->b", status: 400, want: `{"code":"PGRST127",…`},
+		{name: "column of a path", path: "/rest/v1/items?select=mega->b", status: 400, want: `{"code":"42703",…`},
+		{name: "path into a text", path: "/rest/v1/items?select=meta->>a->b", status: 400, want: `{"code":"PGRST100",…`},
 		{name: "aggregate", path: "/rest/v1/items?select=price.sum()", status: 400, want: `{"code":"PGRST123",…`},
 		{name: "full text", path: "/rest/v1/items?name=fts.x", status: 400, want: `{"code":"PGRST127",…`},
 		{name: "function", method: "POST", path: "/rest/v1/rpc/f", body: "{}", status: 404, want: `{"code":"PGRST202",…`},
@@ -333,6 +341,9 @@ func TestRowSecurityHoldsForREST(t *testing.T) {
 		{name: "own insert", method: "POST", path: "/rest/v1/items?select=id", body: `{"name":"x","owner":"red"}`, headers: []string{red, "Prefer: return=representation"}, status: 201, want: "[{\"id\":5}]"}, // the refused insert took 4
 		{name: "anon reads by its own rule", method: "GET", path: "/rest/v1/items", headers: []string{"apikey: " + s.AnonKey()}, status: 200, want: "[]"},
 		{name: "anon must sign in to write", method: "POST", path: "/rest/v1/items", body: `{"name":"x"}`, headers: []string{"apikey: " + s.AnonKey()}, status: 401, want: `{"code":"42501",…`},
+		{name: "writing what one may not read", method: "POST", path: "/rest/v1/drops", body: `{"line":"x"}`, headers: []string{"apikey: " + s.AnonKey()}, status: 201},
+		{name: "and asking to see it", method: "POST", path: "/rest/v1/drops", body: `{"line":"y"}`, headers: []string{"apikey: " + s.AnonKey(), "Prefer: return=representation"}, status: 401, want: `{"code":"42501",…`},
+		{name: "which was not written then", method: "GET", path: "/rest/v1/drops", status: 200, want: `[{"line":"x"}]`},
 		{name: "a user's token beside the anon key", method: "GET", path: "/rest/v1/items?select=id&limit=1", headers: []string{"apikey: " + s.AnonKey(), red}, status: 200, want: `[{"id":1}]`},
 		{name: "a table without row security", method: "GET", path: "/rest/v1/sales", headers: []string{"apikey: " + s.AnonKey()}, status: 200, want: "[]"},
 	} {

@@ -28,7 +28,7 @@ func (c *restCall) read(h http.Header) (int, []byte, error) {
 	c.db.mu.RLock()
 	rows := c.matching(filter, forSelect)
 	c.db.mu.RUnlock()
-	c.table.sort(rows, order)
+	sortRows(rows, order)
 	total := len(rows)
 	if span.limit < 0 || span.limit > c.maxRows {
 		span.limit = c.maxRows

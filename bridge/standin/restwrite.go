@@ -42,6 +42,9 @@ func (c *restCall) insert(h http.Header) (int, []byte, error) {
 		if res, err = tx.insert(c.table, rows, on); err != nil {
 			return err
 		}
+		if c.prefer.ret == "representation" && !c.mayRead(res.rows) {
+			return c.table.rowRefused("")
+		}
 		out, err = c.returned(fields, res.rows)
 		return err
 	})
@@ -56,6 +59,12 @@ func (c *restCall) insert(h http.Header) (int, []byte, error) {
 		return http.StatusOK, out, nil
 	}
 	return http.StatusCreated, out, nil
+}
+
+// mayRead tells whether the bearer may read all of the rows: RETURNING needs that.
+func (c *restCall) mayRead(rows []*row) bool {
+	sees := c.table.policyFor(&c.claims, forSelect)
+	return !slices.ContainsFunc(rows, func(r *row) bool { return !sees.admitsRow(r.vals) })
 }
 
 // update answers PATCH.
@@ -124,7 +133,7 @@ func (c *restCall) change(op operation, do func(*Tx, []*row) ([]*row, error)) (i
 			return &Error{Code: "PGRST124", Message: "Query result exceeds max-affected preference constraint",
 				Details: fmt.Sprintf("The query affects %d rows", len(changed))}
 		}
-		c.table.sort(changed, order)
+		sortRows(changed, order)
 		out, err = c.returned(fields, changed)
 		return err
 	})

@@ -29,20 +29,18 @@ type Seed struct {
 }
 
 type seedTable struct {
-	line       int
-	name       tableName
-	columns    []seedColumn
-	key        []string
-	unique     [][]string
-	indexes    [][]string
-	foreign    []seedForeignKey
-	full       bool
-	published  bool
-	rls        bool
-	rules      []seedRule
-	rows       []seedRow
-	keyLine    int
-	uniqueLine int
+	line      int
+	name      tableName
+	columns   []seedColumn
+	key       []string
+	unique    [][]string
+	indexes   [][]string
+	foreign   []seedForeignKey
+	full      bool
+	published bool
+	rls       bool
+	rules     []seedRule
+	rows      []seedRow
 }
 
 type seedColumn struct {
@@ -194,13 +192,9 @@ func (t *seedTable) read(node *yaml.Node, enums map[string][]string) error {
 				return nil
 			})
 		},
-		"primary_key": func(n *yaml.Node) (err error) { t.keyLine = n.Line; t.key, err = readNames(n); return err },
-		"unique": func(n *yaml.Node) (err error) {
-			t.uniqueLine = n.Line
-			t.unique, err = readLists(n)
-			return err
-		},
-		"indexes": func(n *yaml.Node) (err error) { t.indexes, err = readLists(n); return err },
+		"primary_key": func(n *yaml.Node) (err error) { t.key, err = readNames(n); return err },
+		"unique":      func(n *yaml.Node) (err error) { t.unique, err = readLists(n); return err },
+		"indexes":     func(n *yaml.Node) (err error) { t.indexes, err = readLists(n); return err },
 		"foreign_keys": func(n *yaml.Node) error {
 			return eachItem(n, func(n *yaml.Node) error {
 				f := seedForeignKey{line: n.Line}

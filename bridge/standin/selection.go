@@ -6,12 +6,12 @@ import (
 	"strings"
 )
 
-// projection is what select= asks for: columns under names.
+// projection is what select= asks for: values under names.
 type projection []projected
 
 type projected struct {
-	name   string // key in the answer
-	column int
+	name string // key in the answer
+	expr expression
 }
 
 // parseSelect reads select=; an empty text is every column.
@@ -32,8 +32,6 @@ func (t *table) parseSelect(text string) (projection, error) {
 			return nil, &Error{Code: "PGRST123", Message: "Use of aggregate functions is not allowed"}
 		case hasOutside(item, "("):
 			return nil, notImplemented("embedding other tables in select")
-		case hasOutside(item, "->"):
-			return nil, notImplemented("paths into JSON in select")
 		case hasOutside(item, "::"):
 			return nil, notImplemented("casts in select")
 		}
@@ -46,27 +44,26 @@ func (t *table) parseSelect(text string) (projection, error) {
 	return out, nil
 }
 
-// parseField reads column or alias:column.
+// parseField reads field or alias:field.
 func (t *table) parseField(item, text string) (projected, error) {
-	alias, rest, ok := cutName(item)
-	name := alias
-	if ok && strings.HasPrefix(rest, ":") {
-		name, rest, ok = cutName(rest[1:])
+	f, rest, ok := cutField(item)
+	name := f.name()
+	if ok && len(f.path) == 0 && strings.HasPrefix(rest, ":") {
+		name = f.column
+		f, rest, ok = cutField(strings.TrimSpace(rest[1:]))
 	}
 	if !ok || rest != "" {
 		return projected{}, parseError("select parameter", text, strings.Index(text, item)+len(item)-len(rest), "expecting \",\" or end of input")
 	}
-	column, found := t.byName[name]
-	if !found {
-		return projected{}, t.unknownColumn(name)
-	}
-	return projected{name: alias, column: column}, nil
+	expr, err := t.expression(f)
+	return projected{name: name, expr: expr}, err
 }
 
 func (t *table) everything() projection {
 	all := make(projection, len(t.columns))
 	for c := range t.columns {
-		all[c] = projected{name: t.columns[c].name, column: c}
+		typ := t.columns[c].typ
+		all[c] = projected{name: t.columns[c].name, expr: expression{column: c, from: typ, typ: typ}}
 	}
 	return all
 }
@@ -79,19 +76,6 @@ func aggregate(item string) bool {
 	}
 	call = call[strings.LastIndexAny(call, ".:")+1:]
 	return slices.Contains([]string{"count", "sum", "avg", "min", "max"}, call)
-}
-
-// cutName takes a column's name, plain or quoted, off a text.
-func cutName(s string) (name, rest string, ok bool) {
-	if text, n, quoted := cutQuoted(s); quoted {
-		return text, s[n:], text != ""
-	}
-	i := strings.IndexAny(s, `:."(),`)
-	if i < 0 {
-		i = len(s)
-	}
-	name = strings.TrimSpace(s[:i])
-	return name, s[i:], name != ""
 }
 
 // splitOutside splits at a separator outside of double quotes and parentheses.
@@ -148,11 +132,12 @@ func eachOutside(text string, fn func(i, depth int) bool) {
 }
 
 // append appends a row as a JSON object with the columns projected.
-func (p projection) append(dst []byte, t *table, vals []value, stripNulls bool) []byte {
+func (p projection) append(dst []byte, vals []value, stripNulls bool) []byte {
 	dst = append(dst, '{')
 	first := true
 	for _, f := range p {
-		if stripNulls && vals[f.column].null {
+		v := f.expr.of(vals)
+		if stripNulls && v.null {
 			continue
 		}
 		if !first {
@@ -160,14 +145,14 @@ func (p projection) append(dst []byte, t *table, vals []value, stripNulls bool) 
 		}
 		first = false
 		dst = append(appendString(dst, f.name), ':')
-		dst = t.columns[f.column].typ.appendJSON(dst, vals[f.column], rowToJSON)
+		dst = f.expr.typ.appendJSON(dst, v, rowToJSON)
 	}
 	return append(dst, '}')
 }
 
 // orderTerm is one term of order=.
 type orderTerm struct {
-	column     int
+	expr       expression
 	descending bool
 	nullsFirst bool
 }
@@ -179,25 +164,22 @@ func (t *table) parseOrder(text string) ([]orderTerm, error) {
 	}
 	var terms []orderTerm
 	for _, item := range splitOutside(text, ',') {
-		name, rest, ok := cutName(strings.TrimSpace(item))
+		f, rest, ok := cutField(strings.TrimSpace(item))
 		if !ok {
 			return nil, parseError("order", text, 0, "unexpected \",\" expecting field name")
 		}
-		switch {
-		case hasOutside(item, "->"):
-			return nil, notImplemented("paths into JSON in order")
-		case strings.HasPrefix(rest, "("):
+		if strings.HasPrefix(rest, "(") {
 			return nil, notImplemented("ordering by an embedded table")
 		}
-		column, found := t.byName[name]
-		if !found {
-			return nil, t.unknownColumn(name)
+		expr, err := t.expression(f)
+		if err != nil {
+			return nil, err
 		}
-		if k := t.columns[column].typ.kind; k == kindJSON {
+		if expr.typ.kind == kindJSON {
 			return nil, &Error{Code: "42883", Message: "could not identify an ordering operator for type json",
 				Hint: "Use an explicit ordering operator or modify the query."}
 		}
-		term := orderTerm{column: column}
+		term := orderTerm{expr: expr}
 		words := strings.Split(strings.TrimPrefix(rest, "."), ".")
 		if rest == "" {
 			words = nil
@@ -219,34 +201,49 @@ func (t *table) parseOrder(text string) ([]orderTerm, error) {
 	return terms, nil
 }
 
-// sort orders rows by the terms, and rows equal in them by their place in the table.
-func (t *table) sort(rows []*row, terms []orderTerm) {
+// sortRows orders rows by the terms, and rows equal in them by their place in the table.
+func sortRows(rows []*row, terms []orderTerm) {
 	if len(terms) == 0 {
 		return
 	}
-	slices.SortStableFunc(rows, func(a, b *row) int {
-		for _, term := range terms {
-			av, bv := a.vals[term.column], b.vals[term.column]
-			switch {
-			case av.null && bv.null:
-				continue
-			case av.null || bv.null:
-				if av.null == term.nullsFirst {
-					return -1
-				}
-				return 1
+	type keyed struct {
+		row  *row
+		keys []value
+	}
+	all := make([]keyed, len(rows))
+	for i, r := range rows {
+		all[i] = keyed{r, make([]value, len(terms))}
+		for k, term := range terms {
+			all[i].keys[k] = term.expr.of(r.vals)
+		}
+	}
+	slices.SortStableFunc(all, func(a, b keyed) int {
+		for k, term := range terms {
+			if c := term.compare(a.keys[k], b.keys[k]); c != 0 {
+				return c
 			}
-			c := t.columns[term.column].typ.compare(av, bv)
-			if c == 0 {
-				continue
-			}
-			if term.descending {
-				return -c
-			}
-			return c
 		}
 		return 0
 	})
+	for i := range all {
+		rows[i] = all[i].row
+	}
+}
+
+// compare orders two values as the term asks.
+func (term orderTerm) compare(a, b value) int {
+	switch {
+	case a.null && b.null:
+		return 0
+	case a.null || b.null:
+		if a.null == term.nullsFirst {
+			return -1
+		}
+		return 1
+	case term.descending:
+		return -term.expr.typ.compare(a, b)
+	}
+	return term.expr.typ.compare(a, b)
 }
 
 // window is limit and offset.

@@ -31,6 +31,7 @@ type inserted struct {
 func (tx *Tx) insert(t *table, rows [][]value, on conflict) (inserted, error) {
 	var res inserted
 	may := t.policyFor(tx.claims, forInsert)
+	w := tx.writer(t)
 	merged := map[*row]bool{}
 	for _, vals := range rows {
 		if !may.admitsRow(vals) {
@@ -49,7 +50,7 @@ func (tx *Tx) insert(t *table, rows [][]value, on conflict) (inserted, error) {
 					return res, tx.fail(&Error{Code: "21000", Message: "ON CONFLICT DO UPDATE command cannot affect row a second time",
 						Hint: "Ensure that no rows proposed for insertion within the same command have duplicate constrained values."})
 				}
-				r, err := tx.merge(t, old, vals, on.set)
+				r, err := w.merge(old, vals, on.set)
 				if err != nil {
 					return res, tx.fail(err)
 				}
@@ -72,23 +73,39 @@ func (tx *Tx) insert(t *table, rows [][]value, on conflict) (inserted, error) {
 	return res, tx.fail(tx.endStatement())
 }
 
+// writer updates rows of one table for one statement: with the rules that hold for it, bound once.
+type writer struct {
+	tx       *Tx
+	table    *table
+	sees     policy // rows the bearer may read
+	rewrites policy // rows the bearer may update, before and after
+}
+
+func (tx *Tx) writer(t *table) writer {
+	return writer{tx, t, t.policyFor(tx.claims, forSelect), t.policyFor(tx.claims, forUpdate)}
+}
+
+// may tells whether the bearer may update a row of these values, and to these values.
+func (w writer) may(vals []value) bool { return w.rewrites.admitsRow(vals) && w.sees.admitsRow(vals) }
+
 // merge is ON CONFLICT DO UPDATE for one row.
-func (tx *Tx) merge(t *table, old *row, proposed []value, set []int) (*row, error) {
-	if !t.policyFor(tx.claims, forUpdate).admitsRow(old.vals) || !t.policyFor(tx.claims, forSelect).admitsRow(old.vals) {
-		return nil, t.rowRefused(" (USING expression)")
+func (w writer) merge(old *row, proposed []value, set []int) (*row, error) {
+	if !w.may(old.vals) {
+		return nil, w.table.rowRefused(" (USING expression)")
 	}
 	assign := make(map[int]value, len(set))
 	for _, c := range set {
 		assign[c] = proposed[c]
 	}
-	return tx.updateRow(t, old, assign)
+	return w.update(old, assign)
 }
 
 // update is one UPDATE statement on rows already chosen. An error fails the transaction.
 func (tx *Tx) update(t *table, rows []*row, set map[int]value) ([]*row, error) {
+	w := tx.writer(t)
 	out := make([]*row, 0, len(rows))
 	for _, old := range rows {
-		r, err := tx.updateRow(t, old, set)
+		r, err := w.update(old, set)
 		if err != nil {
 			return nil, tx.fail(err)
 		}
@@ -97,7 +114,9 @@ func (tx *Tx) update(t *table, rows []*row, set map[int]value) ([]*row, error) {
 	return out, tx.fail(tx.endStatement())
 }
 
-func (tx *Tx) updateRow(t *table, old *row, set map[int]value) (*row, error) {
+// update makes a new version of a row and puts down what to look at when the statement ends.
+func (w writer) update(old *row, set map[int]value) (*row, error) {
+	tx, t := w.tx, w.table
 	vals := slices.Clone(old.vals)
 	for c, v := range set {
 		vals[c] = v
@@ -107,7 +126,7 @@ func (tx *Tx) updateRow(t *table, old *row, set map[int]value) (*row, error) {
 			vals[c] = t.columns[c].typ.at(tx.now)
 		}
 	}
-	if !t.policyFor(tx.claims, forUpdate).admitsRow(vals) || !t.policyFor(tx.claims, forSelect).admitsRow(vals) {
+	if !w.may(vals) {
 		return nil, t.rowRefused("")
 	}
 	if err := t.checkNotNull(vals); err != nil {

@@ -234,9 +234,16 @@ func (t *columnType) compare(a, b value) int {
 		return compareFloats(math.Float64frombits(uint64(a.n)), math.Float64frombits(uint64(b.n)))
 	case kindNumeric:
 		return compareNumerics(a.text, b.text)
+	case kindJSONB:
+		if isNumber(a.text) && isNumber(b.text) {
+			return compareNumerics(a.text, b.text)
+		}
 	}
 	return strings.Compare(a.text, b.text)
 }
+
+// isNumber tells whether a JSON text is a number.
+func isNumber(text string) bool { return text[0] == '-' || text[0] >= '0' && text[0] <= '9' }
 
 // compareFloats orders NaN after everything and equal to itself, as Postgres does.
 func compareFloats(a, b float64) int {

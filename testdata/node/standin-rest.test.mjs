@@ -109,6 +109,14 @@ describe('REST of the stand-in under supabase-js', () => {
       assert.deepEqual(await order({ ascending: true, nullsFirst: true }), [4, 2, 0, 5, 3, 1]);
       assert.deepEqual(await order({ ascending: false, nullsFirst: false }), [5, 3, 1, 4, 2, 0]);
     });
+    test('a path into JSON, selected and asked for', async () => {
+      const sid = `${mark}-path`;
+      ok(await service.from('messages').insert({ conversation_id: conversation, content: sid, external_metadata: { twilio: { sid, media: [1, 2] } } }));
+      assert.deepEqual(
+        ok(await service.from('messages').select('external_metadata->twilio->>sid, last:external_metadata->twilio->media->-1').eq('external_metadata->twilio->>sid', sid)),
+        [{ sid, last: 2 }],
+      );
+    });
     test('limit and range', async () => {
       assert.deepEqual(await positions(six().limit(2)), [0, 1]);
       assert.deepEqual(await positions(six().range(2, 3)), [2, 3]);
