@@ -1,0 +1,199 @@
+package phoenix
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/supabridge/supabridge/phoenix/internal/wire"
+)
+
+// jwt is a token of that lifetime from now, with no signature worth the name.
+func jwt(name string, life time.Duration) string {
+	claims := fmt.Sprintf(`{"sub":%q,"exp":%d}`, name, time.Now().Add(life).Unix())
+	return "e30." + base64.RawURLEncoding.EncodeToString([]byte(claims)) + ".c2ln"
+}
+
+func tokenOf(t *testing.T, m wire.Message) string {
+	t.Helper()
+	var p struct {
+		Token string `json:"access_token"`
+	}
+	if err := json.Unmarshal(m.Payload, &p); err != nil {
+		t.Fatal(err)
+	}
+	return p.Token
+}
+
+func TestTokenIsRenewedAtFourFifthsOfItsLife(t *testing.T) {
+	inBubble(t, func(t *testing.T, s *script, o Options) {
+		asked := 0
+		source := func(context.Context) (string, error) {
+			asked++
+			return jwt(fmt.Sprint(asked), time.Hour), nil
+		}
+		ch := s.channel(s.client(o), ChannelOptions{Token: source})
+		p := s.accept()
+		join := p.acceptJoin()
+		until[*Live](t, ch)
+		for i := range 2 {
+			var m wire.Message
+			took := after(func() { m = nextRenewal(p) })
+			if took < 47*time.Minute || took > 49*time.Minute {
+				t.Errorf("renewal %d after %v, want 48 min", i, took)
+			}
+			if got := tokenOf(t, m); got == tokenOf(t, join) || got == "" || m.JoinRef != join.JoinRef {
+				t.Errorf("renewal sends %+v", m)
+			}
+			// No answer comes, ever, and none is waited for.
+		}
+		if asked != 3 {
+			t.Errorf("token source asked %d times, want 3", asked)
+		}
+	})
+}
+
+// nextRenewal answers heartbeats until a token comes.
+func nextRenewal(p *peer) wire.Message {
+	for m := range p.in {
+		if m.Event == wire.EventAccessToken {
+			return m
+		}
+		p.reply(m, "ok", `{}`)
+	}
+	return wire.Message{}
+}
+
+func TestRenewalThatFailsIsTriedAgainAndTheUnchangedTokenNotSent(t *testing.T) {
+	inBubble(t, func(t *testing.T, s *script, o Options) {
+		first := jwt("1", time.Hour)
+		answers := []func() (string, error){
+			func() (string, error) { return first, nil },
+			func() (string, error) { return "", errors.New("auth is down") },
+			func() (string, error) { return first, nil },
+			func() (string, error) { return jwt("2", time.Hour), nil },
+		}
+		var renewed []error
+		o.Hooks.TokenRenewed = func(_ string, err error) { renewed = append(renewed, err) }
+		ch := s.channel(s.client(o), ChannelOptions{Token: func(context.Context) (string, error) {
+			f := answers[0]
+			answers = answers[1:]
+			return f()
+		}})
+		p := s.accept()
+		p.acceptJoin()
+		until[*Live](t, ch)
+		m := nextRenewal(p)
+		if tokenOf(t, m) == first {
+			t.Error("unchanged token sent")
+		}
+		synctest.Wait()
+		if len(renewed) != 3 || renewed[0] == nil || renewed[2] != nil {
+			t.Errorf("renewals %v", renewed)
+		}
+	})
+}
+
+func TestExpiredAndMissingTokensFailTheJoinLocally(t *testing.T) {
+	s := newScript(t, V2)
+	answers := make(chan string, 4)
+	answers <- jwt("old", 10*time.Second)
+	answers <- ""
+	answers <- jwt("new", time.Hour)
+	ch := s.channel(s.client(quick()), ChannelOptions{Token: func(context.Context) (string, error) { return <-answers, nil }})
+	p := s.accept()
+	for _, is := range []error{ErrTokenExpired, ErrNoToken} {
+		var e *Error
+		if r := want[*Retrying](t, ch); !errors.Is(r.Err, is) || !errors.As(r.Err, &e) || e.Op != OpToken || e.Class != Token {
+			t.Errorf("retrying for %v, want %v", r.Err, is)
+		}
+	}
+	if tokenOf(t, p.acceptJoin()) == "" {
+		t.Error("join without a token")
+	}
+}
+
+func TestSecondRefusalOfTheSameTokenIsSlow(t *testing.T) {
+	inBubble(t, func(t *testing.T, s *script, o Options) {
+		token := "one"
+		ch := s.channel(s.client(o), ChannelOptions{Token: func(context.Context) (string, error) { return token, nil }})
+		p := s.accept()
+		for i, least := range []time.Duration{0, 30 * time.Second} {
+			p.reply(p.expect(wire.EventJoin), "error", `{"reason":"JwtSignatureError: Failed to validate JWT signature"}`)
+			if r := want[*Retrying](t, ch); r.Delay < least || i == 0 && r.Delay > time.Second {
+				t.Errorf("refusal %d waits %v", i, r.Delay)
+			}
+		}
+		token = "two"
+		p.reply(p.expect(wire.EventJoin), "error", `{"reason":"JwtSignatureError: Failed to validate JWT signature"}`)
+		if r := want[*Retrying](t, ch); r.Delay > 10*time.Second {
+			t.Errorf("a fresh token's refusal waits %v", r.Delay)
+		}
+	})
+}
+
+func TestRenewTokenTellsTheServer(t *testing.T) {
+	s := newScript(t, V2)
+	token := make(chan string, 3)
+	token <- "a"
+	ch := s.channel(s.client(quick()), ChannelOptions{Changes: messages, Token: func(context.Context) (string, error) { return <-token, nil }})
+	p := s.accept()
+	join := live(t, p, ch)
+	token <- "b"
+	if err := ch.RenewToken(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if m := p.expect(wire.EventAccessToken); tokenOf(t, m) != "b" {
+		t.Errorf("sent %s", m.Payload)
+	}
+	p.subscribed(join) // as the server says after a new token
+	want[*Gap](t, ch)
+	want[*Live](t, ch)
+	token <- ""
+	if err := ch.RenewToken(t.Context()); !errors.Is(err, ErrNoToken) {
+		t.Errorf("empty token: %v", err)
+	}
+}
+
+func TestTokenSourceThatHangsEndsWithTheClient(t *testing.T) {
+	s := newScript(t, V2)
+	c := s.client(quick())
+	asked := make(chan struct{})
+	ch := s.channel(c, ChannelOptions{Token: func(ctx context.Context) (string, error) {
+		close(asked)
+		<-ctx.Done()
+		return "", ctx.Err()
+	}})
+	s.accept()
+	<-asked
+	if err := c.Close(t.Context()); err != nil {
+		t.Error(err)
+	}
+	want[*Closed](t, ch)
+}
+
+func TestRenewalDelay(t *testing.T) {
+	now := time.Unix(1e9, 0)
+	for _, tt := range []struct{ life, age, want time.Duration }{
+		{time.Hour, 0, 48 * time.Minute},
+		{time.Hour, 40 * time.Minute, 8 * time.Minute},
+		{2 * time.Minute, 0, time.Minute},
+		{30 * time.Second, 0, 24 * time.Second},
+		{time.Hour, 2 * time.Hour, time.Second},
+	} {
+		if got := renewalDelay(now.Add(-tt.age), now.Add(tt.life-tt.age), now); got != tt.want {
+			t.Errorf("life %v, age %v: %v, want %v", tt.life, tt.age, got, tt.want)
+		}
+	}
+}
+
+func FuzzExpiry(f *testing.F) {
+	f.Add("a.eyJleHAiOjF9.b")
+	f.Add("sb_secret_x")
+	f.Fuzz(func(t *testing.T, token string) { expiry(token) })
+}
