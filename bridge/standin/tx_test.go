@@ -474,3 +474,75 @@ func TestFilterOnAKeyReadsOnlyItsRows(t *testing.T) {
 		}
 	}
 }
+
+func TestReadersPassWhileListenersAreTold(t *testing.T) {
+	db := seeded(t, familySeed)
+	insertRow(t, db, "notes", map[string]any{"id": 1})
+	entered, leave := make(chan struct{}), make(chan struct{})
+	defer db.OnChange(func([]Change) {
+		close(entered)
+		<-leave
+	})()
+	done := make(chan error)
+	go func() {
+		done <- db.Tx(func(tx *Tx) error { _, err := tx.Insert("notes", map[string]any{"id": 2}); return err })
+	}()
+	<-entered
+	call := restCall{db: db, table: db.tables[tableName{"public", "notes"}], claims: Claims{Role: roleService}, maxRows: 10, header: map[string][]string{}}
+	status, body, err := call.read(nil)
+	if want := "[{\"id\":1,\"parent_id\":null}, \n {\"id\":2,\"parent_id\":null}]"; err != nil || status != 200 || string(body) != want {
+		t.Errorf("read %d %s, %v while a listener is told; want %s", status, body, err, want)
+	}
+	close(leave)
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
+
+func TestReadersSeeWholeTransactions(t *testing.T) {
+	db := seeded(t, familySeed)
+	insertRow(t, db, "notes", map[string]any{"id": 50})
+	insertRow(t, db, "notes", map[string]any{"id": -50})
+	stop := make(chan struct{})
+	var writer, readers sync.WaitGroup
+	writer.Go(func() {
+		for i := 0; ; i++ {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			if err := db.Tx(func(tx *Tx) error {
+				if _, err := tx.Delete("notes", nil); err != nil {
+					return err
+				}
+				if _, err := tx.Insert("notes", map[string]any{"id": i}); err != nil {
+					return err
+				}
+				_, err := tx.Insert("notes", map[string]any{"id": -i})
+				return err
+			}); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	for range 4 {
+		readers.Go(func() {
+			for range 200 {
+				call := restCall{db: db, table: db.tables[tableName{"public", "notes"}], claims: Claims{Role: roleService}, maxRows: 10, header: map[string][]string{}}
+				_, body, err := call.read(nil)
+				var rows []struct{ ID int }
+				if err == nil {
+					err = json.Unmarshal(body, &rows)
+				}
+				if err != nil || len(rows) != 2 || rows[0].ID+rows[1].ID != 0 {
+					t.Errorf("a reader saw %s, %v", body, err)
+					return
+				}
+			}
+		})
+	}
+	readers.Wait()
+	close(stop)
+	writer.Wait()
+}
