@@ -58,6 +58,7 @@ func Default() *Config {
 			UpgradeTimeout: 10 * time.Second,
 			MaxPayload:     1_000_000,
 			MaxQueue:       1 << 20,
+			Recovery:       Recovery{Window: 2 * time.Minute, Memory: 32 << 20},
 			CORS:           CORS{Origins: []string{}},
 		},
 		Auth: Auth{

@@ -253,8 +253,19 @@ type SocketIO struct {
 	// Most bytes waiting to be sent to one client. One that falls further behind is closed, and may come back. Times the
 	// number of clients it is the most memory slow ones can take.
 	MaxQueue Size `key:"max_queue" min:"16KiB" max:"1GiB"`
+	// Browsers that lost their connection for a moment get the events they missed.
+	Recovery Recovery `key:"recovery"`
 	// Pages of other origins that may connect.
 	CORS CORS `key:"cors"`
+}
+
+// Recovery bounds what is kept for browsers that come back.
+type Recovery struct {
+	// How long a browser may be away and still get back its rooms and every event it missed, in order. One that was away for longer reads
+	// what it missed by joining with since. 0s turns recovery off.
+	Window time.Duration `key:"window" min:"0s" max:"1h"`
+	// Most memory taken by events kept for that, in each namespace. A browser that missed one which had to go is not recovered.
+	Memory Size `key:"memory" min:"64KiB" max:"64GiB"`
 }
 
 // CORS names the web origins allowed besides the server's own.
