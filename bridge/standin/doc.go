@@ -12,6 +12,20 @@
 // Goroutines are started only by Realtime, for its sockets and its feed of changes; Close ends them and waits. REST runs on
 // those of the http.Server.
 //
+// # What REST answers
+//
+// /rest/v1/ reads with columns, aliases and paths into JSON (select), the operators eq neq gt gte lt lte in is like ilike
+// match imatch isdistinct with not, (any) and (all), trees of or and and, order, limit, offset, Range, single objects and
+// counts; it inserts one or many, with on_conflict and both resolutions, updates and deletes, and answers with PostgREST's
+// errors and statuses. What it lacks is refused with PGRST127, or PGRST202 for functions: embedding, casts, cs cd ov and the
+// range and full text operators, limits on writes. It differs in this: text is ordered by bytes, planned and estimated counts
+// are exact, exponents of numbers end at 1000, and nobody but the bearer's role decides on a table: there are no grants.
+//
+// A body may have 8 MiB, a URL 64 KiB, an answer 1000 rows, all tables together [Limits].MaxBytes. A request is one
+// transaction; [DB.Tx] is how Go code makes one.
+//
+// # The seed
+//
 // The tables come from a seed in YAML (see [ParseSeed]); without one they are those of a WhatsApp inbox: distributors,
 // users, conversations and messages.
 package standin

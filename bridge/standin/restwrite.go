@@ -32,12 +32,19 @@ func (c *restCall) insert(h http.Header) (int, []byte, error) {
 	if err != nil {
 		return 0, nil, err
 	}
+	sets, err := c.proposed(body)
+	if err != nil {
+		return 0, nil, err
+	}
 	var out []byte
 	var res inserted
 	err = c.db.transact(&c.claims, func(tx *Tx) error {
-		rows, err := c.proposed(body, tx)
-		if err != nil {
-			return err
+		rows := make([][]value, len(sets))
+		for i, set := range sets {
+			var err error
+			if rows[i], err = c.table.newRow(set, tx.now); err != nil {
+				return err
+			}
 		}
 		if res, err = tx.insert(c.table, rows, on); err != nil {
 			return err
@@ -252,13 +259,13 @@ func (c *restCall) conflict(columns []int) (conflict, error) {
 	return on, nil
 }
 
-// proposed makes the rows to insert: columns the body is about but an object lacks are null, or their default under
-// missing=default; columns it isn't about are their default.
-func (c *restCall) proposed(body payload, tx *Tx) ([][]value, error) {
-	rows := make([][]value, len(body.objects))
+// proposed reads the values to insert: a column that the body is about but an object lacks is null, or left out under
+// missing=default. What is left out gets its default.
+func (c *restCall) proposed(body payload) ([]map[int]value, error) {
+	sets := make([]map[int]value, len(body.objects))
 	size := int64(0)
 	for i, object := range body.objects {
-		set := make(map[int]value, len(body.columns))
+		sets[i] = make(map[int]value, len(body.columns))
 		for _, column := range body.columns {
 			raw, ok := object[c.table.columns[column].name]
 			if !ok && c.prefer.missing == "default" {
@@ -268,15 +275,11 @@ func (c *restCall) proposed(body payload, tx *Tx) ([][]value, error) {
 			if err != nil {
 				return nil, err
 			}
-			set[column] = v
-		}
-		var err error
-		if rows[i], err = c.table.newRow(set, tx.now); err != nil {
-			return nil, err
-		}
-		if size += (&row{vals: rows[i]}).size(); size > c.db.limits.MaxBytes {
-			return nil, c.db.full()
+			if size += int64(len(v.text)); size > c.db.limits.MaxBytes {
+				return nil, c.db.full()
+			}
+			sets[i][column] = v
 		}
 	}
-	return rows, nil
+	return sets, nil
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"slices"
 	"strconv"
 	"strings"
@@ -22,7 +23,8 @@ type Limits struct {
 
 const defaultMaxBytes = 512 << 20
 
-// Tx is one transaction. It is for the function it was handed to and for its goroutine alone.
+// Tx is one transaction. It is for the function it was handed to and for its goroutine alone. Once one of its calls has
+// failed, the others fail with code 25P02.
 type Tx struct {
 	db      *DB
 	now     time.Time // of the transaction: what now() gives throughout
@@ -60,8 +62,7 @@ func (db *DB) Tx(fn func(tx *Tx) error) error { return db.transact(nil, fn) }
 func (db *DB) transact(claims *Claims, fn func(tx *Tx) error) error {
 	db.commit.Lock()
 	defer db.commit.Unlock()
-	now := db.now()
-	tx := &Tx{db: db, now: now, claims: claims}
+	tx := &Tx{db: db, now: db.now(), claims: claims}
 	if err := tx.run(fn); err != nil {
 		return err
 	}
@@ -222,7 +223,7 @@ func (db *DB) full() *Error {
 // Insert adds a row and returns it whole. Columns left out take their defaults. Values are nil, json.RawMessage,
 // time.Time, a Go number, bool or string read as a Postgres literal; anything else goes by its JSON.
 func (tx *Tx) Insert(table string, row map[string]any) (map[string]json.RawMessage, error) {
-	t, err := tx.db.lookup(table)
+	t, err := tx.table(table)
 	if err != nil {
 		return nil, tx.fail(err)
 	}
@@ -262,7 +263,10 @@ func (tx *Tx) Delete(table string, where map[string]any) (int, error) {
 	if err != nil {
 		return 0, tx.fail(err)
 	}
-	return len(rows), tx.delete(t, rows)
+	if err := tx.delete(t, rows); err != nil {
+		return 0, err
+	}
+	return len(rows), nil
 }
 
 // Select returns the rows whose columns equal where, in the order they were inserted.
@@ -280,7 +284,7 @@ func (tx *Tx) Select(table string, where map[string]any) ([]map[string]json.RawM
 
 // Truncate empties a table. It fails with code 0A000 if another table's foreign key refers to it.
 func (tx *Tx) Truncate(table string) error {
-	t, err := tx.db.lookup(table)
+	t, err := tx.table(table)
 	if err != nil {
 		return tx.fail(err)
 	}
@@ -308,6 +312,14 @@ func (tx *Tx) fail(err error) error {
 		tx.failed = err
 	}
 	return err
+}
+
+// table finds a table by name, unless the transaction has failed already: nothing more can be done in it then.
+func (tx *Tx) table(name string) (*table, error) {
+	if tx.failed != nil {
+		return nil, &Error{Code: "25P02", Message: "current transaction is aborted, commands ignored until end of transaction block", status: http.StatusInternalServerError}
+	}
+	return tx.db.lookup(name)
 }
 
 // lookup finds a table by name, "messages" in the default schema or "schema.table".
@@ -388,7 +400,7 @@ func (t *table) newRow(set map[int]value, now time.Time) ([]value, error) {
 
 // matching finds the rows whose columns equal where.
 func (tx *Tx) matching(name string, where map[string]any) (*table, []*row, error) {
-	t, err := tx.db.lookup(name)
+	t, err := tx.table(name)
 	if err != nil {
 		return nil, nil, err
 	}

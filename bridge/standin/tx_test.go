@@ -156,6 +156,13 @@ func TestFailedTransactionLeavesNothing(t *testing.T) {
 			_, _ = tx.Insert("parents", map[string]any{"name": nil})
 			return nil
 		}},
+		{"more calls after an error", "23503", func(tx *Tx) error {
+			_, _ = tx.Insert("children", map[string]any{"id": 5, "parent_id": 99})
+			if err := tx.Truncate("children"); codeOf(err) != "25P02" {
+				t.Errorf("a call after a failed one: %v", err)
+			}
+			return nil
+		}},
 		{"an update of a key in use", "23503", func(tx *Tx) error {
 			_, err := tx.Update("parents", map[string]any{"name": "ada"}, map[string]any{"id": 100})
 			return err
