@@ -148,14 +148,15 @@ func (b *Bridge) Close() {
 	}
 }
 
-// emit sends an event, under each of its names, to every socket that is in any of rooms, once.
-func (b *Bridge) emit(rooms []string, event vocabulary.Event, payload json.RawMessage) {
+// emit sends an event, under each of its names, to every socket that is in any of rooms, once, but for those in any of except. A socket's id is the room
+// of that socket alone.
+func (b *Bridge) emit(rooms, except []string, event vocabulary.Event, payload json.RawMessage) {
 	if len(rooms) == 0 {
 		return
 	}
 	for _, space := range b.spaces {
 		for _, name := range b.words.Names(event) {
-			space.To(rooms...).Emit(name, payload)
+			_ = space.To(rooms...).Except(except...).Emit(name, payload) // raw JSON can always be encoded
 		}
 	}
 }
@@ -170,18 +171,9 @@ func (b *Bridge) emitAll(name string, payload json.RawMessage) {
 	}
 }
 
-// emitExcept sends to a room but for those in another; a socket's id is the room of that socket alone.
-func (b *Bridge) emitExcept(room, except string, event vocabulary.Event, payload json.RawMessage) {
-	for _, space := range b.spaces {
-		for _, name := range b.words.Names(event) {
-			space.To(room).Except(except).Emit(name, payload)
-		}
-	}
-}
-
 func (b *Bridge) tellTyping(conversation string, who *Identity, event vocabulary.Event) {
 	payload := object("conversationId", conversation, "userId", who.UserID, "userName", who.Name, "isTyping", event == vocabulary.TypingStarted)
-	b.emitExcept(roomName(b.cfg.Rooms.Conversation, conversation), userRoom(who.UserID), event, payload)
+	b.emit([]string{roomName(b.cfg.Rooms.Conversation, conversation)}, []string{userRoom(who.UserID)}, event, payload)
 }
 
 func (b *Bridge) tellPresence(tenant string, who *Identity, online bool, lastSeen time.Time) {
@@ -190,8 +182,8 @@ func (b *Bridge) tellPresence(tenant string, who *Identity, online bool, lastSee
 		event, state, seen = vocabulary.UserOffline, "offline", lastSeen.UTC().Format(time.RFC3339Nano)
 	}
 	room := []string{roomName(b.cfg.Rooms.Tenant, tenant)}
-	b.emit(room, event, object("userId", who.UserID, "userName", who.Name, "lastSeen", seen))
-	b.emit(room, vocabulary.PresenceUpdate, object("userId", who.UserID, "userName", who.Name, "status", state, "isOnline", online, "lastSeen", seen))
+	b.emit(room, nil, event, object("userId", who.UserID, "userName", who.Name, "lastSeen", seen))
+	b.emit(room, nil, vocabulary.PresenceUpdate, object("userId", who.UserID, "userName", who.Name, "status", state, "isOnline", online, "lastSeen", seen))
 }
 
 // userRoom is the room of all sockets of one user. The name can't be that of another room: those are not entered by name.

@@ -442,3 +442,84 @@ func text(t *testing.T, raw json.RawMessage) string {
 	}
 	return s
 }
+
+func TestAJoinWithSinceBringsWhatWasMissedAndThenGoesLive(t *testing.T) {
+	w := newWorld(t, nil)
+	first := w.write(bakery, "seen")
+	seen := w.rest("GET", "messages?id=eq."+first, "")[0]
+	missed, changed := w.write(bakery, "missed"), "e1000000-0000-4000-8000-000000000001"
+	w.rest("PATCH", "messages?id=eq."+changed, `{"status":"DELIVERED"}`)
+	elsewhere := w.write("c1000000-0000-4000-8000-000000000002", "elsewhere")
+	for name, since := range map[string]any{"a message's id": first, "its time": seen["updated_at"]} {
+		ana := w.as(anaID)
+		ana.must("join_conversation", map[string]any{"conversationId": bakery, "since": since})
+		if since != first { // a time is included
+			if got := ana.event("new_message"); got["id"] != first {
+				t.Errorf("%s: new_message %v, want the one seen", name, got)
+			}
+		}
+		if got := ana.event("new_message"); got["id"] != missed || got["content"] != "missed" || got["distributorId"] != harbour {
+			t.Errorf("%s: new_message %v, want the one missed", name, got)
+		}
+		if got := ana.event("message_updated"); got["id"] != changed || got["status"] != "DELIVERED" {
+			t.Errorf("%s: message_updated %v, want the one changed", name, got)
+		}
+		live := w.write(bakery, "live")
+		if got := ana.event("new_message"); got["id"] != live {
+			t.Errorf("%s: new_message %v, want the live one", name, got)
+		}
+		if ana.heard("new_message") || ana.heard("message_updated") {
+			t.Errorf("%s: more came: %q", name, ana.held)
+		}
+		ana.must("leave_conversation", bakery)
+		w.rest("DELETE", "messages?id=eq."+live, "")
+	}
+	ana := w.as(anaID)
+	for since, code := range map[string]string{elsewhere: "bad_since", "yesterday": "bad_since"} {
+		if o := ana.try("join_conversation", bakery, map[string]any{"since": since}); o.Success || o.Code != code {
+			t.Errorf("since %s: %+v, want %s", since, o, code)
+		}
+	}
+	if o := ana.try("typing_start", bakery); o.Code != "not_joined" {
+		t.Errorf("after a join that failed: %+v, want not_joined", o)
+	}
+}
+
+func TestNoRowIsLostOrTwiceWhereWritersAndJoinsWithSinceMeet(t *testing.T) {
+	w := newWorld(t, nil)
+	start := w.write(bakery, "start")
+	const rows = 200
+	written := make(chan struct{})
+	go func() {
+		defer close(written)
+		for range rows {
+			if err := w.project.DB().Tx(func(tx *standin.Tx) error {
+				_, err := tx.Insert("messages", map[string]any{"conversation_id": bakery, "content": "x"})
+				return err
+			}); err != nil {
+				t.Error(err)
+			}
+		}
+	}()
+	var browsers []*browser
+	for range 10 {
+		ana := w.as(anaID)
+		ana.must("join_conversation", map[string]any{"conversationId": bakery, "since": start})
+		browsers = append(browsers, ana)
+	}
+	<-written
+	for i, ana := range browsers {
+		seen := map[any]bool{}
+		for len(seen) < rows {
+			id := ana.event("new_message")["id"]
+			if seen[id] {
+				t.Fatalf("browser %d got a row twice, after %d", i, len(seen))
+			}
+			seen[id] = true
+		}
+		ana.sync()
+		if ana.heard("new_message") {
+			t.Errorf("browser %d got more than was written", i)
+		}
+	}
+}

@@ -58,7 +58,9 @@ var (
 	failBadRequest  = failure{"bad_request", "the event's arguments don't name what it is about"}
 	failForbidden   = failure{"forbidden", "you are not allowed to enter this room"}
 	failNotJoined   = failure{"not_joined", "join the room first"}
-	failUnavailable = failure{"unavailable", "the rights to this room could not be checked now; try again"}
+	failUnavailable = failure{"unavailable", "Supabase could not be asked now; try again"}
+	failBadSince    = failure{"bad_since", "since is neither a time nor a message of this conversation"}
+	failTooFar      = failure{"since_too_far", "too much was missed; read the conversation and join without since"}
 	failTooMany     = failure{"too_many_rooms", "this socket is in too many rooms"}
 	failUnknown     = failure{"unknown_event", "the server does not know this event"}
 	failNoWrite     = failure{"not_supported", "messages are written through Supabase, not over this socket"}
@@ -135,10 +137,29 @@ func (c *client) joinConversation(e *socketio.Event) {
 	if !ok {
 		return
 	}
-	c.socket.Join(roomName(c.b.cfg.Rooms.Conversation, asStored))
+	if since, ok := vocabulary.Since(e.Args); !ok {
+		c.socket.Join(roomName(c.b.cfg.Rooms.Conversation, asStored))
+	} else if err := c.enterSince(c.socket.Context(), asStored, since); err != nil {
+		c.conversations.remove(asStored)
+		c.failSince(e, err)
+		return
+	}
 	name := idPayload(id, asStored)
 	c.succeed(e, "conversationId", name)
 	c.tell(vocabulary.Joined, object("conversationId", name, "success", true))
+}
+
+// failSince tells why a join with since did not succeed. A client then reads the conversation anew and joins without.
+func (c *client) failSince(e *socketio.Event, err error) {
+	switch {
+	case errors.Is(err, errTooFar):
+		c.fail(e, failTooFar)
+	case errors.Is(err, errBadSince):
+		c.fail(e, failBadSince)
+	default:
+		c.b.log.Warn().Err(err).Str("socket", c.socket.ID()).Msg("what a browser missed could not be read")
+		c.fail(e, failUnavailable)
+	}
 }
 
 func (c *client) leaveConversation(e *socketio.Event) {
@@ -287,7 +308,7 @@ func (c *client) markRead(e *socketio.Event) {
 		messages = json.RawMessage("[" + string(one) + "]")
 	}
 	payload := object("conversationId", id, "userId", c.who.UserID, "readBy", c.who.UserID, "messageIds", messages)
-	c.b.emitExcept(roomName(c.b.cfg.Rooms.Conversation, id), c.socket.ID(), vocabulary.MessagesRead, payload)
+	c.b.emit([]string{roomName(c.b.cfg.Rooms.Conversation, id)}, []string{c.socket.ID()}, vocabulary.MessagesRead, payload)
 	c.succeed(e)
 }
 

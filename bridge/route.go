@@ -24,7 +24,8 @@ type router struct {
 	words    *vocabulary.Vocabulary
 	tenants  *tenants
 	messages *lru.Cache[string, message]
-	emit     func(rooms []string, event vocabulary.Event, payload json.RawMessage)
+	emit     func(rooms, except []string, event vocabulary.Event, payload json.RawMessage)
+	holds    holds
 	log      zerolog.Logger
 }
 
@@ -35,12 +36,12 @@ type message struct {
 }
 
 func newRouter(cfg *config.Config, words *vocabulary.Vocabulary, t *tenants, log zerolog.Logger,
-	emit func([]string, vocabulary.Event, json.RawMessage)) (*router, error) {
+	emit func(rooms, except []string, event vocabulary.Event, payload json.RawMessage)) (*router, error) {
 	messages, err := lru.New[string, message](cfg.Rooms.MessageCacheSize)
 	if err != nil {
 		return nil, fmt.Errorf("bridge: rooms.message_cache_size: %w", err)
 	}
-	return &router{tables: cfg.Tables, rooms: cfg.Rooms, words: words, tenants: t, messages: messages, emit: emit, log: log}, nil
+	return &router{tables: cfg.Tables, rooms: cfg.Rooms, words: words, tenants: t, messages: messages, emit: emit, holds: newHolds(cfg), log: log}, nil
 }
 
 // route sends the events of one change. It asks Supabase for a conversation's tenant where that is not known yet, so ctx bounds it.
@@ -78,15 +79,16 @@ func (r *router) routeMessage(ctx context.Context, c feed.Change) {
 	}
 	extras := []vocabulary.Extra{vocabulary.String("conversationId", now.conversation), vocabulary.String(r.words.TenantKey(), tenant)}
 
+	var told []outgoing
 	switch c.Action {
 	case feed.Insert:
 		r.messages.Add(id, now)
-		r.send(rooms, vocabulary.MessageCreated, c.Record, "message", extras)
+		told = r.tell(told, vocabulary.MessageCreated, c.Record, "message", extras)
 	case feed.Update:
 		r.messages.Add(id, now)
-		r.send(rooms, vocabulary.MessageUpdated, c.Record, "message", extras)
+		told = r.tell(told, vocabulary.MessageUpdated, c.Record, "message", extras)
 		if before.status != "" && before.status != now.status {
-			r.emit(rooms, vocabulary.MessageStatus, r.messageStatus(id, before, now, row, c.Commit))
+			told = append(told, outgoing{vocabulary.MessageStatus, r.messageStatus(id, before, now, row, c.Commit)})
 		}
 	case feed.Delete:
 		r.messages.Remove(id)
@@ -94,8 +96,18 @@ func (r *router) routeMessage(ctx context.Context, c feed.Change) {
 			r.log.Warn().Msg("the room of a deleted message is not known any more; its delete reaches nobody")
 			return
 		}
-		r.send(rooms, vocabulary.MessageDeleted, c.Old, "message", append(extras, vocabulary.String("messageId", id)))
+		told = r.tell(told, vocabulary.MessageDeleted, c.Old, "message", append(extras, vocabulary.String("messageId", id)))
 	}
+	except := r.holds.take(now.conversation, c, told)
+	for _, o := range told {
+		r.emit(rooms, except, o.event, o.payload)
+	}
+}
+
+// outgoing is an event with its payload, ready to be sent.
+type outgoing struct {
+	event   vocabulary.Event
+	payload json.RawMessage
 }
 
 func (r *router) routeConversation(c feed.Change) {
@@ -113,26 +125,31 @@ func (r *router) routeConversation(c feed.Change) {
 		rooms = append(rooms, roomName(r.rooms.Tenant, before))
 	}
 	extras := []vocabulary.Extra{vocabulary.String("conversationId", id), vocabulary.String(r.words.TenantKey(), tenant)}
+	var told []outgoing
 	switch c.Action {
 	case feed.Insert:
 		r.tenants.learn(id, tenant)
-		r.send(rooms, vocabulary.ConversationCreated, c.Record, "conversation", extras)
+		told = r.tell(nil, vocabulary.ConversationCreated, c.Record, "conversation", extras)
 	case feed.Update:
 		r.tenants.learn(id, tenant)
-		r.send(rooms, vocabulary.ConversationUpdated, c.Record, "conversation", extras)
+		told = r.tell(nil, vocabulary.ConversationUpdated, c.Record, "conversation", extras)
 	case feed.Delete:
 		r.tenants.forget(id)
-		r.send(rooms, vocabulary.ConversationDeleted, c.Old, "conversation", extras)
+		told = r.tell(nil, vocabulary.ConversationDeleted, c.Old, "conversation", extras)
+	}
+	for _, o := range told {
+		r.emit(rooms, nil, o.event, o.payload)
 	}
 }
 
-func (r *router) send(rooms []string, event vocabulary.Event, record json.RawMessage, nested string, extras []vocabulary.Extra) {
+// tell adds the event of a row.
+func (r *router) tell(told []outgoing, event vocabulary.Event, record json.RawMessage, nested string, extras []vocabulary.Extra) []outgoing {
 	payload, err := r.words.Shape(record, nested, extras...)
 	if err != nil {
 		r.log.Error().Err(err).Msg("a change can't be sent")
-		return
+		return told
 	}
-	r.emit(rooms, event, payload)
+	return append(told, outgoing{event, payload})
 }
 
 // roomsOf names the rooms of a conversation and of its tenant, as far as they are known.

@@ -53,7 +53,7 @@ func newRoute(t *testing.T, tenants map[string]string) *route {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.router, err = newRouter(cfg, words, known, zerolog.Nop(), func(rooms []string, event vocabulary.Event, payload json.RawMessage) {
+	r.router, err = newRouter(cfg, words, known, zerolog.Nop(), func(rooms, _ []string, event vocabulary.Event, payload json.RawMessage) {
 		e := emission{event: event}
 		if err := json.Unmarshal(payload, &e.payload); err != nil {
 			t.Errorf("payload %s: %v", payload, err)
@@ -162,7 +162,7 @@ func TestChangesOfOtherTablesAndWithoutAKeyReachNobody(t *testing.T) {
 func TestDigitsBeyondAFloatPassUntouched(t *testing.T) {
 	var payload json.RawMessage
 	r := newRoute(t, map[string]string{"c1": "d1"})
-	r.emit = func(_ []string, _ vocabulary.Event, p json.RawMessage) { payload = p }
+	r.emit = func(_, _ []string, _ vocabulary.Event, p json.RawMessage) { payload = p }
 	r.route(t.Context(), feed.Change{Table: "messages", Action: feed.Insert, Record: json.RawMessage(`{"id":9223372036854775807,"conversation_id":"c1","n":10.50}`)})
 	for _, want := range []string{`"id":9223372036854775807`, `"n":10.50`} {
 		if !strings.Contains(string(payload), want) {

@@ -94,19 +94,19 @@ func (d *database) Rows(ctx context.Context, p supabase.Page) ([]json.RawMessage
 	}
 	keys := make([]string, 0, len(d.rows))
 	for key, version := range d.rows {
-		at := parseTime(version)
+		at := ParseTime(version)
 		if p.AfterKey != "" {
-			after := parseTime(p.AfterValue)
+			after := ParseTime(p.AfterValue)
 			if at.Before(after) || at.Equal(after) && key <= p.AfterKey {
 				continue
 			}
-		} else if at.Before(parseTime(p.From)) {
+		} else if at.Before(ParseTime(p.From)) {
 			continue
 		}
 		keys = append(keys, key)
 	}
 	slices.SortFunc(keys, func(a, b string) int {
-		return cmp.Or(parseTime(d.rows[a]).Compare(parseTime(d.rows[b])), cmp.Compare(a, b))
+		return cmp.Or(ParseTime(d.rows[a]).Compare(ParseTime(d.rows[b])), cmp.Compare(a, b))
 	})
 	var out []json.RawMessage
 	for _, key := range keys[:min(len(keys), p.Limit)] {
@@ -126,7 +126,7 @@ func (d *database) Newest(ctx context.Context, _, column, _ string) (string, err
 	}
 	var newest string
 	for _, version := range d.rows {
-		if newest == "" || parseTime(version).After(parseTime(newest)) {
+		if newest == "" || ParseTime(version).After(ParseTime(newest)) {
 			newest = version
 		}
 	}
@@ -501,13 +501,13 @@ func TestDoRunsBetweenChanges(t *testing.T) {
 func TestTimesAsPostgresWritesThem(t *testing.T) {
 	want := time.Date(2026, 3, 4, 3, 6, 7, 123456000, time.UTC)
 	for _, text := range []string{"2026-03-04T03:06:07.123456+00:00", "2026-03-04T04:06:07.123456+01:00", "2026-03-04T03:06:07.123456", "2026-03-04 03:06:07.123456+00", "2026-03-04 03:06:07.123456"} {
-		if got := parseTime(text); !got.Equal(want) {
-			t.Errorf("parseTime(%q) = %v, want %v", text, got, want)
+		if got := ParseTime(text); !got.Equal(want) {
+			t.Errorf("ParseTime(%q) = %v, want %v", text, got, want)
 		}
 	}
 	for _, text := range []string{"", "infinity", "0044-03-15 BC", "7"} {
-		if got := parseTime(text); !got.IsZero() {
-			t.Errorf("parseTime(%q) = %v, want none", text, got)
+		if got := ParseTime(text); !got.IsZero() {
+			t.Errorf("ParseTime(%q) = %v, want none", text, got)
 		}
 	}
 }

@@ -165,7 +165,7 @@ func (f *Feed) answered(ctx context.Context, a answer) {
 		f.failed(a.err)
 		return
 	case a.newest != "":
-		t.cursor = version{a.newest, parseTime(a.newest)}
+		t.cursor = version{a.newest, ParseTime(a.newest)}
 		t.merger.floor = t.cursor.at.Add(-f.opts.Overlap)
 		f.request(ctx)
 		return

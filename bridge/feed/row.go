@@ -20,6 +20,15 @@ type Table struct {
 	Updated, Created string
 }
 
+// State gives a row's key and the instant of its version; an empty key or a zero time where the record tells none.
+func (t Table) State(record json.RawMessage) (key string, at time.Time) {
+	r := t.parse(record)
+	return r.key, r.version.at
+}
+
+// Born gives the time of a row's creation, zero where the record does not tell.
+func (t Table) Born(record json.RawMessage) time.Time { return t.parse(record).created }
+
 // version orders the states of a row: the instant of its cursor column, and the exact text of it, since two texts of one microsecond are equal states only
 // where they are the same text.
 type version struct {
@@ -43,14 +52,14 @@ func (t *Table) parse(record json.RawMessage) row {
 	}
 	r.key = text(r.columns[t.Key])
 	if t.Created != "" {
-		r.created = parseTime(text(r.columns[t.Created]))
+		r.created = ParseTime(text(r.columns[t.Created]))
 	}
 	for _, column := range []string{t.Updated, t.Created} {
 		if column == "" {
 			continue
 		}
 		if s := text(r.columns[column]); s != "" {
-			r.version = version{s, parseTime(s)}
+			r.version = version{s, ParseTime(s)}
 			break
 		}
 	}
@@ -79,7 +88,7 @@ func text(raw json.RawMessage) string {
 var timeLayouts = []string{time.RFC3339Nano, "2006-01-02T15:04:05", "2006-01-02 15:04:05Z07:00", "2006-01-02 15:04:05Z07", "2006-01-02 15:04:05", "2006-01-02T15:04:05Z07"}
 
 // parseTime gives the zero time for what is no time, such as infinity.
-func parseTime(s string) time.Time {
+func ParseTime(s string) time.Time {
 	for _, layout := range timeLayouts {
 		if at, err := time.Parse(layout, s); err == nil {
 			return at

@@ -23,6 +23,8 @@ type Page struct {
 	AfterValue, AfterKey string
 	// WhereNull names a column that must be null, so that rows which were never updated can be read by their creation. Empty: any.
 	WhereNull string
+	// Where names a column that must equal Equals; empty: any.
+	Where, Equals string
 	// Limit is the most rows wanted, at most MaxRows; 0 means MaxRows.
 	Limit int
 }
@@ -46,6 +48,9 @@ func (c *Client) Rows(ctx context.Context, p Page) ([]json.RawMessage, error) {
 	}
 	if p.WhereNull != "" {
 		query = query.Is(quoteName(p.WhereNull), "null")
+	}
+	if p.Where != "" {
+		query = query.Eq(quoteName(p.Where), p.Equals)
 	}
 	ascending := &postgrest.OrderOpts{Ascending: true}
 	rows, err := c.rows(ctx, query.Order(column, ascending).Order(key, ascending).Limit(p.Limit, ""))

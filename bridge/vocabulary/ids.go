@@ -75,6 +75,16 @@ func (v *Vocabulary) NamesTenantRoom(args []json.RawMessage) bool {
 	return false
 }
 
+// Since finds what a client that joins has last seen: `since` of the first or second argument, the time or the id of a message.
+func Since(args []json.RawMessage) (ID, bool) {
+	for i := range min(2, len(args)) {
+		if raw, ok := Field(args[i:], "since"); ok {
+			return scalarID(raw)
+		}
+	}
+	return ID{}, false
+}
+
 // TypingState reads the boolean of a Typing event: `isTyping`, `is_typing` or `typing` of the first argument, or the second argument. Absent means true.
 func TypingState(args []json.RawMessage) bool {
 	for _, key := range []string{"isTyping", "is_typing", "typing"} {

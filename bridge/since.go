@@ -1,0 +1,222 @@
+package bridge
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/supabridge/supabridge/bridge/feed"
+	"github.com/supabridge/supabridge/bridge/supabase"
+	"github.com/supabridge/supabridge/bridge/vocabulary"
+	"github.com/supabridge/supabridge/config"
+)
+
+// maxSince bounds the rows that one join with since brings. A browser that missed more reads the conversation as it does at first.
+const maxSince = 5000
+
+var (
+	// errTooFar: more than maxSince rows were missed.
+	errTooFar = errors.New("too many rows were missed")
+	// errBadSince: since is neither a time nor a message of the conversation.
+	errBadSince = errors.New("since is neither a time nor a message of this conversation")
+)
+
+// A join with `since` leaves no hole between the rows read from Supabase and those that come live, and brings none twice: first a hold is put on the
+// conversation for the socket, and what the feed brings is kept there; then the rows are read; then, between two changes of the feed, the socket gets the
+// rows, then what was kept and is not among them, and enters the room. The hold stays for a while, since a row that was read may still be on its way
+// through the feed.
+// The feed's goroutine alone uses it.
+type hold struct {
+	socket    string
+	capturing bool
+	kept      []keptChange
+	read      map[string]time.Time // versions of the rows that were read, by key
+	until     time.Time
+}
+
+type keptChange struct {
+	change feed.Change
+	told   []outgoing
+}
+
+// maxKept bounds the changes kept while rows are read. A hold that would keep more is broken, and its join fails.
+const maxKept = 10_000
+
+// holds are the holds by conversation. The feed's goroutine alone uses it.
+type holds struct {
+	table feed.Table
+	stay  time.Duration
+	by    map[string][]*hold
+}
+
+func newHolds(cfg *config.Config) holds {
+	f := cfg.Supabase.Feed
+	return holds{table: messagesTable(cfg), stay: f.Interval + f.Overlap, by: make(map[string][]*hold)}
+}
+
+// messagesTable is the messages table as the feed sees it.
+func messagesTable(cfg *config.Config) feed.Table {
+	t := cfg.Tables.Messages
+	return feed.Table{Name: t.Name, Key: t.ID, Updated: t.Updated, Created: t.Created}
+}
+
+// put begins to keep a conversation's changes for a socket.
+func (h *holds) put(conversation, socket string) *hold {
+	x := &hold{socket: socket, capturing: true}
+	h.by[conversation] = append(h.by[conversation], x)
+	return x
+}
+
+// remove ends a hold.
+func (h *holds) remove(conversation string, x *hold) {
+	h.by[conversation] = slices.DeleteFunc(h.by[conversation], func(other *hold) bool { return other == x })
+	if len(h.by[conversation]) == 0 {
+		delete(h.by, conversation)
+	}
+}
+
+// take keeps a change for the sockets that are still reading, and names those that have read it already and must not get it.
+func (h *holds) take(conversation string, c feed.Change, told []outgoing) (except []string) {
+	for _, x := range slices.Clone(h.by[conversation]) {
+		switch {
+		case x.capturing:
+			if len(x.kept) <= maxKept {
+				x.kept = append(x.kept, keptChange{c, told})
+			}
+		case time.Now().After(x.until):
+			h.remove(conversation, x)
+		case x.has(h.table, c):
+			except = append(except, x.socket)
+		}
+	}
+	return except
+}
+
+// has tells whether a change is among the rows that were read.
+func (x *hold) has(table feed.Table, c feed.Change) bool {
+	if c.Action == feed.Delete || table.Updated == "" && c.Action != feed.Insert {
+		return false
+	}
+	key, at := table.State(c.Record)
+	read, ok := x.read[key]
+	return ok && !at.IsZero() && !at.After(read)
+}
+
+// enterSince enters a conversation's room with everything that came after since, which is a time or a message's id.
+func (c *client) enterSince(ctx context.Context, conversation string, since vocabulary.ID) error {
+	ctx, cancel := context.WithTimeout(ctx, 2*c.b.cfg.Supabase.RequestTimeout)
+	defer cancel()
+	router, between := c.b.router, c.b.upstream.feed.Do
+	var x *hold
+	var tenant string
+	if err := between(ctx, func() { x, tenant = router.holds.put(conversation, c.socket.ID()), router.tenants.recall(conversation) }); err != nil {
+		return err
+	}
+	missed, err := c.b.missedSince(ctx, conversation, tenant, since.Text)
+	settle := context.WithoutCancel(ctx) // the hold must be settled even where the socket is gone
+	return errors.Join(err, between(settle, func() {
+		if err == nil && len(x.kept) > maxKept {
+			err = errTooFar
+		}
+		if err != nil {
+			router.holds.remove(conversation, x)
+			return
+		}
+		router.release(c, conversation, x, missed)
+	}))
+}
+
+// release sends what a hold is for, and lets the socket into the room.
+func (r *router) release(c *client, conversation string, x *hold, missed []missedRow) {
+	x.read = make(map[string]time.Time, len(missed))
+	for _, m := range missed {
+		c.tell(m.told.event, m.told.payload)
+		x.read[m.key] = m.at
+		r.messages.Add(m.key, m.message)
+	}
+	for _, k := range x.kept {
+		if x.has(r.holds.table, k.change) {
+			continue
+		}
+		for _, o := range k.told {
+			c.tell(o.event, o.payload)
+		}
+	}
+	x.capturing, x.kept, x.until = false, nil, time.Now().Add(r.holds.stay)
+	c.socket.Join(roomName(r.rooms.Conversation, conversation))
+}
+
+// missedRow is a row that was read for a client, ready to be sent.
+type missedRow struct {
+	key     string
+	at      time.Time // of its version
+	message message
+	told    outgoing
+}
+
+// missedSince reads the messages of a conversation that came after since, in order. One created before it is told as an update.
+func (b *Bridge) missedSince(ctx context.Context, conversation, tenant, since string) ([]missedRow, error) {
+	rows, from, err := b.rowsSince(ctx, conversation, since)
+	if err != nil {
+		return nil, err
+	}
+	table := b.router.holds.table
+	extras := []vocabulary.Extra{vocabulary.String("conversationId", conversation), vocabulary.String(b.words.TenantKey(), tenant)}
+	missed := make([]missedRow, 0, len(rows))
+	for _, row := range rows {
+		event := vocabulary.MessageCreated
+		if created := table.Born(row); !created.IsZero() && created.Before(from) {
+			event = vocabulary.MessageUpdated
+		}
+		payload, err := b.words.Shape(row, "message", extras...)
+		if err != nil {
+			return nil, err
+		}
+		m := missedRow{told: outgoing{event, payload}, message: message{conversation, columnsOf(row).text(b.cfg.Tables.Messages.Status)}}
+		m.key, m.at = table.State(row)
+		missed = append(missed, m)
+	}
+	return missed, nil
+}
+
+// rowsSince reads the messages of a conversation after a time or after another message, in order, and the time it went from.
+func (b *Bridge) rowsSince(ctx context.Context, conversation, since string) ([]json.RawMessage, time.Time, error) {
+	t := b.cfg.Tables.Messages
+	page := supabase.Page{Table: t.Name, Column: first(t.Updated, t.Created), Key: t.ID, Where: t.Conversation, Equals: conversation}
+	if page.Column == "" {
+		return nil, time.Time{}, fmt.Errorf("tables.messages has neither updated nor created")
+	}
+	from := feed.ParseTime(since)
+	if from.IsZero() {
+		row, found, err := b.rows.Row(ctx, t.Name, t.ID, since)
+		if err != nil {
+			return nil, from, err
+		}
+		fields := columnsOf(row)
+		page.AfterValue, page.AfterKey = fields.text(page.Column), since
+		if from = feed.ParseTime(page.AfterValue); !found || fields.text(t.Conversation) != conversation || from.IsZero() {
+			return nil, from, errBadSince
+		}
+	} else {
+		page.From = from.UTC().Format("2006-01-02T15:04:05.999999-07:00")
+	}
+	var rows []json.RawMessage
+	for {
+		more, err := b.rows.Rows(ctx, page)
+		if err != nil {
+			return nil, from, err
+		}
+		rows = append(rows, more...)
+		if len(rows) > maxSince {
+			return nil, from, errTooFar
+		}
+		if len(more) < supabase.MaxRows {
+			return rows, from, nil
+		}
+		last := columnsOf(more[len(more)-1])
+		page.AfterValue, page.AfterKey = last.text(page.Column), last.text(t.ID)
+	}
+}
