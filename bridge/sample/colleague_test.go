@@ -110,3 +110,25 @@ func TestColleagueIsRefused(t *testing.T) {
 		t.Errorf("arriving when no token can be had: %v, want its cause", err)
 	}
 }
+
+func TestColleagueTypesBeforeAnswering(t *testing.T) {
+	url, said, _ := newRoom(t)
+	_, o := newProject(t)
+	o.SocketURL = url
+	o.Users = o.Users[:2] // one tenant
+	o.Token = func(string) (string, error) { return "secret", nil }
+	tr := newTestTraffic(t, o)
+	conversation := fmt.Sprintf(`{"conversationId":%q}`, "c1000000-0000-4000-8000-000000000001")
+
+	tr.steps(t, 3) // a reply to a message of the seed, the customer's line, then typing
+	expect(t, said, `connect {"token":"secret"}`, fmt.Sprintf(`join_distributor {"distributorId":%q}`, o.Users[0].Tenant),
+		"join_conversation "+conversation, "typing_start "+conversation)
+	if n := len(tr.ours); n != 0 {
+		t.Errorf("%d answers while typing, want none", n)
+	}
+	tr.steps(t, 1)
+	expect(t, said, "typing_stop "+conversation, "leave_conversation "+conversation)
+	if n := len(tr.ours); n != 1 {
+		t.Errorf("%d answers after typing, want 1", n)
+	}
+}

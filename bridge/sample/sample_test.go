@@ -3,6 +3,7 @@ package sample_test
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"net/http"
@@ -170,4 +171,15 @@ func ExampleHandler() {
 		AnonKey:     "the public key",
 		Users:       []sample.User{{ID: "1", Name: "Ana", Tenant: "7", TenantName: "North", Token: "Ana's token"}},
 	}))
+	server := httptest.NewServer(mux)
+	defer server.Close()
+
+	response, err := http.Get(server.URL)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer response.Body.Close()
+	fmt.Println(response.Status, response.Header.Get("Content-Type"))
+	// Output: 200 OK text/html; charset=utf-8
 }
