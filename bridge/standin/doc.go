@@ -7,7 +7,7 @@
 //		return err
 //	}
 //	defer server.Close(context.Background())
-//	http.ListenAndServe("127.0.0.1:54321", server.Handler())
+//	return http.ListenAndServe("127.0.0.1:54321", server.Handler())
 //
 // Goroutines are started only by Realtime, for its sockets and its feed of changes; Close ends them and waits. REST runs on
 // those of the http.Server.

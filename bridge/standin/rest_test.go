@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/golang-jwt/jwt/v5"
 )
 
 const shopSeed = `
@@ -164,6 +166,11 @@ func TestReads(t *testing.T) {
 		{name: "match", path: "/rest/v1/items?select=id&name=imatch.^b.n", status: 200, want: `[{"id":2}]`},
 		{name: "eq null is the text", path: "/rest/v1/items?select=id&name=eq.null", status: 200, want: `[]`},
 		{name: "all of none", path: "/rest/v1/items?select=id&id=gt(all).{}&order=id&limit=1", status: 200, want: `[{"id":1}]`},
+		{name: "by a key of two columns", path: "/rest/v1/items?select=id&owner=eq.red&name=eq.apple", status: 200, want: `[{"id":1}]`},
+		{name: "by a key of two columns that nobody has", path: "/rest/v1/items?select=id&owner=eq.blue&name=eq.apple", status: 200, want: `[]`},
+		{name: "all of several", path: "/rest/v1/items?select=id&name=like(all).{*a*,*p*}", status: 200, want: `[{"id":1}]`},
+		{name: "any of several by key", path: "/rest/v1/items?select=id&id=eq(any).{3,1,3}", status: 200, want: "[{\"id\":1}, \n {\"id\":3}]"},
+		{name: "or over a null is not false", path: "/rest/v1/items?select=id&not.or=(price.gt.5,id.eq.1)", status: 200, want: `[]`},
 		{name: "time with an offset", path: "/rest/v1/items?select=id&id=eq.1&made=eq.2026-11-23T00:53:31.365023+02:00", status: 200, want: `[{"id":1}]`},
 		{name: "a cursor", path: `/rest/v1/items?select=id&or=(made.gt."2026-11-22T22:53:31.365023+00:00",and(made.eq."2026-11-22T22:53:31.365023+00:00",id.gt.1))&order=made.asc,id.asc&limit=1`,
 			status: 200, want: `[{"id":2}]`},
@@ -254,6 +261,11 @@ func TestRefusals(t *testing.T) {
 			want: `{"code":"PGRST303","details":null,"hint":null,"message":"JWT expired"}`, header: `WWW-Authenticate: Bearer error="invalid_token", error_description="JWT expired"`},
 		{name: "token of another project", path: "/rest/v1/items", headers: []string{"Authorization: Bearer " + expired + "x"}, status: 401, want: `{"code":"PGRST301",…`},
 		{name: "no token", path: "/rest/v1/items", headers: []string{"Authorization: Bearer a.b"}, status: 401, want: `{"code":"PGRST301","details":null,"hint":null,"message":"Expected 3 parts in JWT; got 2"}`},
+		{name: "token without role", path: "/rest/v1/items", headers: []string{"Authorization: Bearer " + signWith(t, jwt.SigningMethodHS256, []byte(DefaultJWTSecret), jwt.MapClaims{"exp": 1})}, status: 401,
+			want: `{"code":"PGRST303","details":null,"hint":null,"message":"Parsing claims failed"}`},
+		{name: "unsigned token", path: "/rest/v1/items", headers: []string{"Authorization: Bearer " + signWith(t, jwt.SigningMethodNone, jwt.UnsafeAllowNoneSignatureType, jwt.MapClaims{"role": "service_role", "exp": 1 << 40})}, status: 401,
+			want: `{"code":"PGRST301","details":null,"hint":null,"message":"Wrong or unsupported encoding algorithm"}`},
+		{name: "parts that are no JSON", path: "/rest/v1/items", headers: []string{"Authorization: Bearer a.b.c"}, status: 401, want: `{"code":"PGRST301",…`},
 		{name: "unknown role", path: "/rest/v1/items", headers: []string{"Authorization: Bearer " + root}, status: 401, want: `{"code":"22023","details":null,"hint":null,"message":"role \"root\" does not exist"}`},
 		{name: "body", method: "POST", path: "/rest/v1/items", body: "{", status: 400, want: `{"code":"PGRST102","details":null,"hint":null,"message":"Empty or invalid json"}`},
 		{name: "body of nulls", method: "POST", path: "/rest/v1/items", body: "[null]", status: 400, want: `{"code":"PGRST102",…`},
@@ -364,6 +376,16 @@ func TestAnswersAreCutAtTheMostRows(t *testing.T) {
 	resp, body := s.ask(t, http.MethodGet, "/rest/v1/log?limit=1400", "", "Prefer: count=exact")
 	if got := strings.Count(body, "{"); got != 1000 || resp.Header.Get("Content-Range") != "0-999/1500" || resp.StatusCode != 206 {
 		t.Errorf("%d rows, status %d, range %s", got, resp.StatusCode, resp.Header.Get("Content-Range"))
+	}
+}
+
+func TestServerSaysWhatItIs(t *testing.T) {
+	s := openShop(t, Options{})
+	for path, want := range map[string]string{"/": `"public.items"`, "/health": `{"status":"ok"}`} {
+		resp, body := s.ask(t, http.MethodGet, path, "", "apikey: ")
+		if resp.StatusCode != 200 || !strings.Contains(body, want) {
+			t.Errorf("%s: %d %s", path, resp.StatusCode, body)
+		}
 	}
 }
 
