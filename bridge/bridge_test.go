@@ -450,10 +450,10 @@ func TestAJoinWithSinceBringsWhatWasMissedAndThenGoesLive(t *testing.T) {
 	missed, changed := w.write(bakery, "missed"), "e1000000-0000-4000-8000-000000000001"
 	w.rest("PATCH", "messages?id=eq."+changed, `{"status":"DELIVERED"}`)
 	elsewhere := w.write("c1000000-0000-4000-8000-000000000002", "elsewhere")
-	for name, since := range map[string]any{"a message's id": first, "its time": seen["updated_at"]} {
+	for name, since := range map[string]any{"a message's id": first, "its time": seen["updated_at"], "the message": seen} {
 		ana := w.as(anaID)
 		ana.must("join_conversation", map[string]any{"conversationId": bakery, "since": since})
-		if since != first { // a time is included
+		if name != "the message" { // the instant is included: other rows may share it
 			if got := ana.event("new_message"); got["id"] != first {
 				t.Errorf("%s: new_message %v, want the one seen", name, got)
 			}
@@ -488,7 +488,8 @@ func TestAJoinWithSinceBringsWhatWasMissedAndThenGoesLive(t *testing.T) {
 func TestNoRowIsLostOrTwiceWhereWritersAndJoinsWithSinceMeet(t *testing.T) {
 	w := newWorld(t, nil)
 	start := w.write(bakery, "start")
-	const rows = 200
+	began := w.rest("GET", "messages?id=eq."+start, "")[0]["updated_at"]
+	const rows = 100
 	written := make(chan struct{})
 	go func() {
 		defer close(written)
@@ -504,7 +505,7 @@ func TestNoRowIsLostOrTwiceWhereWritersAndJoinsWithSinceMeet(t *testing.T) {
 	var browsers []*browser
 	for range 10 {
 		ana := w.as(anaID)
-		ana.must("join_conversation", map[string]any{"conversationId": bakery, "since": start})
+		ana.must("join_conversation", map[string]any{"conversationId": bakery, "since": map[string]any{"id": start, "updated_at": began}})
 		browsers = append(browsers, ana)
 	}
 	<-written

@@ -137,7 +137,7 @@ func (c *client) joinConversation(e *socketio.Event) {
 	if !ok {
 		return
 	}
-	if since, ok := vocabulary.Since(e.Args); !ok {
+	if since, ok := vocabulary.SinceOf(e.Args); !ok {
 		c.socket.Join(roomName(c.b.cfg.Rooms.Conversation, asStored))
 	} else if err := c.enterSince(c.socket.Context(), asStored, since); err != nil {
 		c.conversations.remove(asStored)

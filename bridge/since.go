@@ -105,8 +105,8 @@ func (x *hold) has(table feed.Table, c feed.Change) bool {
 	return ok && !at.IsZero() && !at.After(read)
 }
 
-// enterSince enters a conversation's room with everything that came after since, which is a time or a message's id.
-func (c *client) enterSince(ctx context.Context, conversation string, since vocabulary.ID) error {
+// enterSince enters a conversation's room with everything that came after since.
+func (c *client) enterSince(ctx context.Context, conversation string, since vocabulary.Since) error {
 	ctx, cancel := context.WithTimeout(ctx, 2*c.b.cfg.Supabase.RequestTimeout)
 	defer cancel()
 	router, between := c.b.router, c.b.upstream.feed.Do
@@ -115,7 +115,7 @@ func (c *client) enterSince(ctx context.Context, conversation string, since voca
 	if err := between(ctx, func() { x, tenant = router.holds.put(conversation, c.socket.ID()), router.tenants.recall(conversation) }); err != nil {
 		return err
 	}
-	missed, err := c.b.missedSince(ctx, conversation, tenant, since.Text)
+	missed, err := c.b.missedSince(ctx, conversation, tenant, since)
 	settle := context.WithoutCancel(ctx) // the hold must be settled even where the socket is gone
 	return errors.Join(err, between(settle, func() {
 		if err == nil && len(x.kept) > maxKept {
@@ -158,15 +158,20 @@ type missedRow struct {
 }
 
 // missedSince reads the messages of a conversation that came after since, in order. One created before it is told as an update.
-func (b *Bridge) missedSince(ctx context.Context, conversation, tenant, since string) ([]missedRow, error) {
+func (b *Bridge) missedSince(ctx context.Context, conversation, tenant string, since vocabulary.Since) ([]missedRow, error) {
 	rows, from, err := b.rowsSince(ctx, conversation, since)
 	if err != nil {
 		return nil, err
 	}
 	table := b.router.holds.table
+	seen := feed.ParseTime(since.At)
 	extras := []vocabulary.Extra{vocabulary.String("conversationId", conversation), vocabulary.String(b.words.TenantKey(), tenant)}
 	missed := make([]missedRow, 0, len(rows))
 	for _, row := range rows {
+		key, at := table.State(row)
+		if key == since.ID && at.Equal(seen) {
+			continue
+		}
 		event := vocabulary.MessageCreated
 		if created := table.Born(row); !created.IsZero() && created.Before(from) {
 			event = vocabulary.MessageUpdated
@@ -175,34 +180,34 @@ func (b *Bridge) missedSince(ctx context.Context, conversation, tenant, since st
 		if err != nil {
 			return nil, err
 		}
-		m := missedRow{told: outgoing{event, payload}, message: message{conversation, columnsOf(row).text(b.cfg.Tables.Messages.Status)}}
-		m.key, m.at = table.State(row)
-		missed = append(missed, m)
+		status := columnsOf(row).text(b.cfg.Tables.Messages.Status)
+		missed = append(missed, missedRow{key: key, at: at, message: message{conversation, status}, told: outgoing{event, payload}})
 	}
 	return missed, nil
 }
 
-// rowsSince reads the messages of a conversation after a time or after another message, in order, and the time it went from.
-func (b *Bridge) rowsSince(ctx context.Context, conversation, since string) ([]json.RawMessage, time.Time, error) {
+// rowsSince reads the messages of a conversation from a time on, in order, and that time. A time is included, since other rows of one transaction share
+// it. Of a message that is named without a time it is the creation: when the client saw it last nobody knows.
+func (b *Bridge) rowsSince(ctx context.Context, conversation string, since vocabulary.Since) ([]json.RawMessage, time.Time, error) {
 	t := b.cfg.Tables.Messages
 	page := supabase.Page{Table: t.Name, Column: first(t.Updated, t.Created), Key: t.ID, Where: t.Conversation, Equals: conversation}
 	if page.Column == "" {
 		return nil, time.Time{}, fmt.Errorf("tables.messages has neither updated nor created")
 	}
-	from := feed.ParseTime(since)
-	if from.IsZero() {
-		row, found, err := b.rows.Row(ctx, t.Name, t.ID, since)
+	from := feed.ParseTime(since.At)
+	if from.IsZero() && since.ID != "" {
+		row, _, err := b.rows.Row(ctx, t.Name, t.ID, since.ID)
 		if err != nil {
 			return nil, from, err
 		}
-		fields := columnsOf(row)
-		page.AfterValue, page.AfterKey = fields.text(page.Column), since
-		if from = feed.ParseTime(page.AfterValue); !found || fields.text(t.Conversation) != conversation || from.IsZero() {
-			return nil, from, errBadSince
+		if columnsOf(row).text(t.Conversation) == conversation {
+			from = b.router.holds.table.Born(row)
 		}
-	} else {
-		page.From = from.UTC().Format("2006-01-02T15:04:05.999999-07:00")
 	}
+	if from.IsZero() {
+		return nil, from, errBadSince
+	}
+	page.From = from.UTC().Format("2006-01-02T15:04:05.999999-07:00")
 	var rows []json.RawMessage
 	for {
 		more, err := b.rows.Rows(ctx, page)

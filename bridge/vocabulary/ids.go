@@ -75,14 +75,36 @@ func (v *Vocabulary) NamesTenantRoom(args []json.RawMessage) bool {
 	return false
 }
 
-// Since finds what a client that joins has last seen: `since` of the first or second argument, the time or the id of a message.
-func Since(args []json.RawMessage) (ID, bool) {
+// Since is what a client that joins has seen last: a time, a message, or both.
+type Since struct{ At, ID string }
+
+// SinceOf finds `since` in the first or second argument: a time, a message's id, or a message as it was received, with its id and times. Text is tried
+// as a time by the caller; both fields hold it.
+func SinceOf(args []json.RawMessage) (Since, bool) {
 	for i := range min(2, len(args)) {
-		if raw, ok := Field(args[i:], "since"); ok {
-			return scalarID(raw)
+		raw, ok := Field(args[i:], "since")
+		if !ok {
+			continue
+		}
+		if id, ok := scalarID(raw); ok {
+			return Since{id.Text, id.Text}, true
+		}
+		var s Since
+		s.ID, _ = sinceField(raw, "id", "messageId", "message_id")
+		s.At, _ = sinceField(raw, "updated_at", "updatedAt", "created_at", "createdAt", "timestamp")
+		return s, true
+	}
+	return Since{}, false
+}
+
+func sinceField(message json.RawMessage, names ...string) (string, bool) {
+	for _, name := range names {
+		raw, _ := Field([]json.RawMessage{message}, name)
+		if id, ok := scalarID(raw); ok {
+			return id.Text, true
 		}
 	}
-	return ID{}, false
+	return "", false
 }
 
 // TypingState reads the boolean of a Typing event: `isTyping`, `is_typing` or `typing` of the first argument, or the second argument. Absent means true.
