@@ -345,7 +345,9 @@ func (r *replay) compare(steps []recordedStep) {
 	var wantAnswers []string
 	for _, s := range steps {
 		if s.Dir != "in" && s.Dir != "http_in" {
-			given.Write(s.Frame)
+			if len(s.Frame) < cutFrom {
+				given.Write(s.Frame)
+			}
 			given.WriteString(s.SQL)
 			given.Write(s.Body)
 		}
@@ -468,6 +470,9 @@ func (r *replay) compareStreams(want, got map[stream][]string) {
 	}
 }
 
+// cutFrom is the size from which the recording cut frames.
+const cutFrom = 20_000
+
 // scrubber takes out of frames what differs from one run to the next, keeping which
 // values are the same: the first made-up id becomes <id 1>, and so on.
 type scrubber struct {
@@ -490,6 +495,9 @@ var (
 )
 
 func (s *scrubber) scrub(frame string) string {
+	if len(frame) > cutFrom { // the recording has no more than the beginning
+		return frame[:cutFrom/4]
+	}
 	frame = presenceRef.ReplaceAllStringFunc(frame, func(m string) string {
 		parts := presenceRef.FindStringSubmatch(m)
 		return parts[1] + s.name("ref", parts[2])

@@ -50,9 +50,9 @@ func (ch *channel) handle(m *wire.Message) {
 }
 
 func (ch *channel) leave(m *wire.Message) {
+	ch.drop()
 	ch.reply(m.Ref, "ok", emptyObject)
 	ch.push(wire.EventClose, emptyObject)
-	ch.drop()
 }
 
 // reply answers a push of the client's.
@@ -82,18 +82,19 @@ func (ch *channel) system(extension, status, message string) {
 // shutdown ends the channel as the server does on its own account: the reason in
 // a system event, then phx_close.
 func (ch *channel) shutdown(message string) {
+	ch.drop()
 	ch.system("system", "error", message)
 	ch.push(wire.EventClose, emptyObject)
-	ch.drop()
 }
 
 // crash ends the channel as a failure in its process does.
 func (ch *channel) crash() {
-	ch.push(wire.EventError, []byte(`{"reason":"channel_crash"}`))
 	ch.drop()
+	ch.push(wire.EventError, []byte(`{"reason":"channel_crash"}`))
 }
 
-// drop forgets the channel.
+// drop forgets the channel. It comes before the client is told: who has read a
+// phx_close gets nothing more.
 func (ch *channel) drop() {
 	if ch.socket.channels[ch.topic] == ch {
 		delete(ch.socket.channels, ch.topic)

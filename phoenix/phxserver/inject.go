@@ -216,18 +216,18 @@ func (ch *channel) suffer(f Fault) {
 	case Crash:
 		ch.crash()
 	case Leave:
-		ch.push(wire.EventClose, emptyObject)
 		ch.drop()
+		ch.push(wire.EventClose, emptyObject)
 	case Resubscribe:
 		if len(ch.config.bindings) > 0 {
 			ch.makeSubscriptions()
 		}
 	case System:
-		ch.system(f.Extension, f.Result, f.Message)
 		if f.Extension == "system" && f.Result == "error" {
-			ch.push(wire.EventClose, emptyObject)
-			ch.drop()
+			ch.shutdown(f.Message)
+			return
 		}
+		ch.system(f.Extension, f.Result, f.Message)
 	case Send:
 		ch.socket.send(wire.Message{Topic: ch.topic, Event: f.Event, Payload: f.Payload})
 	}

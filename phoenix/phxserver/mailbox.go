@@ -18,7 +18,8 @@ type mailbox struct {
 	ready chan struct{} // holds a token while there is something to take
 
 	mu     sync.Mutex // guards the rest
-	items  []mail
+	items  []mail // from head on
+	head   int
 	bytes  int
 	closed bool
 }
@@ -36,9 +37,14 @@ func (b *mailbox) post(m mail) bool {
 	size := 0
 	if m.out != nil {
 		size = len(m.out.msg.Payload)
-		if len(b.items) >= maxMailItems || b.bytes+size > maxMailBytes && b.bytes > 0 {
+		if len(b.items)-b.head >= maxMailItems || b.bytes+size > maxMailBytes && b.bytes > 0 {
 			return false
 		}
+	}
+	if b.head > len(b.items)/2 { // use the room again
+		n := copy(b.items, b.items[b.head:])
+		clear(b.items[n:])
+		b.items, b.head = b.items[:n], 0
 	}
 	b.items = append(b.items, m)
 	b.bytes += size
@@ -49,20 +55,28 @@ func (b *mailbox) post(m mail) bool {
 	return true
 }
 
-// take empties the box.
-func (b *mailbox) take() []mail {
+// pop takes what has waited longest.
+func (b *mailbox) pop() (mail, bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	items := b.items
-	b.items, b.bytes = nil, 0
-	return items
+	if b.head == len(b.items) {
+		b.items, b.head = nil, 0
+		return mail{}, false
+	}
+	m := b.items[b.head]
+	b.items[b.head] = mail{}
+	b.head++
+	if m.out != nil {
+		b.bytes -= len(m.out.msg.Payload)
+	}
+	return m, true
 }
 
 func (b *mailbox) close() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.closed = true
-	b.items = nil
+	b.items, b.head = nil, 0
 }
 
 // delivery is a message on its way to one or many sockets. Its frame is made once

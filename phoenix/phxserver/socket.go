@@ -188,8 +188,9 @@ func jitter(d time.Duration) time.Duration {
 
 // readMail does and sends what has been left.
 func (s *socket) readMail() {
-	for _, m := range s.mail.take() {
-		if s.ctx.Err() != nil {
+	for s.ctx.Err() == nil {
+		m, ok := s.mail.pop()
+		if !ok {
 			return
 		}
 		if m.do != nil {
