@@ -95,9 +95,10 @@ class Page {
 
   async #load() {
     clearTimeout(this.#loading);
+    const moment = this.inbox.moment();
     try {
       const [conversations, messages] = await Promise.all([this.rest.conversations(), this.rest.messages()]);
-      this.inbox.load(conversations, messages);
+      this.inbox.load(conversations, messages, moment);
       problem('lists', '');
     } catch (error) {
       problem('lists', `The conversations could not be read. ${error.message} Trying again.`);
@@ -147,8 +148,8 @@ class Page {
     this.list.render();
     this.thread.render();
     this.#markRead();
-    const unread = this.inbox.overview().reduce((sum, { unread }) => sum + unread, 0);
-    document.title = `${unread ? `(${unread}) ` : ''}Inbox · supabridge sample`;
+    const { unreadCount } = this.inbox;
+    document.title = `${unreadCount ? `(${unreadCount}) ` : ''}Inbox · supabridge sample`;
   }
 
   // What is on the screen of somebody who looks at it has been read.

@@ -10,6 +10,9 @@ export class Inbox {
   openID = null; // the conversation on screen
 
   #messages = new Map(); // rows by id
+  #events = 0; // counts what events did to messages
+  #touched = new Map(); // that count by id of message, since the last load
+  #loaded = 0; // the moment of the last load
   #typing = new Map(); // `conversation user` → { conversation, user, name, timer }
   #changed;
 
@@ -26,17 +29,22 @@ export class Inbox {
     };
   }
 
-  // load takes the answer of REST as the whole truth, except for what is still on its way to the server.
-  load(conversations, messages) {
+  // moment is a point in the order of events; ask for it before asking REST, and give it to load with the answer.
+  moment() {
+    return this.#events;
+  }
+
+  // load takes the answer of REST to a question asked at a moment. It replaces what we knew, except for messages that an event
+  // touched since then, or that are still on their way to the server. An answer that a later one has overtaken is dropped.
+  load(conversations, messages, moment) {
+    if (moment < this.#loaded) return;
+    this.#loaded = moment;
+    const touched = (id) => this.#touched.get(id) > moment;
+    const keep = [...this.#messages.values()].filter((row) => row.sending || row.failed || touched(row.id));
     this.conversations = new Map(conversations.map((row) => [row.id, row]));
-    const unsent = [...this.#messages.values()].filter((row) => row.sending || row.failed);
-    const known = this.#messages;
-    this.#messages = new Map();
-    for (const row of messages) {
-      const before = known.get(row.id);
-      this.#messages.set(row.id, before && newer(before, row) ? before : row);
-    }
-    for (const row of unsent) if (!this.#messages.has(row.id)) this.#messages.set(row.id, row);
+    this.#messages = new Map(messages.filter((row) => !touched(row.id)).map((row) => [row.id, row]));
+    for (const row of keep) if (!this.#messages.has(row.id)) this.#messages.set(row.id, row);
+    for (const id of this.#touched.keys()) if (!touched(id)) this.#touched.delete(id);
     this.#changed();
   }
 
@@ -54,6 +62,7 @@ export class Inbox {
   setMessage(row) {
     const before = this.#messages.get(row.id);
     if (before && newer(before, row)) return;
+    this.#touched.set(row.id, ++this.#events);
     const { sending, failed, ...stored } = before ?? {};
     this.#messages.set(row.id, { ...stored, ...row });
     this.#changed();
@@ -62,6 +71,7 @@ export class Inbox {
   setStatus(id, status, timestamp) {
     const row = this.#messages.get(id);
     if (!row || (timestamp && newer(row, { updated_at: timestamp }))) return;
+    this.#touched.set(id, ++this.#events);
     row.status = status;
     this.#changed();
   }
@@ -74,6 +84,7 @@ export class Inbox {
   }
 
   removeMessage(id) {
+    this.#touched.set(id, ++this.#events);
     if (this.#messages.delete(id)) this.#changed();
   }
 
@@ -124,7 +135,11 @@ export class Inbox {
   }
 
   unreadOf(conversation) {
-    return this.messagesOf(conversation).filter((row) => row.is_from_customer && row.status !== 'READ');
+    return this.messagesOf(conversation).filter(isUnread);
+  }
+
+  get unreadCount() {
+    return [...this.#messages.values()].filter(isUnread).length;
   }
 
   // overview gives the conversations, the one with the newest message first.
@@ -133,12 +148,14 @@ export class Inbox {
       .map((row) => {
         const messages = this.messagesOf(row.id);
         const last = messages.at(-1);
-        const unread = messages.filter((message) => message.is_from_customer && message.status !== 'READ').length;
+        const unread = messages.filter(isUnread).length;
         return { ...row, name: nameOf(row), last, unread, typing: this.typingIn(row.id) };
       })
       .sort((a, b) => time(b) - time(a));
   }
 }
+
+const isUnread = (message) => message.is_from_customer && message.status !== 'READ';
 
 // nameOf is what a conversation is called: by its customer.
 export const nameOf = (conversation) => conversation.customer_name || conversation.customer_phone || 'Unknown customer';
