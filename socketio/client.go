@@ -53,7 +53,6 @@ func (s *Server) accept(conn *engineio.Conn) engineio.Handler {
 	c.timer = time.AfterFunc(s.opts.ConnectTimeout, c.connectTimeout)
 	if s.opts.Hooks.Opened != nil {
 		c.put(job{opened: true})
-		conn.Schedule()
 	}
 	return c
 }
@@ -313,8 +312,8 @@ func (c *client) connect(p *parser.Packet) {
 	if !c.add(s) {
 		return
 	}
-	if recoverable && !n.restore(s, claim) {
-		s.id, s.recovered, recoverable = newID(), false, false // what was to be recovered has gone meanwhile
+	if recoverable && (s.declined || !n.restore(s, claim)) {
+		s.id, s.recovered, recoverable = newID(), false, false // or what was to be recovered has gone meanwhile
 	}
 	if !recoverable && !s.attach() {
 		return

@@ -232,6 +232,8 @@ func (n *Namespace) restore(s *Socket, c *claim) bool {
 	if old != nil {
 		old.client.conn.Abort(ReasonTransportClose, errSuperseded)
 		old.detach(ReasonTransportClose)
+		old.client.put(job{socket: old})
+		old.client.conn.Schedule()
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()

@@ -34,6 +34,7 @@ type Socket struct {
 	auth   json.RawMessage
 
 	recovered bool // immutable once handlers see the socket
+	declined  bool // by middleware, which alone runs while this may change
 
 	// These belong to the namespace's mu.
 	present bool // connected
@@ -74,6 +75,10 @@ func (s *Socket) Namespace() *Namespace { return s.ns }
 
 // Recovered says whether the socket is one that a client has got back: with its id, rooms and data.
 func (s *Socket) Recovered() bool { return s.recovered }
+
+// DeclineRecovery, called by middleware, makes a client that wants its socket back a new one instead: for one that turns out to be
+// somebody else than before. It gets another id, no rooms, and nothing of what was missed.
+func (s *Socket) DeclineRecovery() { s.declined = true }
 
 // Transport is what the connection uses now.
 func (s *Socket) Transport() Transport { return s.client.conn.Transport() }

@@ -79,7 +79,8 @@ type Options struct {
 	// Refused, if set, learns of requests that were refused and why.
 	Refused func(*http.Request, *Error)
 
-	// Accept makes the handler of a new connection. It must be set, and must not block.
+	// Accept makes the handler of a new connection, whose Work is called soon after. It must be set, must not block, and may not
+	// use the connection yet.
 	Accept func(*Conn) Handler
 }
 

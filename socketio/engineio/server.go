@@ -162,6 +162,7 @@ func (s *Server) admit(c *Conn) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.stopped {
+		c.handler.Closed(ReasonForcedClose, ErrClosed)
 		return false
 	}
 	if !s.started {
@@ -171,6 +172,7 @@ func (s *Server) admit(c *Conn) bool {
 	s.conns[c.id] = c
 	s.open.Add(1)
 	s.wheel.set(&c.beat, s.opts.PingInterval)
+	c.Schedule()
 	return true
 }
 
