@@ -15,6 +15,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"sync/atomic"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -40,6 +41,7 @@ type Bridge struct {
 	presence   *presence // nil where presence is off
 	unknown    *unknownEvents
 	upstream   *upstream
+	serial     atomic.Uint64 // of connections
 
 	io     *socketio.Server
 	spaces []*socketio.Namespace

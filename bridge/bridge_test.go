@@ -524,3 +524,57 @@ func TestNoRowIsLostOrTwiceWhereWritersAndJoinsWithSinceMeet(t *testing.T) {
 		}
 	}
 }
+
+func TestABrowserThatLostItsConnectionGetsItsRoomsAndWhatItMissedBack(t *testing.T) {
+	w := newWorld(t, nil)
+	ana, ben := w.as(anaID), w.as(benID)
+	for _, b := range []*browser{ana, ben} {
+		b.must("join_conversation", bakery)
+		b.must("join_distributor")
+	}
+	w.write(bakery, "before")
+	ana.event("new_message")
+	ana.conn.Close()
+	for _, content := range []string{"one", "two"} {
+		w.write(bakery, content)
+	}
+	back := map[string]string{"token": w.token(anaID), "pid": ana.pid, "offset": ana.offset}
+	again := connect(t, w.address, back)
+	if again.sid != ana.sid {
+		t.Fatalf("the socket is %s, want %s back", again.sid, ana.sid)
+	}
+	for _, want := range []string{"one", "two"} {
+		if got := again.event("new_message"); got["content"] != want {
+			t.Errorf("new_message %v, want %s", got, want)
+		}
+	}
+	again.must("typing_start", bakery)
+	if got := ben.event("user_typing"); got["userId"] != anaID {
+		t.Errorf("user_typing %v, want ana", got)
+	}
+	var online []string
+	if err := json.Unmarshal(again.ask("get_online_users"), &online); err != nil || len(online) != 2 {
+		t.Errorf("online %v (%v), want ana and ben", online, err)
+	}
+	again.sync()
+	if again.heard("new_message") {
+		t.Errorf("a row came twice: %q", again.held)
+	}
+}
+
+func TestNobodyGetsTheSocketOfSomebodyElseBack(t *testing.T) {
+	w := newWorld(t, nil)
+	ana := w.as(anaID)
+	ana.must("join_conversation", bakery)
+	ana.conn.Close()
+	dora := connect(t, w.address, map[string]string{"token": w.token(doraID), "pid": ana.pid})
+	if dora.sid == ana.sid {
+		t.Error("another user got the socket back")
+	}
+	if o := dora.try("typing_start", bakery); o.Code != "not_joined" {
+		t.Errorf("another user is in the room: %+v", o)
+	}
+	if b, refusal := open(t, w.address, map[string]string{"pid": ana.pid}); b != nil || refusal == "" {
+		t.Error("a client without a token got in by the session's id")
+	}
+}

@@ -22,6 +22,8 @@ type browser struct {
 	packets chan string // Socket.IO packets as text, in order; closed with the connection
 	held    []string    // read and not yet asked for
 	acks    int
+
+	sid, pid, offset string // what a client keeps to get its socket back
 }
 
 // patience bounds every wait of these tests. It is only used up where a test fails.
@@ -68,6 +70,11 @@ func open(t *testing.T, address string, auth any) (b *browser, refusal string) {
 		}
 		return nil, e.Message
 	}
+	var welcome struct{ SID, PID string }
+	if err := json.Unmarshal([]byte(answer[1:]), &welcome); err != nil {
+		t.Fatalf("welcome %s: %v", answer, err)
+	}
+	b.sid, b.pid = welcome.SID, welcome.PID
 	return b, ""
 }
 
@@ -144,6 +151,11 @@ func (b *browser) event(name string) map[string]any {
 	dec := json.NewDecoder(bytes.NewReader([]byte(p[1:])))
 	if err := dec.Decode(&args); err != nil || len(args) < 2 || json.Unmarshal(args[1], &payload) != nil {
 		b.t.Fatalf("event %s: %s", name, p)
+	}
+	if len(args) > 2 {
+		if err := json.Unmarshal(args[len(args)-1], &b.offset); err != nil {
+			b.t.Fatalf("offset of %s: %s", name, p)
+		}
 	}
 	return payload
 }

@@ -3,9 +3,8 @@ package bridge
 import (
 	"encoding/json"
 	"errors"
-	"iter"
 	"maps"
-	"slices"
+	"sync"
 	"time"
 
 	"github.com/supabridge/supabridge/bridge/vocabulary"
@@ -19,6 +18,7 @@ const maxRooms = 1000
 type client struct {
 	b      *Bridge
 	socket *socketio.Socket
+	key    string // of this connection: a recovered socket has the id of the one before
 	who    *Identity
 	home   string // the tenant its first token named, where it counts as present without joining
 
@@ -27,28 +27,49 @@ type client struct {
 	expiry        *expiry
 }
 
-// entered holds the rooms of one kind that a socket is in: ids as the client writes them and as the row spells them, each with the latter.
-type entered map[string]string
+// entered holds the rooms of one kind that a socket is in: ids as the client writes them and as the row spells them, each with the latter. The mutex
+// guards it: a connection that takes over from a lost one reads that one's.
+type entered struct {
+	mu sync.Mutex
+	by map[string]string
+}
 
-func (in entered) add(asSent, asStored string) {
-	in[asSent] = asStored
-	in[asStored] = asStored
+func (in *entered) add(asSent, asStored string) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if in.by == nil {
+		in.by = make(map[string]string)
+	}
+	in.by[asSent] = asStored
+	in.by[asStored] = asStored
+}
+
+// get gives a room's id as stored.
+func (in *entered) get(id string) (asStored string, ok bool) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	asStored, ok = in.by[id]
+	return asStored, ok
 }
 
 // remove forgets a room under all its spellings.
-func (in entered) remove(asStored string) {
-	maps.DeleteFunc(in, func(_, stored string) bool { return stored == asStored })
+func (in *entered) remove(asStored string) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	maps.DeleteFunc(in.by, func(_, stored string) bool { return stored == asStored })
 }
 
 // all gives each room once.
-func (in entered) all() iter.Seq[string] {
-	return func(yield func(string) bool) {
-		for spelling, stored := range in {
-			if spelling == stored && !yield(stored) {
-				return
-			}
+func (in *entered) all() []string {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	var rooms []string
+	for spelling, stored := range in.by {
+		if spelling == stored {
+			rooms = append(rooms, stored)
 		}
 	}
+	return rooms
 }
 
 // failure is what a client is told when something it asked for did not happen. Code is for programs and stays; message is for people.
@@ -105,8 +126,8 @@ func (c *client) dispatch(e *socketio.Event) {
 }
 
 // enter asks whether the client may be in a room and gives the id as stored.
-func (c *client) enter(e *socketio.Event, kind roomKind, id string, rooms entered) (asStored string, ok bool) {
-	if len(c.conversations)+len(c.tenants) >= maxRooms {
+func (c *client) enter(e *socketio.Event, kind roomKind, id string, rooms *entered) (asStored string, ok bool) {
+	if len(c.conversations.all())+len(c.tenants.all()) >= maxRooms {
 		c.fail(e, failTooMany)
 		return "", false
 	}
@@ -133,7 +154,7 @@ func (c *client) joinConversation(e *socketio.Event) {
 		c.fail(e, failBadRequest)
 		return
 	}
-	asStored, ok := c.enter(e, conversationRoom, id.Text, c.conversations)
+	asStored, ok := c.enter(e, conversationRoom, id.Text, &c.conversations)
 	if !ok {
 		return
 	}
@@ -168,9 +189,9 @@ func (c *client) leaveConversation(e *socketio.Event) {
 		c.fail(e, failBadRequest)
 		return
 	}
-	if joined, ok := c.conversations[id.Text]; ok {
+	if joined, ok := c.conversations.get(id.Text); ok {
 		c.conversations.remove(joined)
-		c.b.typing.stop(joined, c.socket.ID(), c.who)
+		c.b.typing.stop(joined, c.key, c.who)
 		c.socket.Leave(roomName(c.b.cfg.Rooms.Conversation, joined))
 	}
 	c.succeed(e, "conversationId", id.JSON)
@@ -183,7 +204,7 @@ func (c *client) joinTenant(e *socketio.Event) {
 		c.fail(e, failBadRequest)
 		return
 	}
-	asStored, ok := c.enter(e, tenantRoom, id.Text, c.tenants)
+	asStored, ok := c.enter(e, tenantRoom, id.Text, &c.tenants)
 	if !ok {
 		return
 	}
@@ -199,14 +220,14 @@ func (c *client) appear(tenant string) bool {
 	if c.b.presence == nil || c.who.UserID == "" {
 		return false
 	}
-	c.b.presence.enter(tenant, c.socket.ID(), c.who)
+	c.b.presence.enter(tenant, c.key, c.who)
 	return true
 }
 
 // vanish takes that back. Of a tenant never entered it takes back nothing.
 func (c *client) vanish(tenant string) {
 	if c.b.presence != nil {
-		c.b.presence.leave(tenant, c.socket.ID(), c.who)
+		c.b.presence.leave(tenant, c.key, c.who)
 	}
 }
 
@@ -216,7 +237,7 @@ func (c *client) leaveTenant(e *socketio.Event) {
 		c.fail(e, failBadRequest)
 		return
 	}
-	if joined, ok := c.tenants[id.Text]; ok {
+	if joined, ok := c.tenants.get(id.Text); ok {
 		c.tenants.remove(joined)
 		c.socket.Leave(roomName(c.b.cfg.Rooms.Tenant, joined))
 		if joined != c.home {
@@ -241,7 +262,7 @@ func (c *client) joined(e *socketio.Event) (string, bool) {
 		c.fail(e, failBadRequest)
 		return "", false
 	}
-	asStored, ok := c.conversations[id.Text]
+	asStored, ok := c.conversations.get(id.Text)
 	if !ok {
 		c.fail(e, failNotJoined)
 	}
@@ -255,9 +276,9 @@ func (c *client) typing(e *socketio.Event, on bool) {
 	}
 	if c.b.cfg.Typing.Enabled && c.who.UserID != "" {
 		if on {
-			c.b.typing.start(id, c.socket.ID(), c.who)
+			c.b.typing.start(id, c.key, c.who)
 		} else {
-			c.b.typing.stop(id, c.socket.ID(), c.who)
+			c.b.typing.stop(id, c.key, c.who)
 		}
 	}
 	c.succeed(e)
@@ -266,10 +287,10 @@ func (c *client) typing(e *socketio.Event, on bool) {
 // listOnline answers with the ids of those online: in the ack where one is wanted, else as an event.
 func (c *client) listOnline(e *socketio.Event) {
 	id, ok := c.tenantOf(e)
-	if joined := slices.Collect(c.tenants.all()); !ok && len(joined) == 1 {
+	if joined := c.tenants.all(); !ok && len(joined) == 1 {
 		id = vocabulary.NewID(joined[0])
 	}
-	tenant, ok := c.tenants[id.Text]
+	tenant, ok := c.tenants.get(id.Text)
 	if !ok && c.who.Verified && c.who.Tenant != "" && id.Text == c.who.Tenant {
 		tenant, ok = c.who.Tenant, true
 	}
@@ -342,11 +363,11 @@ func tokenOf(args []json.RawMessage) string {
 // gone ends everything that a socket's being there meant.
 func (c *client) gone(reason string) {
 	c.expiry.stop()
-	for id := range c.conversations.all() {
-		c.b.typing.stop(id, c.socket.ID(), c.who)
+	for _, id := range c.conversations.all() {
+		c.b.typing.stop(id, c.key, c.who)
 	}
 	c.vanish(c.home)
-	for id := range c.tenants.all() {
+	for _, id := range c.tenants.all() {
 		c.vanish(id)
 	}
 	c.b.log.Info().Str("socket", c.socket.ID()).Str("user", c.who.UserID).Str("reason", reason).Msg("disconnected")

@@ -2,6 +2,7 @@ package bridge
 
 import (
 	"errors"
+	"strconv"
 	"time"
 
 	"github.com/supabridge/supabridge/bridge/vocabulary"
@@ -24,6 +25,7 @@ func (b *Bridge) listen() {
 		UpgradeTimeout: s.UpgradeTimeout,
 		MaxPayload:     int(s.MaxPayload),
 		MaxQueueBytes:  int(s.MaxQueue),
+		Recovery:       socketio.Recovery{Enabled: s.Recovery.Window > 0, MaxDisconnection: s.Recovery.Window, MaxBytes: int(s.Recovery.Memory)},
 		CORS:           socketio.CORS{Origins: s.CORS.Origins, Credentials: true},
 	})
 	for _, name := range s.Namespaces {
@@ -45,27 +47,54 @@ func (b *Bridge) admit(s *socketio.Socket) error {
 		b.log.Info().Err(err).Str("address", s.Handshake().RemoteAddr).Msg("connection refused")
 		return &socketio.ConnectError{Message: b.cfg.Auth.RefuseMessage, Data: map[string]string{"code": code}}
 	}
-	s.SetData(who)
+	before, _ := s.Data().(*client) // of a socket that is being recovered
+	if before != nil && before.who.UserID != who.UserID {
+		s.DeclineRecovery()
+		before = nil
+	}
+	s.SetData(&admission{who, before})
 	return nil
 }
 
-// welcome takes up a client that was let in.
+// admission is what admit finds out and welcome needs.
+type admission struct {
+	who    *Identity
+	before *client
+}
+
+// welcome takes up a client that was let in. One that is back after a short absence has its rooms and what it missed already.
 func (b *Bridge) welcome(s *socketio.Socket) {
-	who := s.Data().(*Identity) // admit set it
-	c := &client{b: b, socket: s, who: who, home: who.Tenant, conversations: entered{}, tenants: entered{}}
-	if who.UserID != "" {
-		s.Join(userRoom(who.UserID))
+	a := s.Data().(*admission) // admit set it
+	c := &client{b: b, socket: s, key: strconv.FormatUint(b.serial.Add(1), 36), who: a.who, home: a.who.Tenant}
+	s.SetData(c)
+	if c.who.UserID != "" {
+		s.Join(userRoom(c.who.UserID))
 	}
 	if c.home != "" {
 		c.appear(c.home)
 	}
-	c.expiry = newExpiry(who.Expires, c.warn, c.expire)
+	if s.Recovered() && a.before != nil {
+		c.resume(a.before)
+	}
+	c.expiry = newExpiry(c.who.Expires, c.warn, c.expire)
 	if name := b.cfg.Vocabulary.StatusEvent; name != "" {
 		_ = s.Emit(name, statusPayload(b.upstream.feed.Report())) // to a socket that is going already, nothing
 	}
 	s.OnAny(c.dispatch)
 	s.OnDisconnect(c.gone)
-	b.log.Info().Str("socket", s.ID()).Str("user", who.UserID).Str("transport", string(s.Transport())).Bool("verified", who.Verified).Msg("connected")
+	b.log.Info().Str("socket", s.ID()).Str("user", c.who.UserID).Str("transport", string(s.Transport())).Bool("verified", c.who.Verified).
+		Bool("recovered", s.Recovered()).Msg("connected")
+}
+
+// resume takes over the rooms of the connection that was lost.
+func (c *client) resume(before *client) {
+	for _, id := range before.conversations.all() {
+		c.conversations.add(id, id)
+	}
+	for _, id := range before.tenants.all() {
+		c.tenants.add(id, id)
+		c.appear(id)
+	}
 }
 
 // warn tells the client that its token is about to end. A frontend answers with a new one in an `access_token` event.
