@@ -128,7 +128,7 @@ func (p *project) commit(changes ...phxserver.Change) {
 
 func rowOf(id int, owner, body string) map[string]json.RawMessage {
 	return map[string]json.RawMessage{
-		"id": json.RawMessage(strconv.Itoa(id)), "owner": json.RawMessage(strconv.Quote(owner)), "body": json.RawMessage(strconv.Quote(body)),
+		"id": json.RawMessage(strconv.Itoa(id)), "owner": json.RawMessage(strconv.Quote(owner)), "body": json.RawMessage(`"` + body + `"`),
 	}
 }
 

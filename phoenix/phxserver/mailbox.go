@@ -18,7 +18,7 @@ type mailbox struct {
 	ready chan struct{} // holds a token while there is something to take
 
 	mu     sync.Mutex // guards the rest
-	items  []mail // from head on
+	items  []mail     // from head on
 	head   int
 	bytes  int
 	closed bool
