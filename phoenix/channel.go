@@ -149,6 +149,7 @@ func (c *Client) Channel(name string, options ChannelOptions) (*Channel, error) 
 	if name == "" || len(topic) > maxTopic {
 		return nil, fmt.Errorf("realtime: channel name of %d bytes: want 1 to %d", len(name), maxTopic-len(wire.TopicPrefix))
 	}
+	options.Changes = slices.Clone(options.Changes)
 	if err := options.validate(); err != nil {
 		return nil, fmt.Errorf("realtime: channel %s: %w", name, err)
 	}
@@ -159,7 +160,6 @@ func (c *Client) Channel(name string, options ChannelOptions) (*Channel, error) 
 	if options.PushQueue == 0 {
 		options.PushQueue = defaultPushQueue
 	}
-	options.Changes = slices.Clone(options.Changes)
 	ch := &Channel{
 		c: c, name: name, topic: topic, opts: options,
 		out:      newOutlet(options.Queue, options.Overflow),
@@ -189,12 +189,13 @@ func (c *Client) Channel(name string, options ChannelOptions) (*Channel, error) 
 	return ch, nil
 }
 
+// validate checks the options and brings the bindings to one spelling.
 func (o *ChannelOptions) validate() error {
 	if o.Overflow > OverflowFail {
 		return fmt.Errorf("unknown overflow policy %d", o.Overflow)
 	}
-	for i, b := range o.Changes {
-		if err := b.validate(); err != nil {
+	for i := range o.Changes {
+		if err := o.Changes[i].validate(); err != nil {
 			return fmt.Errorf("binding %d: %w", i, err)
 		}
 	}

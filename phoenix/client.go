@@ -10,6 +10,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/gorilla/websocket"
+
 	"github.com/supabridge/supabridge/phoenix/internal/wire"
 )
 
@@ -93,7 +95,9 @@ type Options struct {
 	// SendQueue bounds the frames waiting for the socket. Default 256.
 	SendQueue int
 
-	// Dialer opens the WebSocket. Default: gorilla's with the environment's proxy.
+	// Dialer opens the WebSocket. Default: gorilla's with the environment's proxy. One
+	// of the caller's own should return soon after its context ends; a *websocket.Dialer
+	// is copied and made to.
 	Dialer Dialer
 	// HTTPClient makes REST calls. Default http.DefaultClient.
 	HTTPClient *http.Client
@@ -148,8 +152,11 @@ func (o Options) withDefaults() (Options, error) {
 		o.ReadLimit = defaultReadLimit
 	}
 	o.Backoff = o.Backoff.withDefaults()
-	if o.Dialer == nil {
+	switch d := o.Dialer.(type) {
+	case nil:
 		o.Dialer = defaultDialer()
+	case *websocket.Dialer:
+		o.Dialer = gorillaDialer{*d}
 	}
 	if o.HTTPClient == nil {
 		o.HTTPClient = http.DefaultClient

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/url"
 	"strings"
@@ -23,8 +24,47 @@ type Dialer interface {
 	DialContext(ctx context.Context, url string, header http.Header) (*websocket.Conn, *http.Response, error)
 }
 
+// gorillaDialer is gorilla's dialer, made to return as soon as the context ends:
+// by itself it waits for the server's answer to the handshake until the deadline.
+type gorillaDialer struct{ settings websocket.Dialer }
+
 func defaultDialer() Dialer {
-	return &websocket.Dialer{Proxy: http.ProxyFromEnvironment, ReadBufferSize: 16 << 10, WriteBufferSize: 4 << 10}
+	return gorillaDialer{websocket.Dialer{Proxy: http.ProxyFromEnvironment, ReadBufferSize: 16 << 10, WriteBufferSize: 4 << 10}}
+}
+
+func (g gorillaDialer) DialContext(ctx context.Context, url string, header http.Header) (*websocket.Conn, *http.Response, error) {
+	type dialFunc = func(context.Context, string, string) (net.Conn, error)
+	stop := func() bool { return true }
+	closing := func(dial dialFunc) dialFunc {
+		return func(dialCtx context.Context, network, addr string) (net.Conn, error) {
+			c, err := dial(dialCtx, network, addr)
+			if err == nil {
+				stop = context.AfterFunc(ctx, func() { c.Close() })
+			}
+			return c, err
+		}
+	}
+	d := g.settings
+	switch {
+	case d.NetDialContext != nil:
+		d.NetDialContext = closing(d.NetDialContext)
+	case d.NetDial != nil:
+		plain := d.NetDial
+		d.NetDialContext = closing(func(_ context.Context, network, addr string) (net.Conn, error) { return plain(network, addr) })
+	default:
+		d.NetDialContext = closing((&net.Dialer{}).DialContext)
+	}
+	if d.NetDialTLSContext != nil {
+		d.NetDialTLSContext = closing(d.NetDialTLSContext)
+	}
+	ws, resp, err := d.DialContext(ctx, url, header)
+	if !stop() {
+		if ws != nil {
+			ws.Close()
+		}
+		return nil, resp, context.Cause(ctx)
+	}
+	return ws, resp, err
 }
 
 // endpoints derives the WebSocket URL, key and version included, and the base of
