@@ -40,6 +40,7 @@ type Bridge struct {
 	typing     *typing
 	presence   *presence // nil where presence is off
 	unknown    *unknownEvents
+	metrics    *metrics
 	upstream   *upstream
 	serial     atomic.Uint64 // of connections
 
@@ -51,7 +52,7 @@ type Bridge struct {
 // by them. Run ends what it started; a bridge that is never run is ended by Close.
 func New(cfg *config.Config, log zerolog.Logger) (*Bridge, error) {
 	ctx, stop := context.WithCancel(context.Background())
-	b := &Bridge{cfg: cfg, log: log, stop: stop, unknown: newUnknownEvents(log)}
+	b := &Bridge{cfg: cfg, log: log, stop: stop, unknown: newUnknownEvents(log), metrics: newMetrics()}
 	if err := b.build(ctx); err != nil {
 		b.Close()
 		return nil, err
@@ -94,6 +95,7 @@ func (b *Bridge) build(ctx context.Context) (err error) {
 		return err
 	}
 	b.listen()
+	b.metrics.watch(b.upstream.feed, b.io, b.spaces)
 	if cfg.Auth.InsecureDev {
 		b.log.Warn().Msg("auth.insecure_dev is on: browsers without a token are let into every room. Never where others can reach this port")
 	}

@@ -578,3 +578,29 @@ func TestNobodyGetsTheSocketOfSomebodyElseBack(t *testing.T) {
 		t.Error("a client without a token got in by the session's id")
 	}
 }
+
+func TestMetricsTellWhatHappened(t *testing.T) {
+	w := newWorld(t, nil)
+	ana := w.as(anaID)
+	ana.must("join_conversation", bakery)
+	ana.try("join_conversation", "c2000000-0000-4000-8000-000000000001")
+	open(t, w.address, nil)
+	w.write(bakery, "hello")
+	ana.event("new_message")
+	ana.sync()
+	w.write(bakery, "counted")
+	ana.event("new_message")
+	ops := httptest.NewRecorder()
+	w.bridge.OpsHandler().ServeHTTP(ops, httptest.NewRequest("GET", "/metrics", nil))
+	for _, want := range []string{
+		`supabridge_feed_state{state="live"} 1`, `supabridge_feed_state{state="down"} 0`, `supabridge_sockets 1`,
+		`supabridge_joins_total{result="ok",room="conversation"} 1`, `supabridge_joins_total{result="forbidden",room="conversation"} 1`,
+		`supabridge_connections_refused_total{code="no_token"} 1`, `supabridge_events_received_total{intent="join"} 2`,
+		`supabridge_connections_opened_total{transport="websocket"} 2`, "go_goroutines",
+		`supabridge_changes_sent_total{action="INSERT",by="live",table="messages"}`,
+	} {
+		if !strings.Contains(ops.Body.String(), want) {
+			t.Errorf("/metrics lacks %s", want)
+		}
+	}
+}

@@ -103,7 +103,10 @@ func (u *upstream) close(ctx context.Context) error {
 type sink struct{ b *Bridge }
 
 // Change routes one change. It may wait for Supabase to name a conversation's tenant: changes keep their order.
-func (s sink) Change(ctx context.Context, c feed.Change) { s.b.router.route(ctx, c) }
+func (s sink) Change(ctx context.Context, c feed.Change) {
+	s.b.router.route(ctx, c)
+	s.b.metrics.changed(c)
+}
 
 // Resync asks every browser to read its rooms anew.
 func (s sink) Resync(since time.Time, reason string) {

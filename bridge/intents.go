@@ -94,6 +94,7 @@ func (c *client) dispatch(e *socketio.Event) {
 	if intent == vocabulary.JoinConversation && c.b.words.NamesTenantRoom(e.Args) {
 		intent = vocabulary.JoinTenant
 	}
+	c.b.metrics.received.WithLabelValues(intent.String()).Inc()
 	switch intent {
 	case vocabulary.JoinConversation:
 		c.joinConversation(e)
@@ -131,20 +132,24 @@ func (c *client) enter(e *socketio.Event, kind roomKind, id string, rooms *enter
 		c.fail(e, failTooMany)
 		return "", false
 	}
+	result := func(r string) { c.b.metrics.joins.WithLabelValues(kind.String(), r).Inc() }
 	log := c.b.log.Info().Str("socket", c.socket.ID()).Str("user", c.who.UserID).Stringer("room", kind).Str("id", id)
 	asStored, err := c.b.authorizer.mayEnter(c.socket.Context(), c.who, kind, id)
 	switch {
 	case errors.Is(err, errRefused):
 		log.Msg("join refused")
+		result(failForbidden.code)
 		c.fail(e, failForbidden)
 		return "", false
 	case err != nil:
 		log.Err(err).Msg("join could not be decided")
+		result(failUnavailable.code)
 		c.fail(e, failUnavailable)
 		return "", false
 	}
 	rooms.add(id, asStored)
 	log.Msg("joined")
+	result("ok")
 	return asStored, true
 }
 

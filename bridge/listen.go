@@ -26,6 +26,7 @@ func (b *Bridge) listen() {
 		MaxPayload:     int(s.MaxPayload),
 		MaxQueueBytes:  int(s.MaxQueue),
 		Recovery:       socketio.Recovery{Enabled: s.Recovery.Window > 0, MaxDisconnection: s.Recovery.Window, MaxBytes: int(s.Recovery.Memory)},
+		Hooks:          b.metrics.hooks(),
 		CORS:           socketio.CORS{Origins: s.CORS.Origins, Credentials: true},
 	})
 	for _, name := range s.Namespaces {
@@ -44,6 +45,7 @@ func (b *Bridge) admit(s *socketio.Socket) error {
 		if errors.Is(err, errNoToken) {
 			code = "no_token"
 		}
+		b.metrics.refused.WithLabelValues(code).Inc()
 		b.log.Info().Err(err).Str("address", s.Handshake().RemoteAddr).Msg("connection refused")
 		return &socketio.ConnectError{Message: b.cfg.Auth.RefuseMessage, Data: map[string]string{"code": code}}
 	}

@@ -323,6 +323,9 @@ type Cluster struct{}
 
 // Ops is for those who run the daemon.
 type Ops struct {
+	// Address of the port for operators, as host:port: /metrics for Prometheus, /debug/pprof/, /healthz and /readyz. Keep it on loopback or a private
+	// network: it asks for no password. Empty opens none.
+	Listen string `key:"listen"`
 	// How long stopping may take: from the signal until what is in flight is sent and every connection is closed. What is left then is cut off.
 	// The supervisor's own limit should be a few seconds more.
 	ShutdownTimeout time.Duration `key:"shutdown_timeout" min:"0s" max:"10m"`

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"net"
 	"net/http"
 
 	"github.com/rs/zerolog"
@@ -49,7 +50,8 @@ for all there is to set.`,
 type node struct {
 	bridge   *bridge.Bridge
 	endpoint endpoint
-	url      string // for browsers on this machine
+	ops      *endpoint // nil where ops.listen is empty
+	url      string    // for browsers on this machine
 }
 
 // openNode opens the port and builds the bridge.
@@ -62,15 +64,29 @@ func openNode(cfg *config.Config, log zerolog.Logger) (*node, error) {
 	if err != nil {
 		return nil, err
 	}
+	var ops net.Listener
+	if cfg.Ops.Listen != "" {
+		if ops, err = listen(cfg.Ops.Listen, "the key ops.listen"); err != nil {
+			_ = listener.Close()
+			return nil, err
+		}
+	}
 	b, err := bridge.New(cfg, log)
 	if err != nil {
 		_ = listener.Close()
+		if ops != nil {
+			_ = ops.Close()
+		}
 		return nil, err
 	}
 	n := &node{
 		bridge:   b,
 		endpoint: endpoint{listener: listener, handler: b.Handler(), tls: certificate, drain: cfg.Ops.ShutdownTimeout, log: log},
 		url:      "http://" + localHost(listener.Addr()),
+	}
+	if ops != nil {
+		n.ops = &endpoint{listener: ops, handler: b.OpsHandler(), drain: cfg.Ops.ShutdownTimeout, log: log}
+		log.Info().Stringer("listen", ops.Addr()).Msg("ops")
 	}
 	if certificate != nil {
 		n.url = "https://" + localHost(listener.Addr())
@@ -88,6 +104,9 @@ func (n *node) serveBeside(mux *http.ServeMux) {
 // close gives up a node that was never run.
 func (n *node) close() {
 	_ = n.endpoint.listener.Close()
+	if n.ops != nil {
+		_ = n.ops.listener.Close()
+	}
 	n.bridge.Close()
 }
 
@@ -95,7 +114,11 @@ func (n *node) close() {
 // most ops.shutdown_timeout, at the same time: requests that wait for events end
 // as the bridge closes their sockets.
 func (n *node) run(ctx context.Context) error {
-	err := together(ctx, n.endpoint.serve, n.bridge.Run)
+	parts := []func(context.Context) error{n.endpoint.serve, n.bridge.Run}
+	if n.ops != nil {
+		parts = append(parts, n.ops.serve)
+	}
+	err := together(ctx, parts...)
 	if err != nil {
 		return fmt.Errorf("run: %w", err)
 	}

@@ -1,0 +1,141 @@
+package bridge
+
+import (
+	"net/http"
+	"net/http/pprof"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/supabridge/supabridge/bridge/feed"
+	"github.com/supabridge/supabridge/socketio"
+)
+
+// metrics counts what happens. What others know already (the feed's state, how many sockets there are) is asked of them at each scrape.
+type metrics struct {
+	registry *prometheus.Registry
+
+	opened    *prometheus.CounterVec
+	closed    *prometheus.CounterVec
+	upgraded  prometheus.Counter
+	queueFull prometheus.Counter
+	refused   *prometheus.CounterVec
+	joins     *prometheus.CounterVec
+	received  *prometheus.CounterVec
+	sent      *prometheus.CounterVec
+	latency   prometheus.Histogram
+}
+
+const namespace = "supabridge"
+
+func newMetrics() *metrics {
+	counter := func(name, help string) prometheus.Counter {
+		return prometheus.NewCounter(prometheus.CounterOpts{Namespace: namespace, Name: name, Help: help})
+	}
+	vector := func(name, help string, labels ...string) *prometheus.CounterVec {
+		return prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: namespace, Name: name, Help: help}, labels)
+	}
+	m := &metrics{
+		registry:  prometheus.NewRegistry(),
+		opened:    vector("connections_opened_total", "Connections opened, by the transport they began with.", "transport"),
+		closed:    vector("connections_closed_total", "Connections ended, by reason.", "reason"),
+		upgraded:  counter("connections_upgraded_total", "Connections that went from polling to websocket."),
+		queueFull: counter("slow_consumers_closed_total", "Connections closed since their client did not take what it was sent (socketio.max_queue)."),
+		refused:   vector("connections_refused_total", "Clients refused at the handshake, by code.", "code"),
+		joins:     vector("joins_total", "Joins, by kind of room and result.", "room", "result"),
+		received:  vector("events_received_total", "Events from clients, by intent.", "intent"),
+		sent:      vector("changes_sent_total", "Row changes sent to rooms, by table, action and how they were found (live or read).", "table", "action", "by"),
+		latency: prometheus.NewHistogram(prometheus.HistogramOpts{Namespace: namespace, Name: "commit_to_emit_seconds",
+			Help:    "Time from a row's commit, by the database's clock, to its being sent to rooms; of live changes.",
+			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60}}),
+	}
+	m.registry.MustRegister(m.opened, m.closed, m.upgraded, m.queueFull, m.refused, m.joins, m.received, m.sent, m.latency,
+		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return m
+}
+
+// hooks are how the Socket.IO server tells of connections.
+func (m *metrics) hooks() socketio.Hooks {
+	return socketio.Hooks{
+		Opened:    func(c socketio.ConnectionInfo) { m.opened.WithLabelValues(string(c.Transport)).Inc() },
+		Upgraded:  func(socketio.ConnectionInfo) { m.upgraded.Inc() },
+		Closed:    func(_ socketio.ConnectionInfo, reason string, _ error) { m.closed.WithLabelValues(reason).Inc() },
+		QueueFull: func(socketio.ConnectionInfo) { m.queueFull.Inc() },
+	}
+}
+
+// changed counts a change that is sent.
+func (m *metrics) changed(c feed.Change) {
+	by := "live"
+	if c.Found {
+		by = "read"
+	} else if !c.Commit.IsZero() {
+		m.latency.Observe(max(0, time.Since(c.Commit).Seconds()))
+	}
+	m.sent.WithLabelValues(c.Table, string(c.Action), by).Inc()
+}
+
+// watch has the state of the feed and of the Socket.IO server asked for at each scrape.
+func (m *metrics) watch(f *feed.Feed, io *socketio.Server, spaces []*socketio.Namespace) {
+	gauge := func(name, help string, value func() float64) {
+		m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: namespace, Name: name, Help: help}, value))
+	}
+	count := func(name, help string, value func(feed.Stats) uint64) {
+		m.registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Namespace: namespace, Name: name, Help: help},
+			func() float64 { return float64(value(f.Stats())) }))
+	}
+	for _, state := range []feed.State{feed.Live, feed.CatchingUp, feed.Polling, feed.Down} {
+		m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: namespace, Name: "feed_state",
+			Help: "1 for the state the feed is in.", ConstLabels: prometheus.Labels{"state": string(state)}}, func() float64 {
+			if f.Report().State == state {
+				return 1
+			}
+			return 0
+		}))
+	}
+	gauge("feed_lag_seconds", "Time from commit to emit of the last live change.", func() float64 { return f.Report().Lag.Seconds() })
+	count("feed_repaired_total", "Changes found by reads that the live feed had not brought.", func(s feed.Stats) uint64 { return s.Repaired })
+	count("feed_duplicates_dropped_total", "Live changes dropped since they had been sent.", func(s feed.Stats) uint64 { return s.Repeats })
+	count("feed_rereads_total", "Rows read anew since their change came incomplete.", func(s feed.Stats) uint64 { return s.Rereads })
+	count("feed_stalls_total", "Times the live feed was silent while rows were committed.", func(s feed.Stats) uint64 { return s.Stalls })
+	count("feed_read_failures_total", "Reads of the feed that failed.", func(s feed.Stats) uint64 { return s.Failures })
+	gauge("connections", "Open connections.", func() float64 { return float64(io.ConnectionsCount()) })
+	gauge("sockets", "Sockets in all namespaces.", func() float64 {
+		n := 0
+		for _, space := range spaces {
+			n += space.SocketsCount()
+		}
+		return float64(n)
+	})
+	gauge("rooms", "Rooms with at least one socket.", func() float64 {
+		n := 0
+		for _, space := range spaces {
+			n += len(space.Rooms())
+		}
+		return float64(n)
+	})
+	gauge("queue_bytes", "Bytes waiting to be sent, to all clients together.", func() float64 {
+		_, bytes, _ := io.QueueDepth()
+		return float64(bytes)
+	})
+	gauge("queue_largest_bytes", "Bytes waiting for the client that has most waiting.", func() float64 {
+		_, _, largest := io.QueueDepth()
+		return float64(largest)
+	})
+}
+
+// OpsHandler serves what is for those who run the daemon and nobody else: /metrics for Prometheus, /debug/pprof/, and /healthz and /readyz again.
+func (b *Bridge) OpsHandler() http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", promhttp.HandlerFor(b.metrics.registry, promhttp.HandlerOpts{}))
+	mux.HandleFunc("GET /healthz", healthz)
+	mux.HandleFunc("GET /readyz", b.readyz)
+	mux.HandleFunc("/debug/pprof/", pprof.Index)
+	mux.HandleFunc("/debug/pprof/cmdline", pprof.Cmdline)
+	mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
+	mux.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
+	mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
+	return mux
+}
