@@ -1,6 +1,8 @@
 package socketio
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -15,6 +17,7 @@ type Target struct {
 	rooms    []string // union; none means every socket
 	except   []string
 	volatile bool
+	local    bool
 }
 
 // To chooses the sockets in any of the rooms, each once. A socket's id is a room too.
@@ -25,6 +28,9 @@ func (n *Namespace) Except(rooms ...string) *Target { return (&Target{ns: n}).Ex
 
 // Volatile chooses all sockets, for events that may be lost.
 func (n *Namespace) Volatile() *Target { return (&Target{ns: n}).Volatile() }
+
+// Local chooses all sockets on this node.
+func (n *Namespace) Local() *Target { return (&Target{ns: n}).Local() }
 
 // Emit sends an event to every socket of the namespace; see [Target.Emit].
 func (n *Namespace) Emit(event string, args ...any) error {
@@ -64,40 +70,83 @@ func (t *Target) Volatile() *Target {
 	return &u
 }
 
+// Local keeps to the sockets on this node.
+func (t *Target) Local() *Target {
+	u := *t
+	u.local = true
+	return &u
+}
+
 // Emit sends an event to the sockets chosen, with arguments as for [Socket.Emit]. It is encoded once, and never waits for a
-// client. An error means that an argument can't be encoded, or [ErrReservedEvent].
+// client. An error means that an argument can't be encoded, [ErrReservedEvent], or that the other nodes could not be told.
 func (t *Target) Emit(event string, args ...any) error {
 	if parser.Reserved(event) {
 		return fmt.Errorf("emit %q: %w", event, ErrReservedEvent)
+	}
+	if t.ns.name == "" {
+		return t.emitToFamily(event, args)
 	}
 	e, err := begin(head{kind: parser.Event, namespace: t.ns.name}, &event, args)
 	if err != nil {
 		return err
 	}
+	if !t.local && t.ns.srv.cluster.adapter != nil {
+		m := t.message(KindEmit)
+		m.Args, m.Attachments = e.array(), e.binary
+		err = t.ns.srv.cluster.publish(m)
+	}
+	for _, s := range t.emit(e) {
+		s.noteOutgoing(event, args)
+	}
+	return err
+}
+
+// emitToFamily sends an event in each namespace of a family.
+func (t *Target) emitToFamily(event string, args []any) error {
+	var errs []error
+	for _, n := range t.ns.children() {
+		u := *t
+		u.ns = n
+		errs = append(errs, u.Emit(event, args...))
+	}
+	return errors.Join(errs...)
+}
+
+// emit sends an encoded event to the sockets chosen on this node. It returns those among them where somebody watches what is sent.
+func (t *Target) emit(e encoding) (watched []*Socket) {
 	var b engineio.Batch
 	if t.ns.log.on && !t.volatile {
-		t.sendLogged(&b, e)
+		watched = t.sendLogged(&b, e)
 	} else {
-		ms := e.finish("")
 		t.ns.mu.RLock()
-		t.each(func(s *Socket) { t.send(&b, s, ms) })
+		watched = t.sendAll(&b, e.finish(""))
 		t.ns.mu.RUnlock()
 	}
 	b.Flush()
-	return nil
+	return watched
 }
 
 // sendLogged sends an event that clients which are away can be given later.
-func (t *Target) sendLogged(b *engineio.Batch, e encoding) {
+func (t *Target) sendLogged(b *engineio.Batch, e encoding) (watched []*Socket) {
 	n := t.ns
 	n.mu.Lock() // not for reading: every client has to get packets in the order of their numbers
 	defer n.mu.Unlock()
 	rooms := n.log.rooms(n, t.rooms)
 	if len(rooms) == 0 {
-		return // nobody is there, nor away
+		return nil // nobody is there, nor away
 	}
-	ms := n.log.add(e, rooms, t.except)
-	t.each(func(s *Socket) { t.send(b, s, ms) })
+	return t.sendAll(b, n.log.add(e, rooms, t.except))
+}
+
+// sendAll queues messages for the sockets chosen. The caller holds the namespace's mu.
+func (t *Target) sendAll(b *engineio.Batch, ms []*engineio.Message) (watched []*Socket) {
+	t.each(func(s *Socket) {
+		t.send(b, s, ms)
+		if s.watched.Load() {
+			watched = append(watched, s)
+		}
+	})
+	return watched
 }
 
 // send queues messages for one of the sockets. Those whose connection has ended, or ends over this, need nothing.
@@ -109,7 +158,66 @@ func (t *Target) send(b *engineio.Batch, s *Socket, ms []*engineio.Message) {
 	_ = b.Send(s.client.conn, ms...)
 }
 
-// Sockets returns the sockets chosen.
+// Response is one client's answer to an event for many.
+type Response struct {
+	Socket *Socket
+	*Reply
+}
+
+// EmitWithAck sends an event to the sockets chosen on this node and waits until each has acknowledged it. When ctx ends first, or clients go
+// meanwhile, the responses that came are returned with ctx's error or [ErrDisconnected]. Sockets on other nodes are not asked.
+func (t *Target) EmitWithAck(ctx context.Context, event string, args ...any) ([]Response, error) {
+	if parser.Reserved(event) {
+		return nil, fmt.Errorf("emit %q: %w", event, ErrReservedEvent)
+	}
+	type result struct {
+		Response
+		err error
+	}
+	sockets := t.Sockets()
+	results := make(chan result, len(sockets))
+	id := t.ns.ackIDs.Add(1) - 1
+	ms, err := encode(head{kind: parser.Event, namespace: t.ns.name, id: id, hasID: true}, &event, args)
+	if err != nil {
+		return nil, err
+	}
+	var b engineio.Batch
+	for _, s := range sockets {
+		if !s.await(id, func(r *Reply, err error) { results <- result{Response{s, r}, err} }) {
+			results <- result{Response{s, nil}, ErrDisconnected}
+			continue
+		}
+		if err := b.Send(s.client.conn, ms...); err != nil && s.forgetAck(id) != nil {
+			results <- result{Response{s, nil}, ErrDisconnected}
+		}
+	}
+	b.Flush()
+	defer func() {
+		for _, s := range sockets {
+			s.forgetAck(id)
+		}
+	}()
+	responses := make([]Response, 0, len(sockets))
+	var failed error
+	for range sockets {
+		select {
+		case r := <-results:
+			if r.err != nil {
+				failed = r.err
+				continue
+			}
+			responses = append(responses, r.Response)
+		case <-ctx.Done():
+			return responses, fmt.Errorf("await the acknowledgements of %q: %d of %d came: %w", event, len(responses), len(sockets), ctx.Err())
+		}
+	}
+	if failed != nil {
+		return responses, fmt.Errorf("await the acknowledgements of %q: %d of %d came: %w", event, len(responses), len(sockets), failed)
+	}
+	return responses, nil
+}
+
+// Sockets returns the sockets chosen on this node.
 func (t *Target) Sockets() []*Socket {
 	t.ns.mu.RLock()
 	defer t.ns.mu.RUnlock()
@@ -118,25 +226,38 @@ func (t *Target) Sockets() []*Socket {
 	return list
 }
 
-// Join puts the sockets chosen into rooms.
-func (t *Target) Join(rooms ...string) {
+// Join puts the sockets chosen into rooms. An error means that the other nodes could not be told.
+func (t *Target) Join(rooms ...string) error {
 	for _, s := range t.Sockets() {
 		s.Join(rooms...)
 	}
+	return t.tell(KindJoin, rooms, false)
 }
 
-// Leave takes the sockets chosen out of rooms.
-func (t *Target) Leave(rooms ...string) {
+// Leave takes the sockets chosen out of rooms. An error means that the other nodes could not be told.
+func (t *Target) Leave(rooms ...string) error {
 	for _, s := range t.Sockets() {
 		s.Leave(rooms...)
 	}
+	return t.tell(KindLeave, rooms, false)
 }
 
-// Disconnect ends the sockets chosen; see [Socket.Disconnect].
-func (t *Target) Disconnect(closeConnection bool) {
+// Disconnect ends the sockets chosen; see [Socket.Disconnect]. An error means that the other nodes could not be told.
+func (t *Target) Disconnect(closeConnection bool) error {
 	for _, s := range t.Sockets() {
 		s.Disconnect(closeConnection)
 	}
+	return t.tell(KindDisconnect, nil, closeConnection)
+}
+
+// tell has the other nodes do the same.
+func (t *Target) tell(k MessageKind, names []string, closeConnection bool) error {
+	if t.local {
+		return nil
+	}
+	m := t.message(k)
+	m.Names, m.Close = names, closeConnection
+	return t.ns.srv.cluster.publish(m)
 }
 
 // each calls f once for each socket chosen. It begins at another member each time, so that it is not always the same client

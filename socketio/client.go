@@ -35,7 +35,7 @@ type client struct {
 // job is a step of a connection's life that runs application code.
 type job struct {
 	packet *parser.Packet // a Connect or an event; nil for an end
-	socket *Socket        // whose event, or whose end
+	socket *Socket        // that has ended
 	opened bool           // the connection was opened
 	moved  bool           // it was upgraded
 	ended  *ending        // it has ended
@@ -95,9 +95,6 @@ func (c *client) take(p *parser.Packet) error {
 	s := c.socket(p.Namespace)
 	switch p.Type {
 	case parser.Connect:
-		if s != nil {
-			return errConnectedTo
-		}
 		c.greeted = true
 		c.put(job{packet: p})
 		return nil
@@ -116,8 +113,8 @@ func (c *client) take(p *parser.Packet) error {
 		if p.Type == parser.Disconnect && s != nil {
 			s.cancel()
 		}
-		// Of the socket that a Connect in the backlog is going to make, or of one that the server has just disconnected.
-		c.put(job{packet: p, socket: s})
+		// Whose it is shows when its turn comes: there may be a Connect or a Disconnect before it.
+		c.put(job{packet: p})
 	}
 	return nil
 }
@@ -189,11 +186,9 @@ func (c *client) do(j job) {
 	case j.packet != nil && j.packet.Type == parser.Connect:
 		c.connect(j.packet)
 	case j.packet != nil:
-		s := j.socket
+		s := c.socket(j.packet.Namespace)
 		if s == nil {
-			if s = c.socket(j.packet.Namespace); s == nil {
-				return
-			}
+			return // the server has just disconnected it, or refused it
 		}
 		if j.packet.Type == parser.Disconnect {
 			s.detach(ReasonClientDisconnect)
@@ -285,11 +280,12 @@ func (c *client) refuse(namespace string, err error) {
 
 // connect admits the client to a namespace, or refuses it.
 func (c *client) connect(p *parser.Packet) {
-	n := c.srv.namespace(p.Namespace)
+	n := c.srv.resolve(p.Namespace, p.Payload)
 	if n == nil {
 		c.refuse(p.Namespace, &ConnectError{Message: "Invalid namespace"})
 		return
 	}
+	defer n.joined()
 	if c.socket(p.Namespace) != nil { // two Connects came together
 		c.conn.Abort(engineio.ReasonParseError, errConnectedTo)
 		return
@@ -297,9 +293,7 @@ func (c *client) connect(p *parser.Packet) {
 	s := newSocket(n, c, p.Payload)
 	claim := n.log.claim(p.Payload)
 	recoverable := claim != nil && n.prepare(s, claim)
-	n.setup.RLock()
-	use, greet := n.use, n.greet
-	n.setup.RUnlock()
+	use, greet := n.registered()
 	if recoverable && c.srv.opts.Recovery.SkipMiddleware {
 		use = nil
 	}

@@ -31,9 +31,14 @@ func (s *Socket) Emit(event string, args ...any) error {
 		return err
 	}
 	if s.ns.log.on {
-		return s.sendLogged(event, e)
+		err = s.sendLogged(event, e)
+	} else {
+		err = s.send(event, e.finish(""))
 	}
-	return s.send(event, e.finish(""))
+	if err == nil {
+		s.noteOutgoing(event, args)
+	}
+	return err
 }
 
 // sendLogged sends an event that the client can be given later if it is away.
@@ -143,6 +148,7 @@ func (s *Socket) EmitFunc(f func(*Reply, error), event string, args ...any) (can
 		s.forgetAck(id)
 		return nil, err
 	}
+	s.noteOutgoing(event, args)
 	return func() { s.forgetAck(id) }, nil
 }
 

@@ -24,7 +24,13 @@ type head struct {
 // encoding is an event or an ack on its way to becoming messages.
 type encoding struct {
 	text   []byte // up to the last value, without the closing bracket
+	args   int    // where the array begins
 	binary [][]byte
+}
+
+// array returns the values as a JSON array, a copy.
+func (e encoding) array() json.RawMessage {
+	return append(append(json.RawMessage(nil), e.text[e.args:]...), ']')
 }
 
 // encode makes the messages of an event or an ack: a text message and one for each attachment. event is the name, nil for an ack.
@@ -46,6 +52,7 @@ func begin(h head, event *string, args []any) (encoding, error) {
 		h.kind += parser.BinaryEvent - parser.Event
 	}
 	e := encoding{text: parser.AppendHeader(engineio.TextBuffer(sizeHint(args)), h.kind, attachments, h.namespace, h.id, h.hasID)}
+	e.args = len(e.text)
 	e.text = append(e.text, '[')
 	if event != nil {
 		e.text = parser.AppendString(e.text, *event)

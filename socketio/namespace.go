@@ -1,6 +1,7 @@
 package socketio
 
 import (
+	"slices"
 	"sync"
 	"sync/atomic"
 )
@@ -8,16 +9,20 @@ import (
 // Namespace is one of the channels a connection's sockets can be in: with its own handlers, rooms and middleware.
 // Its methods may be called by any goroutine.
 type Namespace struct {
-	name string  // immutable
-	srv  *Server // immutable
+	name   string // immutable, like the next two; empty for a family
+	srv    *Server
+	parent *Namespace // the family it belongs to, whose handlers it has too
+
+	joining int // clients being admitted; guarded by the server's mu
 
 	turn   atomic.Uint32 // where the next broadcast begins among the members
 	ackIDs atomic.Uint64 // the last id given to an event that wants an ack
 
-	setup sync.RWMutex // guards what the application has registered
-	use   []func(*Socket) error
-	greet []func(*Socket)
-	on    handlers
+	setup      sync.RWMutex // guards what the application has registered
+	use        []func(*Socket) error
+	greet      []func(*Socket)
+	on         handlers
+	serverSide handlers
 
 	mu      sync.RWMutex // guards who is there, and orders changes of that with broadcasts
 	sockets map[string]*Socket
@@ -91,6 +96,32 @@ func (n *Namespace) Rooms() map[string]int {
 		}
 	}
 	return m
+}
+
+// registered returns what the application has registered for the namespace, and for its family.
+func (n *Namespace) registered() (use []func(*Socket) error, greet []func(*Socket)) {
+	if n.parent != nil {
+		use, greet = n.parent.registered()
+	}
+	n.setup.RLock()
+	defer n.setup.RUnlock()
+	if use == nil && greet == nil {
+		return n.use, n.greet
+	}
+	return append(slices.Clip(use), n.use...), append(slices.Clip(greet), n.greet...)
+}
+
+// handlersFor returns the functions for an event.
+func (n *Namespace) handlersFor(event string) (forAny, named []func(*Event)) {
+	if n.parent != nil {
+		forAny, named = n.parent.handlersFor(event)
+	}
+	n.setup.RLock()
+	defer n.setup.RUnlock()
+	if forAny == nil && named == nil {
+		return n.on.any, n.on.byName[event]
+	}
+	return append(slices.Clip(forAny), n.on.any...), append(slices.Clip(named), n.on.byName[event]...)
 }
 
 // handlers are the functions registered for events. Whoever holds them guards them.

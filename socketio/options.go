@@ -73,6 +73,12 @@ type Options struct {
 	// Recovery restores the sockets of clients that lost their connection for a moment.
 	Recovery Recovery
 
+	// ClientBundle serves the client library (socket.io.js, socket.io.min.js, socket.io.esm.min.js and so on) below each mount point.
+	// It is the directory with these files, such as node_modules/socket.io-client/dist, or a URL of it. Default: not served.
+	ClientBundle string
+	// Adapter joins this server with those of other processes. Default: none.
+	Adapter Adapter
+
 	// Hooks tell logs and metrics what happens.
 	Hooks Hooks
 }

@@ -304,6 +304,7 @@ func (h *history) arm(n *Namespace) {
 
 // sweep forgets sessions whose clients have been away too long, and events too old for anybody.
 func (n *Namespace) sweep() {
+	defer n.discardIfEmpty()
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	h := &n.log
@@ -322,13 +323,11 @@ func (n *Namespace) sweep() {
 	}
 }
 
-// stopSweeping ends the sweeping.
-func (n *Namespace) stopSweeping() {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.log.stopped = true
-	if n.log.sweeper != nil {
-		n.log.sweeper.Stop()
-		n.log.sweeper = nil
+// stop ends the sweeping, for good. The caller holds mu.
+func (h *history) stop() {
+	h.stopped = true
+	if h.sweeper != nil {
+		h.sweeper.Stop()
+		h.sweeper = nil
 	}
 }

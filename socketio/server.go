@@ -13,25 +13,47 @@ import (
 type Server struct {
 	*Namespace // "/"; immutable
 
-	opts   Options          // immutable
-	engine *engineio.Server // immutable
+	opts    Options          // immutable
+	engine  *engineio.Server // immutable
+	cluster cluster
+	bundle  bundle
+	stopped sync.Once // of what is not the engine's
 
 	mu         sync.RWMutex // guards everything below
 	namespaces map[string]*Namespace
+	families   []dynamic
 }
 
-// NewServer makes a server. Nothing runs before the first client connects.
+// NewServer makes a server. Nothing runs before the first client connects, unless there is an adapter: if that can't be started
+// NewServer panics; see [Open] for one that returns the error.
 func NewServer(opts Options) *Server {
-	s := &Server{opts: opts.withDefaults(), namespaces: make(map[string]*Namespace)}
-	s.Namespace = s.Of("/")
-	eo := s.opts.engine()
-	eo.Accept = s.accept
-	s.engine = engineio.NewServer(eo)
+	s, err := Open(opts)
+	if err != nil {
+		panic(err)
+	}
 	return s
 }
 
+// Open is NewServer for options with an adapter, the start of which may fail.
+func Open(opts Options) (*Server, error) {
+	s := &Server{opts: opts.withDefaults(), namespaces: make(map[string]*Namespace)}
+	s.Namespace = s.Of("/")
+	s.bundle.source = s.opts.ClientBundle
+	eo := s.opts.engine()
+	eo.Accept = s.accept
+	s.engine = engineio.NewServer(eo)
+	if err := s.cluster.start(s, s.opts.Adapter); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
 // ServeHTTP serves clients on the server's paths, and answers 404 elsewhere.
-func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.engine.ServeHTTP(w, r) }
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if !s.bundle.serve(w, r, s.engine.Serves) {
+		s.engine.ServeHTTP(w, r)
+	}
+}
 
 // Of returns the namespace of that name, which comes into being with the first call: clients can connect to it from then on.
 // The leading slash may be left out.
@@ -83,21 +105,29 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	if s.engine.Count() == 0 {
 		over = 0
 	}
-	defer s.stopSweeping()
-	return s.engine.Shutdown(ctx, max(over, 0))
+	err := s.engine.Shutdown(ctx, max(over, 0))
+	s.stop()
+	return err
 }
 
 // Close cuts every connection off, stops the server's goroutines and waits for them.
 func (s *Server) Close() {
 	s.engine.Close()
-	s.stopSweeping()
+	s.stop()
 }
 
-// stopSweeping stops the timers of all namespaces.
-func (s *Server) stopSweeping() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, n := range s.namespaces {
-		n.stopSweeping()
-	}
+// stop stops the timers of all namespaces, and the adapter.
+func (s *Server) stop() {
+	s.stopped.Do(func() {
+		s.mu.RLock()
+		for _, n := range s.namespaces {
+			n.mu.Lock()
+			n.log.stop()
+			n.mu.Unlock()
+		}
+		s.mu.RUnlock()
+		if s.cluster.adapter != nil {
+			_ = s.cluster.adapter.Close() // nothing can be done about it any more
+		}
+	})
 }

@@ -41,11 +41,13 @@ type Socket struct {
 	rooms   []membership
 	session *session // nil without recovery; immutable once the socket is connected
 
-	gone atomic.Bool // disconnected, or about to be: no ack comes any more
+	gone    atomic.Bool // disconnected, or about to be: no ack comes any more
+	watched atomic.Bool // outgoing isn't empty
 
 	mu       sync.Mutex // guards everything below
 	on       handlers
 	leaving  []func(reason string)
+	outgoing []func(event string, args []any)
 	use      []func(*Event) error
 	data     any
 	reason   string // why it was detached; empty before
@@ -181,10 +183,7 @@ func (s *Socket) dispatch(p *parser.Packet) {
 		return
 	}
 	e := &Event{Name: name, Args: p.Args[1:], Attachments: p.Attachments, Socket: s, id: p.ID, wants: p.HasID}
-	n := s.ns
-	n.setup.RLock()
-	anyAll, all := n.on.any, n.on.byName[name]
-	n.setup.RUnlock()
+	anyAll, all := s.ns.handlersFor(name)
 	s.mu.Lock()
 	use, anyOwn, own := s.use, s.on.any, s.on.byName[name]
 	s.mu.Unlock()
@@ -241,6 +240,7 @@ func (s *Socket) detach(reason string) {
 	}
 	n.exit(s)
 	n.mu.Unlock()
+	n.discardIfEmpty()
 	s.client.remove(s)
 	s.cancel()
 	s.failAcks()

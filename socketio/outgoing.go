@@ -1,0 +1,23 @@
+package socketio
+
+// OnAnyOutgoing has f called with every event that is sent to this client, also by broadcasts, after it has been queued. The args are
+// those given to Emit; f must not change them. Events that come from other nodes are not seen.
+func (s *Socket) OnAnyOutgoing(f func(event string, args []any)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.outgoing = append(s.outgoing, f)
+	s.watched.Store(true)
+}
+
+// noteOutgoing tells those who watch.
+func (s *Socket) noteOutgoing(event string, args []any) {
+	if !s.watched.Load() {
+		return
+	}
+	s.mu.Lock()
+	fs := s.outgoing
+	s.mu.Unlock()
+	for _, f := range fs {
+		f(event, args)
+	}
+}
