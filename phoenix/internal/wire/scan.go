@@ -64,36 +64,54 @@ func skipWord(b []byte, i int, word string) (int, error) {
 	return i + len(word), nil
 }
 
+// plain marks the bytes that stand for themselves within a string.
+var plain = func() (t [256]bool) {
+	for c := range t {
+		t[c] = c >= 0x20 && c != '"' && c != '\\'
+	}
+	return t
+}()
+
 func skipString(b []byte, i int) (int, error) {
 	for i++; i < len(b); i++ {
-		switch c := b[i]; {
-		case c == '"':
+		if plain[b[i]] {
+			continue
+		}
+		switch b[i] {
+		case '"':
 			return i + 1, nil
-		case c < 0x20:
+		case '\\':
+			if i = skipEscape(b, i); i < 0 {
+				return len(b), syntaxError(len(b))
+			}
+		default:
 			return i, syntaxError(i)
-		case c == '\\':
-			i++
-			if i >= len(b) {
-				return i, syntaxError(i)
-			}
-			switch b[i] {
-			case '"', '\\', '/', 'b', 'f', 'n', 'r', 't':
-			case 'u':
-				if len(b)-i < 5 {
-					return i, syntaxError(i)
-				}
-				for _, h := range b[i+1 : i+5] {
-					if !(h >= '0' && h <= '9' || h >= 'a' && h <= 'f' || h >= 'A' && h <= 'F') {
-						return i, syntaxError(i)
-					}
-				}
-				i += 4
-			default:
-				return i, syntaxError(i)
-			}
 		}
 	}
 	return i, syntaxError(i)
+}
+
+// skipEscape is the index of the last byte of the escape sequence at b[i], negative
+// when it is none.
+func skipEscape(b []byte, i int) int {
+	if i+1 >= len(b) {
+		return -1
+	}
+	switch b[i+1] {
+	case '"', '\\', '/', 'b', 'f', 'n', 'r', 't':
+		return i + 1
+	case 'u':
+		if len(b)-i < 6 {
+			return -1
+		}
+		for _, h := range b[i+2 : i+6] {
+			if !(h >= '0' && h <= '9' || h >= 'a' && h <= 'f' || h >= 'A' && h <= 'F') {
+				return -1
+			}
+		}
+		return i + 5
+	}
+	return -1
 }
 
 func skipDigits(b []byte, i int) (int, error) {
