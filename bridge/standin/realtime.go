@@ -158,42 +158,8 @@ func (p TopicPolicy) fits(c Claims, topic string) bool {
 
 var likeLiteral = strings.NewReplacer(`\`, `\\`, "%", `\%`, "_", `\_`)
 
-// like is SQL's LIKE with the backslash as escape, in time linear in the text for
-// each % of the pattern.
-func like(pattern, text string) bool {
-	p, t := []rune(pattern), []rune(text)
-	star, mark := -1, 0 // where to go on after a % that took too little
-	i, j := 0, 0
-	for j < len(t) {
-		switch {
-		case i < len(p) && p[i] == '%':
-			i++
-			star, mark = i, j
-			continue
-		case i < len(p) && p[i] == '_':
-			i, j = i+1, j+1
-			continue
-		case i < len(p):
-			at := i
-			if p[at] == '\\' && at+1 < len(p) {
-				at++
-			}
-			if p[at] == t[j] {
-				i, j = at+1, j+1
-				continue
-			}
-		}
-		if star < 0 {
-			return false
-		}
-		mark++
-		i, j = star, mark
-	}
-	for i < len(p) && p[i] == '%' {
-		i++
-	}
-	return i == len(p)
-}
+// like is SQL's LIKE.
+func like(pattern, text string) bool { return matchLike(parseLike(pattern, false), text, false) }
 
 // Tables lists published tables; the patterns are compared as LIKE compares, and "*"
 // fits everything.

@@ -20,7 +20,8 @@ type Action string
 // time For is over.
 const (
 	// Delay holds matching frames back for Fault.Delay; what comes after them on the
-	// socket waits too.
+	// socket waits too. So it does with handshakes, whose event is "connect", and REST
+	// broadcasts, "rest".
 	Delay Action = "delay"
 	// Drop loses matching frames.
 	Drop Action = "drop"
@@ -29,7 +30,8 @@ const (
 	Hang Action = "hang"
 	// Stall loses changes while sockets and heartbeats go on.
 	Stall Action = "stall"
-	// Refuse answers handshakes with Status and Message.
+	// Refuse answers handshakes (event "connect") and REST broadcasts ("rest") with
+	// Status and Message.
 	Refuse Action = "refuse"
 	// RefuseJoin answers joins with the reason Message, after the wait of a refused
 	// join, and with Code closes the socket after that.

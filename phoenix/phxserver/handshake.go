@@ -43,8 +43,8 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *Server) admit(r *http.Request, h Handshake) (Claims, error) {
-	if i := s.faults.strike("", "", "", Refuse); i != nil {
-		return Claims{}, &RefusedError{Status: i.fault.Status, Message: i.fault.Message}
+	if err := s.disturbRequest(r, "connect"); err != nil {
+		return Claims{}, err
 	}
 	if err := s.limiter.admitSocket(s.connected()); err != nil {
 		return Claims{}, err

@@ -2,6 +2,7 @@ package phxserver
 
 import (
 	"fmt"
+	"net/http"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -231,6 +232,23 @@ func (ch *channel) suffer(f Fault) {
 	case Send:
 		ch.socket.send(wire.Message{Topic: ch.topic, Event: f.Event, Payload: f.Payload})
 	}
+}
+
+// disturbRequest lets the faults at a handshake or a REST broadcast.
+func (s *Server) disturbRequest(r *http.Request, event string) *RefusedError {
+	if i := s.faults.strike("", event, "in", Delay); i != nil {
+		t := time.NewTimer(i.fault.Delay)
+		defer t.Stop()
+		select {
+		case <-t.C:
+		case <-r.Context().Done():
+		case <-s.ctx.Done():
+		}
+	}
+	if i := s.faults.strike("", event, "in", Refuse); i != nil {
+		return &RefusedError{Status: i.fault.Status, Message: i.fault.Message}
+	}
+	return nil
 }
 
 // disturbed lets the faults at a frame; true when it is lost, or the socket is to

@@ -32,6 +32,10 @@ func (s *Server) BroadcastHandler() http.Handler {
 			http.Error(w, "Method Not Allowed", http.StatusMethodNotAllowed)
 			return
 		}
+		if err := s.disturbRequest(r, "rest"); err != nil {
+			writeJSON(w, err.Status, map[string]any{"message": err.Message})
+			return
+		}
 		body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBroadcastBody))
 		if err != nil {
 			http.Error(w, "Request Entity Too Large", http.StatusRequestEntityTooLarge)
