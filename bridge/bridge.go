@@ -41,6 +41,7 @@ type Bridge struct {
 	presence   *presence // nil where presence is off
 	unknown    *unknownEvents
 	metrics    *metrics
+	resync     *resyncer
 	upstream   *upstream
 	serial     atomic.Uint64 // of connections
 
@@ -53,6 +54,9 @@ type Bridge struct {
 func New(cfg *config.Config, log zerolog.Logger) (*Bridge, error) {
 	ctx, stop := context.WithCancel(context.Background())
 	b := &Bridge{cfg: cfg, log: log, stop: stop, unknown: newUnknownEvents(log), metrics: newMetrics()}
+	b.resync = &resyncer{log: log, ask: func(since time.Time, reason string) {
+		b.emitAll(cfg.Vocabulary.ResyncEvent, object("since", since.UTC().Format(time.RFC3339Nano), "reason", reason))
+	}}
 	if err := b.build(ctx); err != nil {
 		b.Close()
 		return nil, err
@@ -84,7 +88,7 @@ func (b *Bridge) build(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	if b.router, err = newRouter(cfg, b.words, tenants, b.log, b.emit); err != nil {
+	if b.router, err = newRouter(cfg, b.words, tenants, b.log, b.emit, b.resync.request); err != nil {
 		return err
 	}
 	b.typing = newTyping(cfg.Typing.Timeout, b.tellTyping)
@@ -136,6 +140,7 @@ func (b *Bridge) Run(ctx context.Context) error {
 // Close ends what New started. Run calls it.
 func (b *Bridge) Close() {
 	b.stop()
+	b.resync.close()
 	if b.upstream != nil {
 		if err := b.upstream.close(context.Background()); err != nil {
 			b.log.Warn().Err(err).Msg("stopping")

@@ -109,10 +109,7 @@ func (s sink) Change(ctx context.Context, c feed.Change) {
 }
 
 // Resync asks every browser to read its rooms anew.
-func (s sink) Resync(since time.Time, reason string) {
-	s.b.log.Warn().Str("reason", reason).Time("since", since).Msg("deletes may have been missed; browsers are asked to resync")
-	s.b.emitAll(s.b.cfg.Vocabulary.ResyncEvent, object("since", since.UTC().Format(time.RFC3339Nano), "reason", reason))
-}
+func (s sink) Resync(since time.Time, reason string) { s.b.resync.request(since, reason) }
 
 // State logs a state and tells it to every browser.
 func (s sink) State(r feed.Report) {

@@ -25,6 +25,7 @@ type router struct {
 	tenants  *tenants
 	messages *lru.Cache[string, message]
 	emit     func(rooms, except []string, event vocabulary.Event, payload json.RawMessage)
+	resync   func(since time.Time, reason string)
 	holds    holds
 	log      zerolog.Logger
 }
@@ -36,12 +37,12 @@ type message struct {
 }
 
 func newRouter(cfg *config.Config, words *vocabulary.Vocabulary, t *tenants, log zerolog.Logger,
-	emit func(rooms, except []string, event vocabulary.Event, payload json.RawMessage)) (*router, error) {
+	emit func(rooms, except []string, event vocabulary.Event, payload json.RawMessage), resync func(time.Time, string)) (*router, error) {
 	messages, err := lru.New[string, message](cfg.Rooms.MessageCacheSize)
 	if err != nil {
 		return nil, fmt.Errorf("bridge: rooms.message_cache_size: %w", err)
 	}
-	return &router{tables: cfg.Tables, rooms: cfg.Rooms, words: words, tenants: t, messages: messages, emit: emit, holds: newHolds(cfg), log: log}, nil
+	return &router{tables: cfg.Tables, rooms: cfg.Rooms, words: words, tenants: t, messages: messages, emit: emit, resync: resync, holds: newHolds(cfg), log: log}, nil
 }
 
 // route sends the events of one change. It asks Supabase for a conversation's tenant where that is not known yet, so ctx bounds it.
@@ -93,7 +94,7 @@ func (r *router) routeMessage(ctx context.Context, c feed.Change) {
 	case feed.Delete:
 		r.messages.Remove(id)
 		if len(rooms) == 0 {
-			r.log.Warn().Msg("the room of a deleted message is not known any more; its delete reaches nobody")
+			r.resync(c.Commit, "the room of a deleted message is not known any more")
 			return
 		}
 		told = r.tell(told, vocabulary.MessageDeleted, c.Old, "message", append(extras, vocabulary.String("messageId", id)))

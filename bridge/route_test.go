@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/rs/zerolog"
 
@@ -38,6 +39,7 @@ type route struct {
 	*router
 	t       *testing.T
 	sent    []emission
+	resyncs []string
 	tenants *directory
 }
 
@@ -62,7 +64,7 @@ func newRoute(t *testing.T, tenants map[string]string) *route {
 		slices.Sort(rooms)
 		e.rooms = strings.Join(slices.Compact(rooms), " ")
 		r.sent = append(r.sent, e)
-	})
+	}, func(_ time.Time, reason string) { r.resyncs = append(r.resyncs, reason) })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -123,6 +125,9 @@ func TestADeleteThatCarriesOnlyTheKeyReachesItsRooms(t *testing.T) {
 	r.expect(r.change("messages", "DELETE", "", `{"id":7}`),
 		emission{vocabulary.MessageDeleted, "conversation:c1 tenant:d1", map[string]any{"id": 7.0, "messageId": "7", "conversationId": "c1"}})
 	r.expect(r.change("messages", "DELETE", "", `{"id":7}`))
+	if len(r.resyncs) != 1 {
+		t.Errorf("%d resyncs, want one for the delete of a message that nobody remembers", len(r.resyncs))
+	}
 }
 
 func TestAMessageThatMovedReachesBothRooms(t *testing.T) {

@@ -192,7 +192,7 @@ type Rooms struct {
 	// request at its next message, so it should hold those active within a day.
 	TenantCacheSize int `key:"tenant_cache_size" min:"1" max:"100000000"`
 	// How many messages the bridge remembers the conversation of, so that a delete, which carries the key only, reaches
-	// its room. About 200 bytes each. The delete of one that is forgotten reaches nobody, unless the table has replica identity full.
+	// its room. About 200 bytes each. The delete of one that is forgotten asks every browser to resync, unless the table has replica identity full.
 	MessageCacheSize int `key:"message_cache_size" min:"1" max:"100000000"`
 }
 

@@ -33,6 +33,9 @@ type gate struct{}
 
 type fenceKey struct{}
 
+// ignoreKey marks an upsert that must leave a row that is there alone. The library knows only the kind that overwrites it.
+type ignoreKey struct{}
+
 func withFence(ctx context.Context, f *fence) context.Context {
 	return context.WithValue(ctx, fenceKey{}, f)
 }
@@ -77,6 +80,9 @@ func (f *fence) RoundTrip(req *http.Request) (*http.Response, error) {
 	out := req.Clone(req.Context())
 	out.URL.Scheme = strings.TrimPrefix(out.URL.Scheme, fencedScheme)
 	out.Header.Del("Referer")
+	if req.Context().Value(ignoreKey{}) != nil {
+		out.Header.Set("Prefer", strings.ReplaceAll(out.Header.Get("Prefer"), "resolution=merge-duplicates", "resolution=ignore-duplicates"))
+	}
 	resp, err := f.base.RoundTrip(out)
 	if err != nil {
 		return nil, &Error{Message: "no answer", Class: ClassRetry, err: err}

@@ -95,6 +95,17 @@ func (c *Client) Row(ctx context.Context, table, key, id string) (row json.RawMe
 	return rows[0], true, nil
 }
 
+// InsertIgnore inserts a row, with the service key, unless a row with the same value in the unique column onConflict is there, which is left as it is.
+// inserted tells which it was. The same call may be repeated after a failure: the row is there once.
+func (c *Client) InsertIgnore(ctx context.Context, table string, row any, onConflict string) (inserted bool, err error) {
+	query := c.service.From(table).Insert(row, true, onConflict, "representation", "") // of a row that was there, nothing is returned
+	rows, err := c.rows(context.WithValue(ctx, ignoreKey{}, true), query)
+	if err != nil {
+		return false, fmt.Errorf("supabase: insert into %s: %w", table, err)
+	}
+	return len(rows) > 0, nil
+}
+
 // rows carries out a query and keeps each row as it was written.
 func (c *Client) rows(ctx context.Context, query *postgrest.FilterBuilder) ([]json.RawMessage, error) {
 	ctx, cancel := context.WithTimeout(withFence(ctx, c.fence), c.opts.Timeout)

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -174,6 +176,56 @@ func TestAnUnusableProjectIsRefused(t *testing.T) {
 			c.Close()
 			t.Errorf("New(%q, %q) gave no error", test.url, test.key)
 		}
+	}
+}
+
+func TestPagesAreAskedForByTheExactTextOfTheLastRow(t *testing.T) {
+	var got []string
+	c := project(t, Options{}, func(w http.ResponseWriter, r *http.Request) {
+		query, _ := url.QueryUnescape(r.URL.RawQuery)
+		got = append(got, query)
+		w.Write([]byte(`[{"id": 9223372036854775807, "n": 1.50}]`))
+	})
+	for _, p := range []Page{
+		{Table: "messages", Column: "updated_at", Key: "id", From: "2026-01-01T00:00:00.000001+00:00"},
+		{Table: "messages", Column: "updated_at", Key: "id", AfterValue: `T,"1"`, AfterKey: "a.b", Limit: 5000},
+		{Table: "messages", Column: "created_at", Key: "id", From: "T", WhereNull: "updated_at", Where: "conversation_id", Equals: "c1", Limit: 7},
+	} {
+		rows, err := c.Rows(t.Context(), p)
+		if err != nil || len(rows) != 1 || string(rows[0]) != `{"id": 9223372036854775807, "n": 1.50}` {
+			t.Errorf("%+v: %s (%v), want the row as it was written", p, rows, err)
+		}
+	}
+	want := []string{
+		`limit=1000&order=updated_at.asc.nullslast,id.asc.nullslast&select=*&updated_at=gte.2026-01-01T00:00:00.000001+00:00`,
+		`limit=1000&or=(updated_at.gt."T,\"1\"",and(updated_at.eq."T,\"1\"",id.gt."a.b"))&order=updated_at.asc.nullslast,id.asc.nullslast&select=*`,
+		`conversation_id=eq.c1&created_at=gte.T&limit=7&order=created_at.asc.nullslast,id.asc.nullslast&select=*&updated_at=is.null`,
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("asked\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+	if _, err := c.Rows(t.Context(), Page{Table: "messages", Column: "updated_at", Key: "id"}); err == nil {
+		t.Error("a page without a beginning gave no error")
+	}
+}
+
+func TestAnInsertThatIsRepeatedInsertsOnce(t *testing.T) {
+	answer := `[{"id":1}]`
+	var prefer, conflict string
+	c := project(t, Options{}, func(w http.ResponseWriter, r *http.Request) {
+		prefer, conflict = strings.Join(r.Header.Values("Prefer"), ","), r.URL.Query().Get("on_conflict")
+		w.WriteHeader(http.StatusCreated)
+		w.Write([]byte(answer))
+	})
+	for _, want := range []bool{true, false} {
+		inserted, err := c.InsertIgnore(t.Context(), "messages", map[string]string{"external_message_id": "SM1"}, "external_message_id")
+		if err != nil || inserted != want {
+			t.Errorf("inserted %v (%v), want %v", inserted, err, want)
+		}
+		answer = `[]`
+	}
+	if conflict != "external_message_id" || !strings.Contains(prefer, "resolution=ignore-duplicates") || strings.Contains(prefer, "merge") {
+		t.Errorf("on_conflict %q, Prefer %q", conflict, prefer)
 	}
 }
 
