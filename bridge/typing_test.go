@@ -67,9 +67,9 @@ func TestTypingEndsByItselfAfterTheTimeout(t *testing.T) {
 		var h heard
 		ty := newTyping(5*time.Second, h.typing)
 		ty.start("c", "s1", ana)
-		time.Sleep(5*time.Second - 1)
+		time.Sleep(5*time.Second - time.Nanosecond)
 		h.expect(t, "start ana in c")
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		h.expect(t, "stop ana in c")
 		ty.start("c", "s1", ana)
 		h.expect(t, "start ana in c")
@@ -125,9 +125,9 @@ func TestAUserIsOfflineAfterTheGraceOfTheLastSocket(t *testing.T) {
 		h.expect(t, "online ana in d1", "online ben in d1", "online ben in d2")
 		p.leave("d1", "s2", ana)
 		p.leave("d1", "s2", ana)
-		time.Sleep(10*time.Second - 1)
+		time.Sleep(10*time.Second - time.Nanosecond)
 		h.expect(t)
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		h.expect(t, "offline ana in d1")
 		if got := p.list("d1"); !slices.Equal(got, []string{"ben"}) {
 			t.Errorf("list %q, want ben", got)
@@ -143,9 +143,9 @@ func TestATokenWarnsThenEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var h heard
 		e := newExpiry(time.Now().Add(time.Hour), h.warn, h.end)
-		time.Sleep(59*time.Minute - 1)
+		time.Sleep(59*time.Minute - time.Nanosecond)
 		h.expect(t)
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		h.expect(t, "warn")
 		e.renew(time.Now().Add(time.Hour))
 		time.Sleep(59 * time.Minute)

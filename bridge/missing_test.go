@@ -1,0 +1,197 @@
+package bridge
+
+import (
+	"encoding/json"
+	"testing"
+	"time"
+
+	"github.com/supabridge/supabridge/bridge/feed"
+	"github.com/supabridge/supabridge/bridge/standin"
+	"github.com/supabridge/supabridge/config"
+)
+
+func TestWhatIsCommittedWhileRealtimeIsAwayArrivesOnceWhenItIsBack(t *testing.T) {
+	w := newWorld(t, func(cfg *config.Config) { cfg.Supabase.Feed.Overlap = time.Second })
+	ana := w.as(anaID)
+	if got := ana.event("bridge_status"); got["state"] != "live" {
+		t.Errorf("bridge_status on connecting: %v", got)
+	}
+	ana.must("join_conversation", bakery)
+	kept := w.write(bakery, "before")
+	ana.event("new_message")
+	w.upstream.cut()
+	if got := ana.event("bridge_status"); got["state"] == "live" {
+		t.Errorf("bridge_status: %v, want the truth", got)
+	}
+	missed := map[string]bool{}
+	w.inside(func(tx *standin.Tx) error {
+		for _, content := range []string{"one", "two", "three"} {
+			row, err := tx.Insert("messages", map[string]any{"conversation_id": bakery, "content": content})
+			if err != nil {
+				return err
+			}
+			missed[text(t, row["id"])] = true
+		}
+		_, err := tx.Update("messages", map[string]any{"id": kept}, map[string]any{"content": "changed"})
+		return err
+	})
+	w.upstream.mend()
+	for range 3 {
+		got := ana.event("new_message")
+		if id, _ := got["id"].(string); !missed[id] {
+			t.Errorf("new_message %v came twice or was not missed", got)
+		} else {
+			delete(missed, id)
+		}
+	}
+	if got := ana.event("message_updated"); got["id"] != kept || got["content"] != "changed" {
+		t.Errorf("message_updated %v", got)
+	}
+	if got := ana.event("resync"); got["reason"] != "reconnect" || got["since"] == nil {
+		t.Errorf("resync %v", got)
+	}
+	w.await(feed.Live)
+	w.write(bakery, "after")
+	if got := ana.event("new_message"); got["content"] != "after" {
+		t.Errorf("new_message %v, want the one written after", got)
+	}
+	if ana.heard("new_message") || ana.heard("message_updated") {
+		t.Errorf("something came twice: %q", ana.held)
+	}
+}
+
+func TestAJoinWithSinceBringsWhatWasMissedAndThenGoesLive(t *testing.T) {
+	w := newWorld(t, nil)
+	first := w.write(bakery, "seen")
+	seen := w.rest("GET", "messages?id=eq."+first, "")[0]
+	missed, changed := w.write(bakery, "missed"), "e1000000-0000-4000-8000-000000000001"
+	w.rest("PATCH", "messages?id=eq."+changed, `{"status":"DELIVERED"}`)
+	elsewhere := w.write("c1000000-0000-4000-8000-000000000002", "elsewhere")
+	for name, since := range map[string]any{"a message's id": first, "its time": seen["updated_at"], "the message": seen} {
+		ana := w.as(anaID)
+		ana.must("join_conversation", map[string]any{"conversationId": bakery, "since": since})
+		if name != "the message" { // the instant is included: other rows may share it
+			if got := ana.event("new_message"); got["id"] != first {
+				t.Errorf("%s: new_message %v, want the one seen", name, got)
+			}
+		}
+		if got := ana.event("new_message"); got["id"] != missed || got["content"] != "missed" || got["distributorId"] != harbour {
+			t.Errorf("%s: new_message %v, want the one missed", name, got)
+		}
+		if got := ana.event("message_updated"); got["id"] != changed || got["status"] != "DELIVERED" {
+			t.Errorf("%s: message_updated %v, want the one changed", name, got)
+		}
+		live := w.write(bakery, "live")
+		if got := ana.event("new_message"); got["id"] != live {
+			t.Errorf("%s: new_message %v, want the live one", name, got)
+		}
+		if ana.heard("new_message") || ana.heard("message_updated") {
+			t.Errorf("%s: more came: %q", name, ana.held)
+		}
+		ana.must("leave_conversation", bakery)
+		w.rest("DELETE", "messages?id=eq."+live, "")
+	}
+	ana := w.as(anaID)
+	for since, code := range map[string]string{elsewhere: "bad_since", "yesterday": "bad_since"} {
+		if o := ana.try("join_conversation", bakery, map[string]any{"since": since}); o.Success || o.Code != code {
+			t.Errorf("since %s: %+v, want %s", since, o, code)
+		}
+	}
+	if o := ana.try("typing_start", bakery); o.Code != "not_joined" {
+		t.Errorf("after a join that failed: %+v, want not_joined", o)
+	}
+}
+
+func TestNoRowIsLostOrTwiceWhereWritersAndJoinsWithSinceMeet(t *testing.T) {
+	w := newWorld(t, nil)
+	start := w.write(bakery, "start")
+	began := w.rest("GET", "messages?id=eq."+start, "")[0]["updated_at"]
+	const rows = 100
+	written := make(chan struct{})
+	go func() {
+		defer close(written)
+		for range rows {
+			if err := w.project.DB().Tx(func(tx *standin.Tx) error {
+				_, err := tx.Insert("messages", map[string]any{"conversation_id": bakery, "content": "x"})
+				return err
+			}); err != nil {
+				t.Error(err)
+			}
+		}
+	}()
+	var browsers []*browser
+	for range 10 {
+		ana := w.as(anaID)
+		ana.must("join_conversation", map[string]any{"conversationId": bakery, "since": map[string]any{"id": start, "updated_at": began}})
+		browsers = append(browsers, ana)
+	}
+	<-written
+	for i, ana := range browsers {
+		seen := map[any]bool{}
+		for len(seen) < rows {
+			id := ana.event("new_message")["id"]
+			if seen[id] {
+				t.Fatalf("browser %d got a row twice, after %d", i, len(seen))
+			}
+			seen[id] = true
+		}
+		ana.sync()
+		if ana.heard("new_message") {
+			t.Errorf("browser %d got more than was written", i)
+		}
+	}
+}
+
+func TestABrowserThatLostItsConnectionGetsItsRoomsAndWhatItMissedBack(t *testing.T) {
+	w := newWorld(t, nil)
+	ana, ben := w.as(anaID), w.as(benID)
+	for _, b := range []*browser{ana, ben} {
+		b.must("join_conversation", bakery)
+		b.must("join_distributor")
+	}
+	w.write(bakery, "before")
+	ana.event("new_message")
+	ana.conn.Close()
+	for _, content := range []string{"one", "two"} {
+		w.write(bakery, content)
+	}
+	back := map[string]string{"token": w.token(anaID), "pid": ana.pid, "offset": ana.offset}
+	again := connect(t, w.address, back)
+	if again.sid != ana.sid {
+		t.Fatalf("the socket is %s, want %s back", again.sid, ana.sid)
+	}
+	for _, want := range []string{"one", "two"} {
+		if got := again.event("new_message"); got["content"] != want {
+			t.Errorf("new_message %v, want %s", got, want)
+		}
+	}
+	again.must("typing_start", bakery)
+	if got := ben.event("user_typing"); got["userId"] != anaID {
+		t.Errorf("user_typing %v, want ana", got)
+	}
+	var online []string
+	if err := json.Unmarshal(again.ask("get_online_users"), &online); err != nil || len(online) != 2 {
+		t.Errorf("online %v (%v), want ana and ben", online, err)
+	}
+	again.sync()
+	if again.heard("new_message") {
+		t.Errorf("a row came twice: %q", again.held)
+	}
+}
+
+func TestNobodyGetsTheSocketOfSomebodyElseBack(t *testing.T) {
+	w := newWorld(t, nil)
+	ana := w.as(anaID)
+	ana.must("join_conversation", bakery)
+	ana.conn.Close()
+	dora := connect(t, w.address, map[string]string{"token": w.token(doraID), "pid": ana.pid})
+	if dora.sid == ana.sid {
+		t.Error("another user got the socket back")
+	}
+	if o := dora.try("typing_start", bakery); o.Code != "not_joined" {
+		t.Errorf("another user is in the room: %+v", o)
+	}
+	if b, refusal := open(t, w.address, map[string]string{"pid": ana.pid}); b != nil || refusal == "" {
+		t.Error("a client without a token got in by the session's id")
+	}
+}

@@ -1,0 +1,179 @@
+package bridge
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/rs/zerolog"
+	"github.com/supabridge/supabridge/bridge/feed"
+	"github.com/supabridge/supabridge/bridge/standin"
+	"github.com/supabridge/supabridge/config"
+)
+
+// Rows of the stand-in's own seed.
+const (
+	harbour = "d1000000-0000-4000-8000-000000000001" // a tenant, its users and one of its conversations
+	anaID   = "a1000000-0000-4000-8000-000000000001"
+	benID   = "a1000000-0000-4000-8000-000000000002"
+	bakery  = "c1000000-0000-4000-8000-000000000001"
+	alpine  = "d2000000-0000-4000-8000-000000000002" // another
+	doraID  = "a2000000-0000-4000-8000-000000000001"
+)
+
+// world is a stand-in and a bridge on it.
+type world struct {
+	t        *testing.T
+	project  *standin.Server
+	upstream *line
+	bridge   *Bridge
+	address  string
+	log      *lines
+}
+
+// lines is a log that a test may read while it is written.
+type lines struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (l *lines) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
+func (l *lines) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
+}
+
+func newWorld(t *testing.T, change func(*config.Config)) *world {
+	t.Helper()
+	project, err := standin.New(standin.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	supabase := httptest.NewUnstartedServer(project.Handler())
+	upstream := &line{Listener: supabase.Listener}
+	supabase.Listener = upstream
+	supabase.Start()
+	cfg := config.Default()
+	cfg.Supabase.URL = supabase.URL
+	cfg.Supabase.ServiceRoleKey = config.Secret(project.ServiceKey())
+	cfg.Supabase.AnonKey = config.Secret(project.AnonKey())
+	cfg.Supabase.JWTSecret = testSecret
+	cfg.Supabase.Reconnect = config.Reconnect{Min: 20 * time.Millisecond, Max: 100 * time.Millisecond}
+	if change != nil {
+		change(cfg)
+	}
+	w := &world{t: t, project: project, upstream: upstream, log: &lines{}}
+	if w.bridge, err = New(cfg, zerolog.New(w.log)); err != nil {
+		t.Fatal(err)
+	}
+	port := httptest.NewServer(w.bridge.Handler())
+	w.address = port.URL
+	ctx, stop := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- w.bridge.Run(ctx) }()
+	t.Cleanup(func() {
+		stop()
+		if err := <-ended; err != nil {
+			t.Errorf("Run: %v", err)
+		}
+		port.Close()
+		supabase.CloseClientConnections()
+		if err := project.Close(context.Background()); err != nil {
+			t.Errorf("stand-in: %v", err)
+		}
+		supabase.Close()
+		http.DefaultTransport.(*http.Transport).CloseIdleConnections()
+	})
+	w.await(feed.Live)
+	return w
+}
+
+// await waits for a state of the feed.
+func (w *world) await(want feed.State) {
+	w.t.Helper()
+	timeout := time.NewTimer(patience)
+	defer timeout.Stop()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for w.bridge.upstream.feed.Report().State != want {
+		select {
+		case <-tick.C:
+		case <-timeout.C:
+			w.t.Fatalf("the feed is %+v and did not become %s; log:\n%s", w.bridge.upstream.feed.Report(), want, w.log)
+		}
+	}
+}
+
+func (w *world) token(user string) string {
+	w.t.Helper()
+	token, err := w.project.UserToken(user)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return token
+}
+
+// as connects a user of the seed.
+func (w *world) as(user string) *browser {
+	w.t.Helper()
+	return connect(w.t, w.address, map[string]string{"token": w.token(user)})
+}
+
+// rest asks PostgREST as the service role.
+func (w *world) rest(method, path, body string) []map[string]any {
+	w.t.Helper()
+	req, err := http.NewRequestWithContext(w.t.Context(), method, w.bridge.cfg.Supabase.URL+"/rest/v1/"+path, strings.NewReader(body))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	key := w.project.ServiceKey()
+	req.Header = http.Header{"Apikey": {key}, "Authorization": {"Bearer " + key}, "Content-Type": {"application/json"}, "Prefer": {"return=representation"}}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	var rows []map[string]any
+	if err := json.NewDecoder(resp.Body).Decode(&rows); err != nil || resp.StatusCode > 299 {
+		w.t.Fatalf("%s %s: %s (%v)", method, path, resp.Status, err)
+	}
+	return rows
+}
+
+// write inserts a message and gives its id.
+func (w *world) write(conversation, content string) string {
+	w.t.Helper()
+	body, err := json.Marshal(map[string]any{"conversation_id": conversation, "content": content})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return w.rest("POST", "messages", string(body))[0]["id"].(string)
+}
+
+// inside changes the stand-in's rows past its network.
+func (w *world) inside(change func(*standin.Tx) error) {
+	w.t.Helper()
+	if err := w.project.DB().Tx(change); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+func text(t *testing.T, raw json.RawMessage) string {
+	t.Helper()
+	var s string
+	if err := json.Unmarshal(raw, &s); err != nil {
+		t.Fatalf("%s: %v", raw, err)
+	}
+	return s
+}
