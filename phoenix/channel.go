@@ -45,6 +45,8 @@ type ChannelOptions struct {
 	Queue int
 	// Overflow is what happens when they are more.
 	Overflow Overflow
+	// JoinTimeout overrides Options.JoinTimeout for this channel.
+	JoinTimeout time.Duration
 	// PushQueue is how many sends may wait for the channel to be joined; negative:
 	// none, they fail with ErrNotJoined. Default 100.
 	PushQueue int
@@ -109,6 +111,7 @@ type Channel struct {
 	bindings bindings
 	joinRef  wire.Ref // of the join in flight or in force; null without one
 	again    bool     // was joined before
+	wasLive  bool     // was live before: what is missing since then is a gap
 	gap      *Gap     // to deliver before the next Live
 	lastErr  error    // why it isn't joined
 	system   *SystemError
@@ -157,6 +160,9 @@ func (c *Client) Channel(name string, options ChannelOptions) (*Channel, error) 
 		options.Queue = defaultQueue
 	}
 	options.Queue = max(options.Queue, minQueue)
+	if options.JoinTimeout <= 0 {
+		options.JoinTimeout = c.opts.JoinTimeout
+	}
 	if options.PushQueue == 0 {
 		options.PushQueue = defaultPushQueue
 	}

@@ -245,10 +245,6 @@ func (c *Client) linkFailed(err *Error) {
 		return
 	}
 	delay := c.opts.Backoff.delay(err.Class, l.failures, c.opts.Jitter())
-	if err.Op == OpConnect && err.Class == Token {
-		// The key itself was refused: no fresh token will help.
-		delay = c.opts.Backoff.delay(Slow, l.failures, c.opts.Jitter())
-	}
 	l.failures++
 	l.retry = c.agenda.after(delay, c.connect)
 	if h := c.opts.Hooks.Disconnected; h != nil {

@@ -158,18 +158,24 @@ func (ch *Channel) resume() {
 		}
 	}
 	ch.markGap(GapOverflow, o.since)
-	ch.gap.Lost += o.lost
+	if ch.gap != nil {
+		ch.gap.Lost += o.lost
+	}
 	if ch.stage == StageLive {
-		ch.put(ch.gap)
+		if ch.gap != nil {
+			ch.put(ch.gap)
+		}
 		ch.put(&Live{})
-		ch.gap = nil
+		ch.gap, ch.wasLive = nil, true
 	}
 }
 
 // markGap notes that events may be missing since then; the Gap is delivered before
-// the next Live. Of several, the earliest instant counts and the first reason.
+// the next Live. Of several, the earliest instant counts and the first reason. Before
+// a channel's first Live there is no gap: nothing was whole yet.
 func (ch *Channel) markGap(reason GapReason, since time.Time) {
 	switch {
+	case !ch.wasLive:
 	case ch.gap == nil:
 		ch.gap = &Gap{Since: since, Reason: reason}
 	case since.Before(ch.gap.Since):

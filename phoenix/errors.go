@@ -223,10 +223,8 @@ func feedClass(message string) Class {
 // handshakeClass is the class of an HTTP answer to the WebSocket handshake.
 func handshakeClass(status int) Class {
 	switch {
-	case status == 401:
-		return Token
-	case status == 403 || status == 404:
-		return Permanent
+	case status == 401 || status == 403 || status == 404:
+		return Permanent // 401 concerns the API key, of which the client has but one
 	case status == 429:
 		return Slow
 	case status >= 400 && status < 500:

@@ -6,8 +6,8 @@ import (
 )
 
 // Event is what a channel delivers, one of the pointer types of this file. Events
-// come in the order things happened. What they point to is the consumer's; slices
-// shared between events say so.
+// come in the order things happened. Consumers may keep events; slices and raw JSON
+// in them may be shared with later ones and are read only.
 type Event interface{ event() }
 
 // Joined: the server accepted the join. Broadcast and presence work from here on;
@@ -43,7 +43,8 @@ const (
 	GapOverflow GapReason = "overflow"
 )
 
-// Gap: events may be missing between Since and the Live that follows. Since is the
+// Gap: events may be missing between Since and the Live that follows. There is none
+// before the first Live, where all that came before is missing. Since is the
 // last instant, by this machine's clock, at which the stream was known to be whole.
 type Gap struct {
 	Since  time.Time

@@ -123,7 +123,7 @@ func (ch *Channel) sendJoin(cn *conn) {
 		}
 		c.nextJoin()
 	}}
-	ch.joinTimer = c.agenda.after(c.opts.JoinTimeout, func() {
+	ch.joinTimer = c.agenda.after(ch.opts.JoinTimeout, func() {
 		delete(cn.pending, ref)
 		c.joinEnded(cn)
 		// The server may yet accept it: take that back.
@@ -210,6 +210,7 @@ func (ch *Channel) announceLive() {
 		ch.deliver(gap)
 	}
 	ch.deliver(&Live{})
+	ch.wasLive = true
 	ch.sawFeed(ch.c.now())
 }
 

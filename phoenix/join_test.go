@@ -186,7 +186,7 @@ func TestHandshakeStatusDecidesTheClass(t *testing.T) {
 		body   string
 		class  Class
 	}{
-		{401, `{"error":"API key is missing"}`, Token},
+		{401, `{"error":"API key is missing"}`, Permanent},
 		{403, ``, Permanent},
 		{404, `{"error":"Tenant not found"}`, Permanent},
 		{429, `{"error":"Too many connected users"}`, Slow},
@@ -436,4 +436,62 @@ func TestLeaveWaitsForTheServerAndFreesTheTopic(t *testing.T) {
 	if st := again.Status(); st.Stage != StageLive {
 		t.Errorf("stage %s after the close of an earlier channel", st.Stage)
 	}
+}
+
+func TestNoGapBeforeTheFirstLive(t *testing.T) {
+	s := newScript(t, V2)
+	ch := s.channel(s.client(quick()), ChannelOptions{Changes: messages})
+	p := s.accept()
+	p.acceptJoin()
+	want[*Joined](t, ch)
+	p.ws.NetConn().Close()
+	want[*Lost](t, ch)
+	want[*Retrying](t, ch)
+	p = s.accept()
+	p.subscribed(p.acceptJoin())
+	want[*Joined](t, ch)
+	want[*Live](t, ch)
+}
+
+func TestLiveWaitsForReplication(t *testing.T) {
+	s := newScript(t, V2)
+	ch := s.channel(s.client(quick()), ChannelOptions{Changes: messages, Private: true, Broadcast: BroadcastOptions{ReplicationReady: true}})
+	p := s.accept()
+	join := p.acceptJoin()
+	var sent joinPayload
+	if err := json.Unmarshal(join.Payload, &sent); err != nil || !sent.Config.Broadcast.ReplicationReady {
+		t.Errorf("join %s: %v", join.Payload, err)
+	}
+	want[*Joined](t, ch)
+	p.subscribed(join)
+	p.system(join, "system", "ok", "Server says hello")
+	p.send(wire.Message{Topic: join.Topic, Event: wire.EventBroadcast, Payload: []byte(`{"event":"early"}`)})
+	want[*BroadcastMessage](t, ch) // and not Live
+	p.system(join, "system", "ok", "Replication connection established")
+	want[*Live](t, ch)
+}
+
+func TestRestartingServerIsLeftForAnotherConnection(t *testing.T) {
+	s := newScript(t, V2)
+	ch := s.channel(s.client(quick()), ChannelOptions{})
+	p := s.accept()
+	p.reply(p.expect(wire.EventJoin), "error", `{"reason":"RealtimeRestarting: Realtime is restarting, please standby"}`)
+	want[*Retrying](t, ch)
+	s.accept().acceptJoin()
+	until[*Joined](t, ch)
+}
+
+func TestJoinTimeoutOfAChannel(t *testing.T) {
+	inBubble(t, func(t *testing.T, s *script, o Options) {
+		ch := s.channel(s.client(o), ChannelOptions{JoinTimeout: 3 * time.Second})
+		s.accept().expect(wire.EventJoin)
+		took := after(func() {
+			if r := want[*Retrying](t, ch); !errors.Is(r.Err, errJoinTimeout) {
+				t.Errorf("retrying for %v", r.Err)
+			}
+		})
+		if took != 3*time.Second {
+			t.Errorf("gave up after %v", took)
+		}
+	})
 }

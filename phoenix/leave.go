@@ -50,7 +50,7 @@ func (ch *Channel) beginLeave() {
 				delete(cn.pending, ch.joinRef)
 			}
 			ch.setStage(StageLeaving)
-			ch.leave = ch.c.agenda.after(ch.c.opts.JoinTimeout, func() { ch.close(nil) })
+			ch.leave = ch.c.agenda.after(ch.opts.JoinTimeout, func() { ch.close(nil) })
 			ch.sendLeave(cn, func() { ch.close(nil) })
 			ch.c.nextJoin()
 			return

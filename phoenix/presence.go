@@ -398,7 +398,7 @@ func (ch *Channel) flushPresence() {
 		ch.flushPresence()
 	}
 	p.timer.stop()
-	p.timer = ch.c.agenda.after(ch.c.opts.JoinTimeout, func() {
+	p.timer = ch.c.agenda.after(ch.opts.JoinTimeout, func() {
 		ch.withdraw(call)
 		p.busy = false
 		for _, w := range waiters {

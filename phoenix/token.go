@@ -43,7 +43,7 @@ func (ch *Channel) askToken(then func(error)) {
 	}
 	q := &question{answered: []func(error){then}}
 	t.asking = q
-	ctx, cancel := context.WithTimeout(ch.c.ctx, ch.c.opts.JoinTimeout)
+	ctx, cancel := context.WithTimeout(ch.c.ctx, ch.opts.JoinTimeout)
 	t.stop = cancel
 	ch.c.wg.Go(func() {
 		defer cancel()
