@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"maps"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -85,11 +86,18 @@ var (
 	failTooMany     = failure{"too_many_rooms", "this socket is in too many rooms"}
 	failUnknown     = failure{"unknown_event", "the server does not know this event"}
 	failNoWrite     = failure{"not_supported", "messages are written through Supabase, not over this socket"}
+	failInternal    = failure{"internal", "the server failed to handle this event"}
 	failToken       = failure{"unauthorized", "the token was refused"}
 )
 
-// dispatch carries out one event of a client.
+// dispatch carries out one event of a client. A defect that one event brings to light is that event's failure and not everybody's.
 func (c *client) dispatch(e *socketio.Event) {
+	defer func() {
+		if defect := recover(); defect != nil {
+			c.b.log.Error().Str("socket", c.socket.ID()).Str("event", e.Name[:min(len(e.Name), 64)]).Bytes("stack", debug.Stack()).Msgf("an event could not be handled: %v", defect)
+			c.fail(e, failInternal)
+		}
+	}()
 	intent := c.b.words.Intent(e.Name)
 	if intent == vocabulary.JoinConversation && c.b.words.NamesTenantRoom(e.Args) {
 		intent = vocabulary.JoinTenant
