@@ -299,6 +299,11 @@ func (s *Socket) Disconnect(closeConnection bool) {
 	c.conn.Close()
 }
 
+// CloseConnection ends the connection, once what was sent before is written, without taking leave: to the client it looks like a failure
+// of the network, and it comes back by itself, with what its auth function then gives. A client that [Socket.Disconnect] sends away
+// stays away.
+func (s *Socket) CloseConnection() { s.client.conn.Close() }
+
 // expel disconnects the socket by the server's wish.
 func (s *Socket) expel() {
 	_ = s.client.conn.Send(control(parser.Disconnect, s.ns.name, nil)) // to a client that has gone, nothing

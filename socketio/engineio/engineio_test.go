@@ -643,3 +643,24 @@ func descriptors(t *testing.T) int {
 	}
 	return len(d)
 }
+
+// On a busy machine a poll and its cancellation may be seen only after the poll that the client sent next.
+func TestCancelledPollThatWasOvertakenEndsTheSession(t *testing.T) {
+	h := serve(t, engineio.Options{})
+	sid := h.open(t)
+	c := receive(t, "connection", h.conns)
+	second := make(chan int, 1)
+	go func() {
+		status, _ := h.poll(t, sid)
+		second <- status
+	}()
+	waitUntil(t, "a poll waits", func() bool { var b engineio.Batch; return b.SendVolatile(c) })
+	nc, err := net.Dial("tcp", strings.TrimPrefix(h.URL, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, _ = io.WriteString(nc, "GET /engine.io/?EIO=4&transport=polling&sid="+sid+" HTTP/1.1\r\nHost: x\r\n\r\n")
+	_ = nc.Close()
+	want(t, "the poll that waits", receive(t, "answer", second), 400)
+	want(t, "reason", receive(t, "end", h.closed), engineio.ReasonTransportClose)
+}

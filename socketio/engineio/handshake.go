@@ -23,6 +23,7 @@ type Request struct {
 	// Time is when the connection was opened.
 	Time time.Time
 
+	// Without those of the websocket handshake.
 	header string // "name\x00value\x00" for each header: a fraction of a map's size
 }
 
@@ -30,6 +31,9 @@ type Request struct {
 func NewRequest(r *http.Request) *Request {
 	var b strings.Builder
 	for name, values := range r.Header {
+		if strings.HasPrefix(name, "Sec-Websocket-") {
+			continue // the handshake's own
+		}
 		for _, v := range values {
 			b.WriteString(name)
 			b.WriteByte(0)
@@ -37,7 +41,7 @@ func NewRequest(r *http.Request) *Request {
 			b.WriteByte(0)
 		}
 	}
-	return &Request{RemoteAddr: strings.Clone(r.RemoteAddr), URL: strings.Clone(r.URL.RequestURI()), Host: strings.Clone(r.Host),
+	return &Request{RemoteAddr: r.RemoteAddr, URL: strings.Clone(r.URL.RequestURI()), Host: strings.Clone(r.Host),
 		Secure: r.TLS != nil, Time: time.Now(), header: b.String()}
 }
 

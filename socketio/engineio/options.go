@@ -31,6 +31,7 @@ const (
 	lingerTime       = 2 * time.Second       // what a closed connection has for its last bytes, or its last poll
 	closeTimeout     = 10 * time.Second      // what a closing connection has to take its pending messages
 	probeGrace       = 40 * time.Millisecond // how long a poll during an upgrade waits for the upgrade to be completed
+	overlapGrace     = 5 * time.Millisecond  // how long a second poll waits to be found cancelled
 	compressFrom     = 1024                  // bytes of a polling response from which it is compressed
 	maxBatch         = 32 << 10              // bytes written in one call, if there is more than one message
 	readSize         = 16 << 10              // bytes of a borrowed read buffer

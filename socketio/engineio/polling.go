@@ -15,6 +15,7 @@ import (
 type poll struct {
 	waiting  bool          // a GET waits
 	overlap  bool          // a second one came: an error
+	late     bool          // the waiting one came after the client had ended the session
 	noop     bool          // the waiting GET is to be ended, for the sake of an upgrade
 	posting  bool          // a POST is being handled
 	wakeup   chan struct{} // of the waiting GET; buffered
@@ -110,10 +111,8 @@ func (c *Conn) servePoll(w http.ResponseWriter, r *http.Request) *Error {
 		c.mu.Unlock()
 		return refusal(CodeBadRequest, "session was upgraded")
 	case c.poll.waiting:
-		c.poll.overlap = true
 		c.mu.Unlock()
-		c.close(ReasonTransportError, errors.New("second poll while one was waiting"))
-		return refusal(CodeBadRequest, "overlapping poll")
+		return c.overlap(r)
 	}
 	p := c.poll
 	p.waiting = true
@@ -142,7 +141,7 @@ func (c *Conn) servePoll(w http.ResponseWriter, r *http.Request) *Error {
 		if gone {
 			p.waiting = false
 			c.mu.Unlock()
-			c.close(ReasonTransportClose, errors.New("poll cancelled by the client"))
+			c.close(ReasonTransportClose, errCancelled)
 			return refusal(CodeBadRequest, "cancelled")
 		}
 		if grace == nil && c.probing != nil {
@@ -153,7 +152,7 @@ func (c *Conn) servePoll(w http.ResponseWriter, r *http.Request) *Error {
 	p.waiting = false
 	c.mu.Unlock()
 	if len(*payload) == 0 {
-		return refusal(CodeBadRequest, "session was upgraded")
+		return refusal(CodeBadRequest, "session was upgraded or has ended")
 	}
 	if finished {
 		c.close(ReasonForcedClose, nil)
@@ -163,11 +162,37 @@ func (c *Conn) servePoll(w http.ResponseWriter, r *http.Request) *Error {
 	return nil
 }
 
+// overlap handles a poll that comes while another waits, which ends the session. If this one has been cancelled by the client it
+// is the older of the two, overtaken by the other on its way, and the other has come to a session that was over.
+func (c *Conn) overlap(r *http.Request) *Error {
+	t := time.NewTimer(overlapGrace)
+	defer t.Stop()
+	cancelled := false
+	select {
+	case <-r.Context().Done():
+		cancelled = true
+	case <-t.C:
+	}
+	c.mu.Lock()
+	c.poll.overlap, c.poll.late = !cancelled, cancelled
+	c.mu.Unlock()
+	if cancelled {
+		c.close(ReasonTransportClose, errCancelled)
+	} else {
+		c.close(ReasonTransportError, errors.New("second poll while one was waiting"))
+	}
+	return refusal(CodeBadRequest, "overlapping poll")
+}
+
+var errCancelled = errors.New("poll cancelled by the client")
+
 // settlePoll looks whether the waiting poll can be answered, and if so puts the answer into payload, or ends the wait without one.
 // The caller holds mu.
 func (c *Conn) settlePoll(payload *[]byte) {
 	p := c.poll
 	switch {
+	case c.state == stateClosed && p.late:
+		p.waiting = false
 	case c.state == stateClosed:
 		last := c.farewell
 		if p.overlap || last == nil {
