@@ -104,8 +104,8 @@ func (c *client) warn() {
 	c.tell(vocabulary.TokenExpiring, object("expiresInSeconds", int(expiryWarning/time.Second)))
 }
 
-// expire ends the connection, and not just the namespace: a client then comes back by itself, and with a fresh token where it has one.
+// expire ends the connection in a way that has the client come back by itself, with a fresh token where its auth is a function.
 func (c *client) expire() {
 	c.b.log.Info().Str("socket", c.socket.ID()).Msg("the token has expired")
-	c.socket.Disconnect(true)
+	c.socket.CloseConnection()
 }
