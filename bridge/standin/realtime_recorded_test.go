@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"sort"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -116,6 +117,59 @@ func expandJSON(raw json.RawMessage, cut *int) json.RawMessage {
 	}
 	out, _ := json.Marshal(expand(text, cut))
 	return out
+}
+
+// flood is what a client sent in numbers that the recording only counts: frames made
+// of a number, and the answers that aren't in the recording either.
+type flood struct {
+	from, every time.Duration
+	first, last int
+	frame       string // with %d for the number, as often as it likes
+	answers     *regexp.Regexp
+}
+
+const floodJoin = `{"topic":"realtime:%s%%[1]d","event":"phx_join","payload":{"config":{}},"ref":"%s","join_ref":"%s"}`
+
+// floods go by the scenario's name and are frames of the first version.
+var floods = map[string]flood{
+	"limit_channels_default_100": {50 * time.Millisecond, 30 * time.Millisecond, 3, 98,
+		fmt.Sprintf(floodJoin, "n", "%[1]d", "%[1]d"), regexp.MustCompile(`realtime:n([3-9]|[1-8]\d|9[0-8])"`)},
+	"limit_joins": {42 * time.Millisecond, 102 * time.Millisecond, 0, 98,
+		strings.ReplaceAll(fmt.Sprintf(floodJoin, "j", "R", "R"), `"R"`, `"%[2]d"`), regexp.MustCompile(`realtime:j([0-9]|[1-3]\d|4[0-8])"`)},
+	"limit_events": {75 * time.Millisecond, 12450 * time.Microsecond, 2, 405,
+		`{"topic":"realtime:ev","event":"broadcast","payload":{"event":"flood"},"ref":"flood","join_ref":"1"}`, regexp.MustCompile(`"flood"`)},
+	"limit_presence": {50 * time.Millisecond, 52 * time.Millisecond, 0, 97,
+		`{"topic":"realtime:p","event":"presence","payload":{"event":"track","payload":{"flood":%[1]d}},"ref":"flood","join_ref":"1"}`, regexp.MustCompile(`"flood"`)},
+}
+
+// withFlood adds the frames of a scenario's flood, of client A, to its steps.
+func withFlood(name string, steps []recordedStep) []recordedStep {
+	scenario, _, _ := strings.Cut(name, ".")
+	f, ok := floods[scenario]
+	if !ok {
+		return steps
+	}
+	for i := f.first; i <= f.last; i++ {
+		frame := f.frame
+		if strings.Contains(frame, "%[2]d") {
+			frame = fmt.Sprintf(frame, i, i+1)
+		} else if strings.Contains(frame, "%[1]d") {
+			frame = fmt.Sprintf(frame, i)
+		}
+		if strings.Contains(name, ".v2") {
+			var m struct {
+				Topic, Event, Ref string
+				Payload           json.RawMessage
+			}
+			_ = json.Unmarshal([]byte(frame), &m)
+			frame = fmt.Sprintf(`[%q,%q,%q,%q,%s]`, m.Ref, m.Ref, m.Topic, m.Event, m.Payload)
+		}
+		text, _ := json.Marshal(frame)
+		at := f.from + time.Duration(i-f.first)*f.every
+		steps = append(steps, recordedStep{T: float64(at) / float64(time.Millisecond), Dir: "out", Conn: "A", Frame: text})
+	}
+	sort.SliceStable(steps, func(i, j int) bool { return steps[i].T < steps[j].T })
+	return steps
 }
 
 // recordedAt is when a scenario began, as far as its headers tell: to the second.

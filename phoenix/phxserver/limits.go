@@ -94,8 +94,9 @@ func (r *rate) perSecond(now time.Time) float64 {
 	return float64(sum) / (float64(complete) * rateBucket.Seconds())
 }
 
+// over says whether the average, in whole events, is over the limit.
 func (l *limiter) over(r *rate, limit int, now time.Time) bool {
-	return limit > 0 && r.perSecond(now) > float64(limit)
+	return limit > 0 && int(r.perSecond(now)) > limit
 }
 
 func (l *limiter) admitSocket(connected int) error {
