@@ -6,6 +6,7 @@ import (
 	"runtime"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/supabridge/supabridge/phoenix/phxserver"
@@ -132,4 +133,31 @@ func TestAThousandReconnectsLeaveNothing(t *testing.T) {
 	}
 	leftovers(t, c)
 	settled(t, before+8)
+}
+
+func TestLeaveDuringABackOffLeavesNothing(t *testing.T) {
+	inBubble(t, func(t *testing.T, s *script, o Options) {
+		c := s.client(o)
+		ch := s.channel(c, ChannelOptions{Changes: messages, MaxSilence: time.Hour, Presence: PresenceOptions{Enabled: true},
+			Token: func(context.Context) (string, error) { return jwt("me", time.Hour), nil }})
+		p := s.accept()
+		join := live(t, p, ch)
+		for range presenceCalls + 1 { // the last waits for its time
+			go ch.Track(context.Background(), struct{}{})
+			synctest.Wait()
+			if len(p.in) > 0 {
+				p.reply(<-p.in, "ok", `{}`)
+			}
+		}
+		p.system(join, "system", "error", "Too many messages per second")
+		p.closes(join)
+		until[*Retrying](t, ch)
+		if err := ch.Leave(t.Context()); err != nil {
+			t.Error(err)
+		}
+		leftovers(t, c)
+		if until[*Closed](t, ch).Err != nil {
+			t.Error("Closed with an error after Leave")
+		}
+	})
 }
