@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -114,6 +115,12 @@ func TestConformsToRecordedServer(t *testing.T) {
 		}
 	}
 	t.Logf("scenarios passed: %d of %d", passed, total)
+	for _, name := range slices.Sorted(maps.Keys(notReplayed)) {
+		t.Logf("not replayed: %-22s %s", name, notReplayed[name])
+	}
+	for _, name := range slices.Sorted(maps.Keys(tolerated)) {
+		t.Logf("differs:      %-22s %s", name, tolerated[name].reason)
+	}
 }
 
 func replayRecording(t *testing.T, name string, steps []recordedStep) {

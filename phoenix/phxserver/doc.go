@@ -23,7 +23,7 @@
 // # Bounds
 //
 // A frame is at most 5,000,000 bytes, the body of a REST broadcast 8,000,000. What
-// waits for a client is at most 16,384 messages or 32 MiB; a client that falls
+// waits for a client is at most 65,536 messages or 50 MB; a client that falls
 // behind is cut off. Changes that wait for the next round of polling are at most
 // 65,536 transactions; more are lost, as they are from the real server. Private
 // messages from the database are kept for replay, 200 of a topic and 1,000 topics.

@@ -160,40 +160,33 @@ func (s *Server) ClearFaults() {
 func (s *Server) happen(i *Injection) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	f := i.fault
+	if f.Topic != "" || f.Action != Cut && f.Action != Close {
+		for _, r := range s.rooms {
+			if f.Topic != "" && f.Topic != subTopic(r.key.topic) {
+				continue
+			}
+			for ch := range r.members {
+				i.hits.Add(1)
+				ch.socket.leaveMail(mail{do: func() { ch.suffer(f) }})
+			}
+		}
+	}
+	if f.Topic != "" {
+		return
+	}
 	for sock := range s.sockets {
-		switch f := i.fault; {
-		case f.Topic == "" && f.Action == Cut:
+		switch f.Action {
+		case Cut:
 			i.hits.Add(1)
 			sock.cut()
-		case f.Topic == "" && f.Action == Close:
+		case Close:
 			i.hits.Add(1)
 			sock.shut(f.Code)
-		default:
-			for ch := range s.membersOf(sock, f.Topic) {
-				i.hits.Add(1)
-				sock.leaveMail(mail{do: func() { ch.suffer(f) }})
-			}
-			if f.Topic == "" && f.Action == Disconnect {
-				sock.leaveMail(mail{do: func() { sock.shut(websocket.CloseServiceRestart) }})
-			}
+		case Disconnect: // after what its channels are told
+			sock.leaveMail(mail{do: func() { sock.shut(websocket.CloseServiceRestart) }})
 		}
 	}
-}
-
-// membersOf gives a socket's joined channels on a topic, or on all. Server.mu is held.
-func (s *Server) membersOf(sock *socket, topic string) map[*channel]struct{} {
-	found := make(map[*channel]struct{})
-	for _, r := range s.rooms {
-		if topic != "" && subTopic(r.key.topic) != topic {
-			continue
-		}
-		for ch := range r.members {
-			if ch.socket == sock {
-				found[ch] = struct{}{}
-			}
-		}
-	}
-	return found
 }
 
 // suffer carries out a fault of one moment on the socket's goroutine.

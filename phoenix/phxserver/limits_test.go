@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/gorilla/websocket"
@@ -107,7 +108,7 @@ func TestSlowClientIsCut(t *testing.T) {
 		}
 	}
 	body := strings.Repeat("x", 1<<20)
-	for i := range 64 { // far more than a socket's buffers and the queue hold
+	for i := range 100 { // far more than a socket's buffers and the queue hold
 		project.commit(inserted(notes, i, "u1", body))
 	}
 	received := 0
@@ -118,7 +119,7 @@ func TestSlowClientIsCut(t *testing.T) {
 		}
 		received += len(data)
 	}
-	if received >= 64<<20 {
+	if received >= 100<<20 {
 		t.Errorf("the slow client got all %d bytes", received)
 	}
 }
@@ -149,4 +150,29 @@ func TestCloseSays1012AndLeavesNothing(t *testing.T) {
 	if code := idle.closed(); code != websocket.CloseAbnormalClosure {
 		t.Errorf("the other socket was closed with %d, want none", code)
 	}
+}
+
+func TestChurnLeavesNothingBehind(t *testing.T) {
+	inBed(t, phxserver.Options{Timing: phxserver.Timing{Resubscribe: time.Second}}, func(b *bed) {
+		for round := range 20 {
+			c := b.connect(token("service_role", ""))
+			for range 50 {
+				c.join("room", `"presence":{"enabled":true},"postgres_changes":[{"schema":"public","table":"notes"}]`)
+				c.send(`["1","2","realtime:room","presence",{"event":"track","payload":{}}]`)
+				c.send(`["1","3","realtime:room","access_token",{"access_token":"` + token("service_role", "again") + `"}]`)
+				c.settle()
+				c.send(`["1","4","realtime:room","phx_leave",{}]`)
+				c.settle()
+			}
+			if sockets, rooms, subscribed := b.server.Leftovers(); sockets != 1 || rooms != 0 || subscribed != 0 {
+				b.t.Fatalf("round %d: %d sockets, %d rooms, %d subscriptions, want one socket and nothing else", round, sockets, rooms, subscribed)
+			}
+			c.join("room", `"postgres_changes":[{"schema":"public"}]`)
+			c.ws.NetConn().Close()
+			synctest.Wait()
+			if sockets, rooms, subscribed := b.server.Leftovers(); sockets+rooms+subscribed != 0 {
+				b.t.Fatalf("round %d, cut: %d sockets, %d rooms, %d subscriptions", round, sockets, rooms, subscribed)
+			}
+		}
+	})
 }

@@ -15,9 +15,10 @@ const (
 	// maxFrame is the largest frame the server reads; a larger one ends the socket.
 	maxFrame = 5_000_000
 	// maxMailItems and maxMailBytes bound what waits for a socket's goroutine:
-	// messages to a client that reads slowly, or whose join is being refused.
-	maxMailItems = 16384
-	maxMailBytes = 32 << 20
+	// messages to a client that reads slowly, or whose join is being refused. The
+	// real server kills a socket's process at 50 MB.
+	maxMailItems = 1 << 16
+	maxMailBytes = 50_000_000
 	// writeTimeout is how long one frame may take to leave.
 	writeTimeout = 10 * time.Second
 	// closeTimeout is how long the server waits for the client's half of a close.
