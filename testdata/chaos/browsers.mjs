@@ -1,0 +1,249 @@
+// The browsers of the chaos test: real socket.io-clients that do what a good frontend does, and count what events bring them. The Go program speaks to
+// this one in lines of JSON on stdin, each answered by a line on stdout; the end of stdin ends it.
+//
+// What a good frontend does: on connecting it enters its rooms, unless the connection was recovered, with `since`: the newest message that an event brought.
+// Since deletes leave no row to be found by that, it then reads the ids of the room and takes away what is gone. On `resync` it reads the room anew. A join
+// that fails for a reason that will pass is tried again.
+import { createRequire } from 'node:module';
+import { createInterface } from 'node:readline';
+
+const require = createRequire(new URL('../node/package.json', import.meta.url));
+const { io } = require('socket.io-client');
+
+const ackWait = 10_000; // until a join counts as unanswered
+const retryWait = 500; // until it, or a read, is tried again
+const readWait = 5_000; // for one read
+const resyncWait = 500; // several resyncs within this are one
+const maxExamples = 5;
+
+const after = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+const counter = (row) => Number(/^n=(\d+) /.exec(row.content)?.[1]);
+const newer = (a, b) => !b || a.updated_at > b.updated_at || (a.updated_at === b.updated_at && a.id > b.id);
+
+class Browser {
+  rooms = new Map(); // conversation -> { joined, last }
+  rows = new Map(); // id -> { room, n }: what is shown
+  gone = new Set(); // ids whose delete was told or found
+  got = new Map(); // id -> the n that an event brought last
+  count = { states: 0, events: 0, duplicated: 0, disordered: 0, told: 0, found: 0, connects: 0, recovered: 0, since: 0, resyncs: 0, fallbacks: 0 };
+  examples = [];
+  pending = 0;
+  #reading = new Map(); // conversation -> whether another read is wanted
+  #resync = null;
+  #epoch = 0; // of the connection
+
+  constructor(settings, profile) {
+    this.settings = settings;
+    this.profile = profile;
+    for (const room of profile.rooms) this.rooms.set(room, { joined: false, last: null });
+    this.socket = io(profile.url, { forceNew: true, auth: { token: profile.token }, ...(profile.transports ? { transports: profile.transports } : {}) });
+    this.socket.on('connect', () => this.connected());
+    this.socket.on('disconnect', () => this.#epoch++);
+    this.socket.on('new_message', (row) => this.seen(row, 'new_message'));
+    this.socket.on('message_updated', (row) => this.seen(row, 'message_updated'));
+    this.socket.on('message_deleted', (row) => this.deleted(row));
+    this.socket.on('resync', () => this.resync());
+  }
+
+  note(text) {
+    if (this.examples.length < maxExamples) this.examples.push(`${new Date().toISOString()} ${text}`);
+  }
+
+  connected() {
+    const epoch = ++this.#epoch;
+    this.count.connects++;
+    if (this.socket.recovered) this.count.recovered++;
+    for (const [id, room] of this.rooms) {
+      if (!this.socket.recovered) room.joined = false;
+      if (!room.joined) this.busy(this.enter(id, room, epoch));
+    }
+  }
+
+  busy(promise) {
+    this.pending++;
+    promise.finally(() => this.pending--);
+  }
+
+  // enter joins a room, again and again until that succeeds or the connection is another.
+  async enter(id, room, epoch) {
+    while (epoch === this.#epoch) {
+      const since = this.settings.since && room.last;
+      let answer;
+      try {
+        answer = await this.socket.timeout(ackWait).emitWithAck('join_conversation', since ? { conversationId: id, since } : { conversationId: id });
+      } catch {
+        continue; // unanswered, or the connection is gone
+      }
+      if (epoch !== this.#epoch) return;
+      if (answer.success) {
+        if (since) this.count.since++;
+        room.joined = true;
+        // Without anything seen before, the frontend loads the room as it does at first. A browser that does without since keeps what it has.
+        await this.read(id, !room.last && this.settings.since !== false);
+        return;
+      }
+      if (answer.code === 'bad_since' || answer.code === 'since_too_far') {
+        this.count.fallbacks++;
+        room.last = null;
+        continue;
+      }
+      await after(retryWait);
+    }
+  }
+
+  // read compares a room with the database. Rows that are gone are taken away; with `load` the rows are taken over, as when a room is opened.
+  async read(id, load) {
+    if (this.#reading.has(id)) {
+      this.#reading.set(id, this.#reading.get(id) || load ? 'load' : 'ids');
+      return;
+    }
+    this.#reading.set(id, null);
+    for (let what = load ? 'load' : 'ids'; what; what = this.#reading.get(id)) {
+      this.#reading.set(id, null);
+      await this.readOnce(id, what === 'load');
+    }
+    this.#reading.delete(id);
+  }
+
+  async readOnce(id, load) {
+    for (;;) {
+      const shown = [...this.rows].filter(([, row]) => row.room === id).map(([key]) => key);
+      const url = `${this.settings.rest}/rest/v1/messages?select=id,content,updated_at&conversation_id=eq.${id}&limit=1000`;
+      let rows;
+      try {
+        const response = await fetch(url, {
+          headers: { apikey: this.settings.key, authorization: `Bearer ${this.profile.token}` },
+          signal: AbortSignal.timeout(readWait),
+        });
+        if (!response.ok) throw new Error(`status ${response.status}`);
+        rows = await response.json();
+      } catch {
+        await after(retryWait);
+        continue;
+      }
+      const there = new Set(rows.map((row) => row.id));
+      for (const key of shown) {
+        if (there.has(key) || this.rows.get(key)?.room !== id) continue;
+        this.rows.delete(key);
+        this.count.found++;
+      }
+      if (!load) return;
+      const room = this.rooms.get(id);
+      for (const row of rows) {
+        this.show(row.id, id, counter(row));
+        if (!room.last) this.got.set(row.id, Math.max(counter(row), this.got.get(row.id) ?? 0));
+      }
+      if (!room.last) room.last = rows.reduce((last, row) => (newer(row, last) ? row : last), null);
+      return;
+    }
+  }
+
+  show(key, room, n) {
+    if (this.gone.has(key) || (this.rows.get(key)?.n ?? 0) >= n) return;
+    this.rows.set(key, { room, n });
+  }
+
+  resync() {
+    this.count.resyncs++;
+    if (this.#resync) return;
+    this.#resync = setTimeout(() => {
+      this.#resync = null;
+      for (const id of this.rooms.keys()) this.busy(this.read(id, true));
+    }, resyncWait);
+  }
+
+  // seen takes an event about a message.
+  seen(row, event) {
+    const n = counter(row);
+    const before = this.got.get(row.id) ?? 0;
+    this.count.events++;
+    if (n === before) {
+      this.count.duplicated++;
+      this.note(`${event} ${row.id} n=${n} came twice`);
+    } else if (n < before) {
+      this.count.disordered++;
+      this.note(`${event} ${row.id} n=${n} came after n=${before}`);
+    } else if (this.gone.has(row.id)) {
+      this.count.disordered++;
+      this.note(`${event} ${row.id} n=${n} came after its delete`);
+    } else {
+      this.count.states++;
+    }
+    if (n > before) this.got.set(row.id, n);
+    this.show(row.id, row.conversation_id, n);
+    const room = this.rooms.get(row.conversation_id);
+    if (room && newer(row, room.last)) room.last = { id: row.id, updated_at: row.updated_at };
+  }
+
+  deleted(row) {
+    const id = row.id ?? row.messageId;
+    if (this.gone.has(id)) {
+      this.count.duplicated++;
+      this.note(`message_deleted ${id} came twice`);
+      return;
+    }
+    this.count.told++;
+    this.gone.add(id);
+    this.rows.delete(id);
+  }
+
+  drop() {
+    this.socket.io.engine?.close();
+  }
+
+  // offline is a network that is gone for a while: the connection ends, and nothing is tried before it is back.
+  offline(ms) {
+    const manager = this.socket.io;
+    manager.reconnection(false);
+    manager.engine?.close();
+    setTimeout(() => {
+      manager.reconnection(true);
+      this.socket.connect();
+    }, ms);
+  }
+
+  view() {
+    const rooms = {};
+    for (const id of this.rooms.keys()) rooms[id] = {};
+    for (const [id, row] of this.rows) if (rooms[row.room]) rooms[row.room][id] = row.n;
+    return {
+      connected: this.socket.connected,
+      pending: this.pending + [...this.rooms.values()].filter((room) => !room.joined).length + (this.#resync ? 1 : 0),
+      got: Object.fromEntries(this.got),
+      rooms,
+      ...this.count,
+      examples: this.examples,
+    };
+  }
+}
+
+let browsers = [];
+
+const commands = {
+  start({ browsers: profiles, rest, key, since = false }) {
+    browsers = profiles.map((profile) => new Browser({ rest, key, since }, profile));
+    return {};
+  },
+  drop({ who = 0 }) {
+    browsers[who].drop();
+    return {};
+  },
+  offline({ who = 0, ms }) {
+    browsers[who].offline(ms);
+    return {};
+  },
+  state() {
+    const views = browsers.map((browser) => browser.view());
+    return { settled: views.filter((view) => view.connected && view.pending === 0).length };
+  },
+  views() {
+    return browsers.map((browser) => browser.view());
+  },
+};
+
+const lines = createInterface({ input: process.stdin });
+lines.on('line', (line) => {
+  const question = JSON.parse(line);
+  process.stdout.write(`${JSON.stringify(commands[question.do](question))}\n`);
+});
+lines.on('close', () => process.exit(0));
