@@ -140,7 +140,7 @@ func (c *cluster) deliver(m *NodeMessage) {
 	t := &Target{ns: n, rooms: m.Rooms, except: m.Except, volatile: m.Volatile, local: true}
 	switch m.Kind {
 	case KindEmit:
-		if e, err := m.encoding(n.name); err == nil {
+		if e, err := m.encoding(n.name, n.srv.opts.Parser); err == nil {
 			t.emit(e)
 		}
 	case KindJoin:
@@ -157,7 +157,7 @@ func (c *cluster) deliver(m *NodeMessage) {
 }
 
 // encoding makes an event of the message.
-func (m *NodeMessage) encoding(namespace string) (encoding, error) {
+func (m *NodeMessage) encoding(namespace string, codec Parser) (encoding, error) {
 	args, err := parser.Split(m.Args)
 	if err != nil || len(args) == 0 {
 		return encoding{}, fmt.Errorf("event of another node: %w", errors.Join(err, parser.ErrSyntax))
@@ -166,7 +166,8 @@ func (m *NodeMessage) encoding(namespace string) (encoding, error) {
 	if len(m.Attachments) > 0 {
 		kind = parser.BinaryEvent
 	}
-	e := encoding{text: parser.AppendHeader(engineio.TextBuffer(len(m.Args)+64), kind, len(m.Attachments), namespace, 0, false)}
+	b := engineio.TextBuffer(len(m.Args) + 64)
+	e := encoding{start: len(b), text: parser.AppendHeader(b, kind, len(m.Attachments), namespace, 0, false), codec: codec}
 	e.args = len(e.text)
 	e.text = append(e.text, m.Args[:len(m.Args)-1]...)
 	e.binary = m.Attachments
@@ -237,7 +238,7 @@ func (t *Target) message(k MessageKind) *NodeMessage {
 
 // ServerSideEmit sends an event to the same namespace on all other nodes, where functions added with [Namespace.OnServerSide] get it.
 func (n *Namespace) ServerSideEmit(event string, args ...any) error {
-	e, err := begin(head{kind: parser.Event, namespace: n.name}, &event, args)
+	e, err := begin(head{kind: parser.Event, codec: n.srv.opts.Parser, namespace: n.name}, &event, args)
 	if err != nil {
 		return err
 	}

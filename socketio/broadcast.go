@@ -86,7 +86,7 @@ func (t *Target) Emit(event string, args ...any) error {
 	if t.ns.name == "" {
 		return t.emitToFamily(event, args)
 	}
-	e, err := begin(head{kind: parser.Event, namespace: t.ns.name}, &event, args)
+	e, err := begin(head{kind: parser.Event, codec: t.ns.srv.opts.Parser, namespace: t.ns.name}, &event, args)
 	if err != nil {
 		return err
 	}
@@ -177,7 +177,7 @@ func (t *Target) EmitWithAck(ctx context.Context, event string, args ...any) ([]
 	sockets := t.Sockets()
 	results := make(chan result, len(sockets))
 	id := t.ns.ackIDs.Add(1) - 1
-	ms, err := encode(head{kind: parser.Event, namespace: t.ns.name, id: id, hasID: true}, &event, args)
+	ms, err := encode(head{kind: parser.Event, codec: t.ns.srv.opts.Parser, namespace: t.ns.name, id: id, hasID: true}, &event, args)
 	if err != nil {
 		return nil, err
 	}

@@ -72,7 +72,11 @@ func (c *client) Message(data []byte, binary bool) {
 	data = append([]byte(nil), data...) // the arguments of an event are parts of it
 	var p *parser.Packet
 	var err error
-	if binary {
+	if codec := c.srv.opts.Parser; codec != nil {
+		if p, err = nil, errNotBinary; binary {
+			p, err = codec.Decode(data)
+		}
+	} else if binary {
 		p, err = c.decoder.Attachment(data)
 	} else {
 		p, err = c.decoder.Text(data)
@@ -86,6 +90,7 @@ func (c *client) Message(data []byte, binary bool) {
 }
 
 var (
+	errNotBinary   = errors.New("text where the parser has binary messages")
 	errNoConnect   = errors.New("first packet is not a connect")
 	errConnectedTo = errors.New("namespace is connected already")
 )
@@ -275,7 +280,7 @@ func (c *client) refuse(namespace string, err error) {
 	if err != nil {
 		payload, _ = json.Marshal(map[string]string{"message": answer.Message}) // a map of strings always marshals
 	}
-	_ = c.conn.Send(control(parser.ConnectError, namespace, payload)) // to a client that has gone, nothing
+	_ = c.conn.Send(c.srv.control(parser.ConnectError, namespace, payload)) // to a client that has gone, nothing
 }
 
 // connect admits the client to a namespace, or refuses it.

@@ -26,7 +26,7 @@ func (s *Socket) Emit(event string, args ...any) error {
 	if parser.Reserved(event) {
 		return fmt.Errorf("emit %q: %w", event, ErrReservedEvent)
 	}
-	e, err := begin(head{kind: parser.Event, namespace: s.ns.name}, &event, args)
+	e, err := begin(head{kind: parser.Event, codec: s.ns.srv.opts.Parser, namespace: s.ns.name}, &event, args)
 	if err != nil {
 		return err
 	}
@@ -137,7 +137,7 @@ func (s *Socket) EmitFunc(f func(*Reply, error), event string, args ...any) (can
 		return nil, fmt.Errorf("emit %q: %w", event, ErrReservedEvent)
 	}
 	id := s.ns.ackIDs.Add(1) - 1
-	ms, err := encode(head{kind: parser.Event, namespace: s.ns.name, id: id, hasID: true}, &event, args)
+	ms, err := encode(head{kind: parser.Event, codec: s.ns.srv.opts.Parser, namespace: s.ns.name, id: id, hasID: true}, &event, args)
 	if err != nil {
 		return nil, err
 	}

@@ -19,13 +19,16 @@ type head struct {
 	namespace string
 	id        uint64
 	hasID     bool
+	codec     Parser // nil: the default
 }
 
 // encoding is an event or an ack on its way to becoming messages.
 type encoding struct {
 	text   []byte // up to the last value, without the closing bracket
+	start  int    // where the packet begins in text
 	args   int    // where the array begins
 	binary [][]byte
+	codec  Parser
 }
 
 // array returns the values as a JSON array, a copy.
@@ -51,7 +54,8 @@ func begin(h head, event *string, args []any) (encoding, error) {
 	if attachments > 0 {
 		h.kind += parser.BinaryEvent - parser.Event
 	}
-	e := encoding{text: parser.AppendHeader(engineio.TextBuffer(sizeHint(args)), h.kind, attachments, h.namespace, h.id, h.hasID)}
+	b := engineio.TextBuffer(sizeHint(args))
+	e := encoding{start: len(b), text: parser.AppendHeader(b, h.kind, attachments, h.namespace, h.id, h.hasID), codec: h.codec}
 	e.args = len(e.text)
 	e.text = append(e.text, '[')
 	if event != nil {
@@ -69,7 +73,32 @@ func begin(h head, event *string, args []any) (encoding, error) {
 			return encoding{}, fmt.Errorf("encode argument %d of an acknowledgement: %w", i, err)
 		}
 	}
+	if e.codec != nil { // what it can't encode has to be known here
+		if _, err := transcode(e.codec, append(e.text[e.start:len(e.text):len(e.text)], ']'), e.binary); err != nil {
+			return encoding{}, fmt.Errorf("encode with the parser of the options: %w", err)
+		}
+	}
 	return e, nil
+}
+
+// transcode makes the message that another parser has for a packet.
+func transcode(codec Parser, text []byte, binary [][]byte) (*engineio.Message, error) {
+	d := parser.Decoder{MaxAttachments: max(1, len(binary))}
+	p, err := d.Text(text)
+	for _, a := range binary {
+		if err != nil {
+			break
+		}
+		p, err = d.Attachment(a)
+	}
+	if err != nil {
+		return nil, err
+	}
+	data, err := codec.Encode(p)
+	if err != nil {
+		return nil, err
+	}
+	return engineio.NewBinary(data), nil
 }
 
 // finish makes the messages. offset, unless it is empty, is added as the last value of an event.
@@ -78,8 +107,15 @@ func (e encoding) finish(offset string) []*engineio.Message {
 	if offset != "" {
 		b = parser.AppendString(append(b, ','), offset)
 	}
+	b = append(b, ']')
+	if e.codec != nil {
+		if m, err := transcode(e.codec, b[e.start:], e.binary); err == nil { // begin has tried it
+			return []*engineio.Message{m}
+		}
+		return nil
+	}
 	ms := make([]*engineio.Message, 1, 1+len(e.binary))
-	ms[0] = engineio.FinishText(append(b, ']'))
+	ms[0] = engineio.FinishText(b)
 	for _, a := range e.binary {
 		ms = append(ms, engineio.NewBinary(a))
 	}
@@ -184,7 +220,14 @@ func appendJSON(b []byte, v any) ([]byte, error) {
 }
 
 // control makes the message of a packet without values: connect, disconnect, connect_error.
-func control(t parser.Type, namespace string, payload []byte) *engineio.Message {
+func (s *Server) control(t parser.Type, namespace string, payload []byte) *engineio.Message {
+	if s.opts.Parser != nil {
+		data, err := s.opts.Parser.Encode(&parser.Packet{Type: t, Namespace: namespace, Payload: payload})
+		if err == nil {
+			return engineio.NewBinary(data)
+		}
+		payload = nil // only a refusal's data can be at fault
+	}
 	b := parser.AppendHeader(engineio.TextBuffer(32+len(namespace)+len(payload)), t, 0, namespace, 0, false)
 	return engineio.FinishText(append(b, payload...))
 }

@@ -34,7 +34,7 @@ func (e *Event) Ack(args ...any) bool {
 	if !e.wants || !e.acked.CompareAndSwap(false, true) {
 		return false
 	}
-	ms, err := encode(head{kind: parser.Ack, namespace: e.Socket.ns.name, id: e.id, hasID: true}, nil, args)
+	ms, err := encode(head{kind: parser.Ack, codec: e.Socket.ns.srv.opts.Parser, namespace: e.Socket.ns.name, id: e.id, hasID: true}, nil, args)
 	if err != nil {
 		return false
 	}

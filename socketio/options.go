@@ -76,11 +76,21 @@ type Options struct {
 	// ClientBundle serves the client library (socket.io.js, socket.io.min.js, socket.io.esm.min.js and so on) below each mount point.
 	// It is the directory with these files, such as node_modules/socket.io-client/dist, or a URL of it. Default: not served.
 	ClientBundle string
+	// Parser gives packets another form on the wire, which the clients must have too: [parser.MsgPack] for socket.io-msgpack-parser.
+	// Default: the protocol's own text form.
+	Parser Parser
 	// Adapter joins this server with those of other processes. Default: none.
 	Adapter Adapter
 
 	// Hooks tell logs and metrics what happens.
 	Hooks Hooks
+}
+
+// Parser is a form in which packets travel, each as one binary message. It is used by many goroutines at once.
+type Parser interface {
+	Encode(*parser.Packet) ([]byte, error)
+	// Decode may keep the message. An error ends the connection.
+	Decode([]byte) (*parser.Packet, error)
 }
 
 // Recovery configures connection state recovery: a client that comes back soon after its connection broke gets its socket back, with

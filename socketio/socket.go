@@ -221,7 +221,7 @@ func (s *Socket) welcome() *engineio.Message {
 	if s.session != nil {
 		payload = append(append(payload, `","pid":"`...), s.session.pid...)
 	}
-	return control(parser.Connect, s.ns.name, append(payload, `"}`...))
+	return s.ns.srv.control(parser.Connect, s.ns.name, append(payload, `"}`...))
 }
 
 // detach takes the socket out of its namespace, the first time it is called.
@@ -306,7 +306,7 @@ func (s *Socket) CloseConnection() { s.client.conn.Close() }
 
 // expel disconnects the socket by the server's wish.
 func (s *Socket) expel() {
-	_ = s.client.conn.Send(control(parser.Disconnect, s.ns.name, nil)) // to a client that has gone, nothing
+	_ = s.client.conn.Send(s.ns.srv.control(parser.Disconnect, s.ns.name, nil)) // to a client that has gone, nothing
 	s.detach(ReasonServerDisconnect)
 	s.client.put(job{socket: s})
 	s.client.conn.Schedule()

@@ -49,7 +49,6 @@ type Conn struct {
 	poll         *poll // long-polling, nil on a connection that began as a websocket
 	farewell     *Message
 	pingDue      time.Time // when the next ping is due, or was
-	pongDue      time.Time // when its answer is
 	awaitingPong bool
 	extended     bool // the wait for this pong was made longer once
 }

@@ -664,3 +664,64 @@ func TestCancelledPollThatWasOvertakenEndsTheSession(t *testing.T) {
 	want(t, "the poll that waits", receive(t, "answer", second), 400)
 	want(t, "reason", receive(t, "end", h.closed), engineio.ReasonTransportClose)
 }
+
+// With TLS in the process there is no readiness to be had: each websocket has a goroutine, and everything else is the same.
+func TestWebSocketsOverTLS(t *testing.T) {
+	h := serve(t, engineio.Options{PingInterval: 50 * time.Millisecond, PingTimeout: 10 * time.Second, MaxQueueBytes: 256 << 10})
+	tls := httptest.NewTLSServer(h.engine)
+	t.Cleanup(tls.Close)
+	d := websocket.Dialer{TLSClientConfig: tls.Client().Transport.(*http.Transport).TLSClientConfig}
+	dial := func() *websocket.Conn {
+		ws, resp, err := d.DialContext(t.Context(), strings.Replace(tls.URL, "http", "ws", 1)+"/engine.io/?EIO=4&transport=websocket", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = resp.Body.Close()
+		t.Cleanup(func() { _ = ws.Close() })
+		return ws
+	}
+	ws := dial()
+	read(t, ws)
+	c := receive(t, "connection", h.conns)
+	want(t, "ping", read(t, ws), "2")
+	write(t, ws, "3")
+	for _, n := range []int{1, 300, 70_000} {
+		text := "4" + strings.Repeat("x", n)
+		write(t, ws, text)
+		got := read(t, ws)
+		for got == "2" {
+			write(t, ws, "3")
+			got = read(t, ws)
+		}
+		if got != text {
+			t.Fatalf("%d bytes: %d came back", n, len(got))
+		}
+	}
+	c.Close()
+	for {
+		if _, _, err := ws.ReadMessage(); err != nil {
+			break
+		}
+	}
+	want(t, "reason", receive(t, "end", h.closed), engineio.ReasonForcedClose)
+
+	slow := dial()
+	read(t, slow)
+	c = receive(t, "second connection", h.conns)
+	m := engineio.NewBinary(bytes.Repeat([]byte{1}, 64<<10))
+	var err error
+	for n := 0; err == nil && n < 10_000; n++ {
+		err = c.Send(m)
+	}
+	if !errors.Is(err, engineio.ErrQueueFull) {
+		t.Fatalf("got %v", err)
+	}
+	want(t, "reason", receive(t, "end", h.closed), engineio.ReasonQueueFull)
+
+	dead := dial()
+	read(t, dead)
+	receive(t, "third connection", h.conns)
+	_ = dead.NetConn().Close()
+	want(t, "reason", receive(t, "end", h.closed), engineio.ReasonTransportClose)
+	waitUntil(t, "all connections are gone", func() bool { return len(h.engine.Connections()) == 0 })
+}

@@ -167,11 +167,17 @@ func (c *Conn) expire(b *Batch) {
 		c.mu.Unlock()
 		c.close(ReasonForcedClose, nil)
 		return
-	case c.awaitingPong && c.heard.Load() && !c.extended:
-		// Something came since the ping: perhaps a long message that a pong has to wait behind. Once a ping, that counts.
+	case c.awaitingPong && !c.extended:
+		// Once a ping, the wait is made longer: by a whole time if something came since, perhaps the beginning of a long message
+		// that the pong has to wait behind; else by a little, for an answer that has come but was not read yet, because this
+		// machine is busy.
 		c.extended = true
+		d := c.srv.opts.PingTimeout
+		if !c.heard.Load() {
+			d /= 10
+		}
 		c.mu.Unlock()
-		c.srv.wheel.set(&c.beat, c.srv.opts.PingTimeout)
+		c.srv.wheel.set(&c.beat, d)
 		return
 	case c.awaitingPong:
 		c.mu.Unlock()
@@ -180,7 +186,6 @@ func (c *Conn) expire(b *Batch) {
 	}
 	c.awaitingPong, c.extended = true, false
 	c.heard.Store(false)
-	c.pongDue = c.pingDue.Add(c.srv.opts.PingTimeout)
 	c.mu.Unlock()
 	if b.Send(c, pingMessage) == nil {
 		c.srv.wheel.set(&c.beat, c.srv.opts.PingTimeout)
@@ -199,9 +204,13 @@ func (c *Conn) pong() {
 	}
 }
 
-// overdue says whether an answer is due that has not come, for a request that arrives before the wheel's next tick.
+// overdue says whether a client that polls again has been away too long, in case the wheel is late: it has not fetched a ping in all the
+// time it had for that and for its answer.
 func (c *Conn) overdue() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.state == stateOpen && c.awaitingPong && !c.heard.Load() && !time.Now().Before(c.pongDue)
+	if c.state != stateOpen || c.transport != Polling || c.poll.waiting || c.awaitingPong && len(c.queue.pending) == 0 {
+		return false
+	}
+	return !time.Now().Before(c.pingDue.Add(c.srv.opts.PingTimeout))
 }

@@ -49,7 +49,7 @@ type Options struct {
 
 	// PingInterval is the time between a client's answer to a ping and the next ping. Default: 25 s.
 	PingInterval time.Duration
-	// PingTimeout is how long a client may take to answer a ping before it counts as gone. Default: 20 s.
+	// PingTimeout is how long a client may take to answer a ping before it counts as gone, give or take a tenth. Default: 20 s.
 	PingTimeout time.Duration
 	// UpgradeTimeout bounds the upgrade from long-polling to websocket. Default: 10 s.
 	UpgradeTimeout time.Duration

@@ -133,7 +133,7 @@ func (s *Server) serveOpen(w http.ResponseWriter, r *http.Request, sid string, t
 	if c == nil {
 		return refusal(CodeUnknownSID, "")
 	}
-	if c.overdue() {
+	if r.Method == http.MethodGet && c.overdue() {
 		c.close(ReasonPingTimeout, nil)
 		return refusal(CodeUnknownSID, "timed out")
 	}

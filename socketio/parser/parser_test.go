@@ -218,3 +218,57 @@ func BenchmarkDecodeEvent(b *testing.B) {
 		}
 	}
 }
+
+func TestMsgPackSaysTheSame(t *testing.T) {
+	long := strings.Repeat("ü", 200)
+	for _, p := range []*Packet{
+		{Type: Connect, Namespace: "/"},
+		{Type: Connect, Namespace: "/a", Payload: json.RawMessage(`{"sid":"x"}`)},
+		{Type: Disconnect, Namespace: "/"},
+		{Type: Event, Namespace: "/", Args: raw(`"e"`, `0`, `127`, `255`, `65535`, `4294967295`, `9007199254740991`, `-1`, `-33`, `-200`, `-70000`, `-5000000000`, `1.5`, `true`, `false`, `null`)},
+		{Type: Event, Namespace: "/", ID: 300, HasID: true, Args: raw(`"e"`, `{"k":[{"x":"`+long+`"},[]],"l":{}}`)},
+		{Type: Ack, Namespace: "/", ID: 0, HasID: true, Args: raw(`{"_placeholder":true,"num":0}`, `[{"_placeholder":true,"num":1}]`), Attachments: [][]byte{{1}, bytes.Repeat([]byte{2}, 300)}},
+		{Type: ConnectError, Namespace: "/", Payload: json.RawMessage(`{"message":"no"}`)},
+	} {
+		b, err := MsgPack{}.Encode(p)
+		if err != nil {
+			t.Errorf("%+v: %v", p, err)
+			continue
+		}
+		q, err := MsgPack{}.Decode(b)
+		if err != nil || !same(p, q) || !slices.EqualFunc(p.Attachments, q.Attachments, bytes.Equal) {
+			t.Errorf("%+v came back as %+v, %v", p, q, err)
+		}
+	}
+}
+
+// Bytes as socket.io-msgpack-parser 3.0 writes them.
+func TestMsgPackReadsWhatTheClientWrites(t *testing.T) {
+	msg := "\x84\xa4type\x02\xa4data\x94\xa3day\xd7\xff\x00\x00\x00\x00\x67\x8a\x00\x00\xd4\x00\x00\xca\x3f\xc0\x00\x00\xa2id\x07\xa3nsp\xa1/"
+	p, err := MsgPack{}.Decode([]byte(msg))
+	if err != nil || p.Type != Event || p.ID != 7 || len(p.Args) != 4 || string(p.Args[1]) != `"2025-01-17T07:00:16.000Z"` ||
+		string(p.Args[2]) != "null" || string(p.Args[3]) != "1.5" {
+		t.Errorf("got %+v %s, %v", p, p.Args, err)
+	}
+}
+
+func FuzzMsgPack(f *testing.F) {
+	f.Add([]byte("\x83\xa4type\x02\xa4data\x92\xa1e\xc4\x01a\xa3nsp\xa1/"))
+	f.Add([]byte("\xdd\xff\xff\xff\xff"))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		p, err := MsgPack{}.Decode(b)
+		if err != nil {
+			if !errors.Is(err, ErrSyntax) {
+				t.Fatalf("error of another kind: %v", err)
+			}
+			return
+		}
+		c, err := MsgPack{}.Encode(p)
+		if err != nil {
+			t.Fatalf("%+v: %v", p, err)
+		}
+		if q, err := (MsgPack{}).Decode(c); err != nil || len(q.Args) != len(p.Args) {
+			t.Fatalf("%+v came back as %+v, %v", p, q, err)
+		}
+	})
+}
