@@ -7,8 +7,9 @@ import (
 	"github.com/supabridge/supabridge/phoenix/internal/wire"
 )
 
-// channel is one joined topic of one socket. The socket's goroutine owns it,
-// except for meta.
+// channel is one joined topic of one socket. The socket's goroutine owns it, except
+// for meta. topic, sub, joinRef, config and presenceKey don't change once it has
+// joined.
 type channel struct {
 	socket  *socket
 	topic   string // with the prefix
@@ -18,7 +19,7 @@ type channel struct {
 
 	token  string
 	claims Claims
-	access Access // all true on a public channel
+	access Access // all true on a public channel; written under srv.mu, which others read it under
 
 	room *room
 	meta *presenceMeta // guarded by srv.mu: what this channel tracks

@@ -270,7 +270,9 @@ func (ch *channel) authorize() error {
 	if !access.ReadBroadcast && !(ch.config.presence && access.ReadPresence) {
 		return refuse("Unauthorized: %s", noReadRight(ch.sub))
 	}
+	ch.socket.srv.mu.Lock() // the room may be telling a diff
 	ch.access = access
+	ch.socket.srv.mu.Unlock()
 	return nil
 }
 

@@ -249,3 +249,24 @@ func TestPrivateChannelFollowsItsPolicies(t *testing.T) {
 		member.expect(`["1","1","realtime:room","phx_close",{}]`)
 	})
 }
+
+func TestPresenceRightsChangeWhileDiffsAreTold(t *testing.T) {
+	inBed(t, phxserver.Options{}, func(b *bed) {
+		all := phxserver.Access{ReadBroadcast: true, WriteBroadcast: true, ReadPresence: true, WritePresence: true}
+		b.project.policies = map[string]phxserver.Access{"member room": all, "deaf room": {ReadBroadcast: true}}
+		speaker, listener := b.connect(token("member", "")), b.connect(token("member", ""))
+		speaker.join("room", `"private":true`)
+		listener.join("room", `"private":true`)
+		for i := range 50 {
+			role := []string{"deaf", "member"}[i%2]
+			speaker.sendLater(fmt.Sprintf(`["1","2","realtime:room","presence",{"event":"track","payload":{"i":%d}}]`, i))
+			listener.send(fmt.Sprintf(`["1","3","realtime:room","access_token",{"access_token":%q}]`, token(role, fmt.Sprint(i))))
+			speaker.settle()
+			listener.settle()
+		}
+		listener.send(`["1","3","realtime:room","access_token",{"access_token":"` + token("deaf", "at last") + `"}]`)
+		listener.settle()
+		speaker.send(`["1","4","realtime:room","presence",{"event":"untrack"}]`)
+		listener.silent(time.Second)
+	})
+}

@@ -7,10 +7,10 @@ import (
 )
 
 // mail is what others leave for a socket's goroutine: a message for the client, or
-// something to do.
+// something to do, which may be with a message.
 type mail struct {
 	out *delivery
-	do  func()
+	do  func() // nil: deliver out
 }
 
 // mailbox is a bounded queue with one reader. Nobody waits to post.

@@ -70,7 +70,7 @@ func (s *Server) Send(m DatabaseMessage) (id string, err error) {
 		return id, nil
 	}
 	for ch := range r.members {
-		ch.socket.leaveMail(mail{do: func() {
+		ch.socket.leaveMail(mail{out: d, do: func() {
 			if !ch.replayed[id] { // else it has just been replayed
 				ch.socket.deliver(d)
 			}
