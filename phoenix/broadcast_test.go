@@ -224,3 +224,15 @@ func TestReplayAsksAgainOnlyForWhatMayBeMissing(t *testing.T) {
 		t.Error("replay on a public channel accepted")
 	}
 }
+
+func TestBroadcastPayloadDecodes(t *testing.T) {
+	m := &BroadcastMessage{Event: "e", Payload: []byte(`{"n": 9007199254740993}`)}
+	var got map[string]any
+	if err := m.Decode(&got); err != nil || got["n"] != json.Number("9007199254740993") {
+		t.Errorf("%v, %v", got, err)
+	}
+	m.Binary = true
+	if err := m.Decode(&got); err == nil {
+		t.Error("binary payload decoded")
+	}
+}

@@ -8,6 +8,24 @@ import (
 	"github.com/supabridge/supabridge/phoenix/internal/wire"
 )
 
+func TestBroadcastChangesOfTheDatabaseAreChanges(t *testing.T) {
+	m := &BroadcastMessage{Event: "UPDATE", Payload: []byte(`{"id": "b3", "table": "messages", "record": {"v": "b", "id": 1}, "schema": "public", "operation": "UPDATE", "old_record": {"v": "a", "id": 1}}`)}
+	c, ok := m.Change()
+	if !ok || c.Type != Update || c.Schema != "public" || c.Table != "messages" || string(c.Record) != `{"v": "b", "id": 1}` || string(c.OldRecord) != `{"v": "a", "id": 1}` {
+		t.Errorf("%+v, %v", c, ok)
+	}
+	m.Payload = []byte(`{"table": "messages", "record": null, "operation": "DELETE", "old_record": {"id": 1}}`)
+	if c, ok := m.Change(); !ok || c.Type != Delete || c.Record != nil || c.OldRecord == nil {
+		t.Errorf("delete: %+v, %v", c, ok)
+	}
+	for _, other := range []string{``, `{}`, `[]`, `{"operation": "INSERT", "table": "t", "record": null}`, `{"operation": "TRUNCATE", "table": "t", "record": {}}`} {
+		m.Payload = []byte(other)
+		if c, ok := m.Change(); ok {
+			t.Errorf("%q is %+v", other, c)
+		}
+	}
+}
+
 // FuzzChange feeds a live channel with payloads a server might send by mistake:
 // none may stop the client, and what is delivered is whole.
 func FuzzChange(f *testing.F) {

@@ -109,13 +109,15 @@ func (s *script) accept() *peer {
 // next waits for the client's next message other than a heartbeat.
 func (p *peer) next() wire.Message {
 	p.t.Helper()
-	for {
+	for range 100 {
 		m := p.nextAny()
 		if m.Event != wire.EventHeartbeat {
 			return m
 		}
 		p.reply(m, "ok", `{}`)
 	}
+	p.t.Fatal("client sends nothing but heartbeats")
+	return wire.Message{}
 }
 
 func (p *peer) nextAny() wire.Message {
