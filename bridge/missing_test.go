@@ -195,3 +195,27 @@ func TestNobodyGetsTheSocketOfSomebodyElseBack(t *testing.T) {
 		t.Error("a client without a token got in by the session's id")
 	}
 }
+
+func TestATransactionOfTenThousandRowsPassesInOrder(t *testing.T) {
+	w := newWorld(t, nil)
+	ana := w.as(anaID)
+	ana.must("join_conversation", bakery)
+	const rows = 10_000
+	w.inside(func(tx *standin.Tx) error {
+		for i := range rows {
+			if _, err := tx.Insert("messages", map[string]any{"conversation_id": bakery, "content": "x", "thread_position": i}); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	for want := range rows {
+		if got := ana.event("new_message"); got["thread_position"] != float64(want) {
+			t.Fatalf("row %v came as number %d", got["thread_position"], want)
+		}
+	}
+	ana.sync()
+	if ana.heard("new_message") {
+		t.Error("more rows came than were written")
+	}
+}

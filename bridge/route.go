@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -12,6 +11,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/supabridge/supabridge/bridge/feed"
+	"github.com/supabridge/supabridge/bridge/row"
 	"github.com/supabridge/supabridge/bridge/vocabulary"
 	"github.com/supabridge/supabridge/config"
 )
@@ -57,17 +57,17 @@ func (r *router) route(ctx context.Context, c feed.Change) {
 
 func (r *router) routeMessage(ctx context.Context, c feed.Change) {
 	t := r.tables.Messages
-	row, old := columnsOf(c.Record), columnsOf(c.Old)
-	id := first(row.text(t.ID), old.text(t.ID))
+	row, old := c.Row, c.Old
+	id := first(row.Text(t.ID), old.Text(t.ID))
 	if id == "" {
 		r.log.Warn().Str("table", c.Table).Str("action", string(c.Action)).Msg("a change without the row's key reaches nobody")
 		return
 	}
 	known, _ := r.messages.Peek(id)
-	before := message{conversation: first(old.text(t.Conversation), known.conversation), status: first(old.text(t.Status), known.status)}
-	now := message{conversation: first(row.text(t.Conversation), before.conversation), status: first(row.text(t.Status), before.status)}
+	before := message{conversation: first(old.Text(t.Conversation), known.conversation), status: first(old.Text(t.Status), known.status)}
+	now := message{conversation: first(row.Text(t.Conversation), before.conversation), status: first(row.Text(t.Status), before.status)}
 
-	tenant := first(row.text(t.Tenant), old.text(t.Tenant))
+	tenant := first(row.Text(t.Tenant), old.Text(t.Tenant))
 	if tenant == "" {
 		var err error
 		if tenant, err = r.tenants.of(ctx, now.conversation); err != nil {
@@ -84,10 +84,10 @@ func (r *router) routeMessage(ctx context.Context, c feed.Change) {
 	switch c.Action {
 	case feed.Insert:
 		r.messages.Add(id, now)
-		told = r.tell(told, vocabulary.MessageCreated, c.Record, "message", extras)
+		told = r.tell(told, vocabulary.MessageCreated, c.Row, "message", extras)
 	case feed.Update:
 		r.messages.Add(id, now)
-		told = r.tell(told, vocabulary.MessageUpdated, c.Record, "message", extras)
+		told = r.tell(told, vocabulary.MessageUpdated, c.Row, "message", extras)
 		if before.status != "" && before.status != now.status {
 			told = append(told, outgoing{vocabulary.MessageStatus, r.messageStatus(id, before, now, row, c.Commit)})
 		}
@@ -113,14 +113,14 @@ type outgoing struct {
 
 func (r *router) routeConversation(c feed.Change) {
 	t := r.tables.Conversations
-	row, old := columnsOf(c.Record), columnsOf(c.Old)
-	id := first(row.text(t.ID), old.text(t.ID))
+	row, old := c.Row, c.Old
+	id := first(row.Text(t.ID), old.Text(t.ID))
 	if id == "" {
 		r.log.Warn().Str("table", c.Table).Str("action", string(c.Action)).Msg("a change without the row's key reaches nobody")
 		return
 	}
-	before := first(old.text(t.Tenant), r.tenants.recall(id))
-	tenant := first(row.text(t.Tenant), before)
+	before := first(old.Text(t.Tenant), r.tenants.recall(id))
+	tenant := first(row.Text(t.Tenant), before)
 	rooms := r.roomsOf(id, tenant)
 	if before != "" && before != tenant {
 		rooms = append(rooms, roomName(r.rooms.Tenant, before))
@@ -130,10 +130,10 @@ func (r *router) routeConversation(c feed.Change) {
 	switch c.Action {
 	case feed.Insert:
 		r.tenants.learn(id, tenant)
-		told = r.tell(nil, vocabulary.ConversationCreated, c.Record, "conversation", extras)
+		told = r.tell(nil, vocabulary.ConversationCreated, c.Row, "conversation", extras)
 	case feed.Update:
 		r.tenants.learn(id, tenant)
-		told = r.tell(nil, vocabulary.ConversationUpdated, c.Record, "conversation", extras)
+		told = r.tell(nil, vocabulary.ConversationUpdated, c.Row, "conversation", extras)
 	case feed.Delete:
 		r.tenants.forget(id)
 		told = r.tell(nil, vocabulary.ConversationDeleted, c.Old, "conversation", extras)
@@ -144,7 +144,7 @@ func (r *router) routeConversation(c feed.Change) {
 }
 
 // tell adds the event of a row.
-func (r *router) tell(told []outgoing, event vocabulary.Event, record json.RawMessage, nested string, extras []vocabulary.Extra) []outgoing {
+func (r *router) tell(told []outgoing, event vocabulary.Event, record row.Row, nested string, extras []vocabulary.Extra) []outgoing {
 	payload, err := r.words.Shape(record, nested, extras...)
 	if err != nil {
 		r.log.Error().Err(err).Msg("a change can't be sent")
@@ -171,37 +171,10 @@ func roomName(room config.Room, id string) string {
 }
 
 // messageStatus tells a change of status in the fields that frontends look for.
-func (r *router) messageStatus(id string, before, now message, row columns, commit time.Time) json.RawMessage {
+func (r *router) messageStatus(id string, before, now message, row row.Row, commit time.Time) json.RawMessage {
 	t := r.tables.Messages
-	timestamp := first(row.text(t.Updated), row.text(t.Created), commit.UTC().Format(time.RFC3339Nano))
+	timestamp := first(row.Text(t.Updated), row.Text(t.Created), commit.UTC().Format(time.RFC3339Nano))
 	return object("messageId", id, "id", id, "conversationId", now.conversation, "status", now.status, "previousStatus", before.status, "timestamp", timestamp)
-}
-
-// columns are the top-level fields of a row.
-type columns map[string]json.RawMessage
-
-func columnsOf(record json.RawMessage) columns {
-	var c columns
-	if len(record) > 0 {
-		_ = json.Unmarshal(record, &c) // a record that is no object has no columns, and send says so
-	}
-	return c
-}
-
-// text gives a string, number or boolean as text; "" for anything else, for null and for a column that has no name.
-func (c columns) text(name string) string {
-	raw := c[name]
-	if name == "" || len(raw) == 0 || slices.Contains([]byte("n{["), raw[0]) {
-		return ""
-	}
-	if raw[0] != '"' {
-		return string(raw)
-	}
-	var text string
-	if json.Unmarshal(raw, &text) != nil {
-		return ""
-	}
-	return text
 }
 
 // first gives the first text that is not empty.

@@ -12,6 +12,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/supabridge/supabridge/bridge/feed"
+	"github.com/supabridge/supabridge/bridge/row"
 	"github.com/supabridge/supabridge/bridge/vocabulary"
 	"github.com/supabridge/supabridge/config"
 )
@@ -74,8 +75,21 @@ func newRoute(t *testing.T, tenants map[string]string) *route {
 func (r *route) change(table, action, record, old string) []emission {
 	r.t.Helper()
 	r.sent = nil
-	r.route(r.t.Context(), feed.Change{Table: table, Action: feed.Action(action), Record: json.RawMessage(record), Old: json.RawMessage(old)})
+	r.route(r.t.Context(), feed.Change{Table: table, Action: feed.Action(action), Row: parsed(r.t, record), Old: parsed(r.t, old)})
 	return r.sent
+}
+
+// parsed reads a record; an empty one is no row.
+func parsed(t *testing.T, record string) row.Row {
+	t.Helper()
+	if record == "" {
+		return row.Row{}
+	}
+	r, err := row.Parse(json.RawMessage(record))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
 }
 
 func (r *route) expect(sent []emission, want ...emission) {
@@ -168,7 +182,7 @@ func TestDigitsBeyondAFloatPassUntouched(t *testing.T) {
 	var payload json.RawMessage
 	r := newRoute(t, map[string]string{"c1": "d1"})
 	r.emit = func(_, _ []string, _ vocabulary.Event, p json.RawMessage) { payload = p }
-	r.route(t.Context(), feed.Change{Table: "messages", Action: feed.Insert, Record: json.RawMessage(`{"id":9223372036854775807,"conversation_id":"c1","n":10.50}`)})
+	r.route(t.Context(), feed.Change{Table: "messages", Action: feed.Insert, Row: parsed(t, `{"id":9223372036854775807,"conversation_id":"c1","n":10.50}`)})
 	for _, want := range []string{`"id":9223372036854775807`, `"n":10.50`} {
 		if !strings.Contains(string(payload), want) {
 			t.Errorf("%s is not in %s", want, payload)

@@ -2,13 +2,13 @@ package bridge
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
 	"time"
 
 	"github.com/supabridge/supabridge/bridge/feed"
+	"github.com/supabridge/supabridge/bridge/row"
 	"github.com/supabridge/supabridge/bridge/supabase"
 	"github.com/supabridge/supabridge/bridge/vocabulary"
 	"github.com/supabridge/supabridge/config"
@@ -100,7 +100,7 @@ func (x *hold) has(table feed.Table, c feed.Change) bool {
 	if c.Action == feed.Delete || table.Updated == "" && c.Action != feed.Insert {
 		return false
 	}
-	key, at := table.State(c.Record)
+	key, at := table.State(c.Row)
 	read, ok := x.read[key]
 	return ok && !at.IsZero() && !at.After(read)
 }
@@ -164,23 +164,23 @@ func (b *Bridge) missedSince(ctx context.Context, conversation, tenant string, s
 		return nil, err
 	}
 	table := b.router.holds.table
-	seen := feed.ParseTime(since.At)
+	seen := row.Time(since.At)
 	extras := []vocabulary.Extra{vocabulary.String("conversationId", conversation), vocabulary.String(b.words.TenantKey(), tenant)}
 	missed := make([]missedRow, 0, len(rows))
-	for _, row := range rows {
-		key, at := table.State(row)
+	for _, r := range rows {
+		key, at := table.State(r)
 		if key == since.ID && at.Equal(seen) {
 			continue
 		}
 		event := vocabulary.MessageCreated
-		if created := table.Born(row); !created.IsZero() && created.Before(from) {
+		if created := table.Born(r); !created.IsZero() && created.Before(from) {
 			event = vocabulary.MessageUpdated
 		}
-		payload, err := b.words.Shape(row, "message", extras...)
+		payload, err := b.words.Shape(r, "message", extras...)
 		if err != nil {
 			return nil, err
 		}
-		status := columnsOf(row).text(b.cfg.Tables.Messages.Status)
+		status := r.Text(b.cfg.Tables.Messages.Status)
 		missed = append(missed, missedRow{key: key, at: at, message: message{conversation, status}, told: outgoing{event, payload}})
 	}
 	return missed, nil
@@ -188,40 +188,52 @@ func (b *Bridge) missedSince(ctx context.Context, conversation, tenant string, s
 
 // rowsSince reads the messages of a conversation from a time on, in order, and that time. A time is included, since other rows of one transaction share
 // it. Of a message that is named without a time it is the creation: when the client saw it last nobody knows.
-func (b *Bridge) rowsSince(ctx context.Context, conversation string, since vocabulary.Since) ([]json.RawMessage, time.Time, error) {
+func (b *Bridge) rowsSince(ctx context.Context, conversation string, since vocabulary.Since) ([]row.Row, time.Time, error) {
 	t := b.cfg.Tables.Messages
 	page := supabase.Page{Table: t.Name, Column: first(t.Updated, t.Created), Key: t.ID, Where: t.Conversation, Equals: conversation}
 	if page.Column == "" {
 		return nil, time.Time{}, fmt.Errorf("tables.messages has neither updated nor created")
 	}
-	from := feed.ParseTime(since.At)
+	from := row.Time(since.At)
 	if from.IsZero() && since.ID != "" {
-		row, _, err := b.rows.Row(ctx, t.Name, t.ID, since.ID)
+		record, found, err := b.rows.Row(ctx, t.Name, t.ID, since.ID)
 		if err != nil {
 			return nil, from, err
 		}
-		if columnsOf(row).text(t.Conversation) == conversation {
-			from = b.router.holds.table.Born(row)
+		if found {
+			last, err := row.Parse(record)
+			if err != nil {
+				return nil, from, err
+			}
+			if last.Text(t.Conversation) == conversation {
+				from = b.router.holds.table.Born(last)
+			}
 		}
 	}
 	if from.IsZero() {
 		return nil, from, errBadSince
 	}
-	page.From = from.UTC().Format("2006-01-02T15:04:05.999999-07:00")
-	var rows []json.RawMessage
+	page.From = row.Timestamp(from)
+	var rows []row.Row
 	for {
 		more, err := b.rows.Rows(ctx, page)
 		if err != nil {
 			return nil, from, err
 		}
-		rows = append(rows, more...)
+		for _, record := range more {
+			r, err := row.Parse(record)
+			if err != nil {
+				return nil, from, err
+			}
+			rows = append(rows, r)
+		}
 		if len(rows) > maxSince {
 			return nil, from, errTooFar
 		}
 		if len(more) < supabase.MaxRows {
 			return rows, from, nil
 		}
-		last := columnsOf(more[len(more)-1])
-		page.AfterValue, page.AfterKey = last.text(page.Column), last.text(t.ID)
+		last := rows[len(rows)-1]
+		page.AfterValue, page.AfterKey = last.Text(page.Column), last.Text(t.ID)
 	}
 }

@@ -24,6 +24,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/supabridge/supabridge/bridge/row"
 	"github.com/supabridge/supabridge/bridge/supabase"
 	"github.com/supabridge/supabridge/phoenix"
 )
@@ -101,14 +102,16 @@ type Feed struct {
 	stats  stats
 
 	// Owned by Run's goroutine.
-	live     bool      // Realtime says that changes flow
-	whole    bool      // and a pass that began after that has read what came before
-	liveFrom time.Time // since when
-	away     time.Time // since when they don't; the start of the feed at first
-	gap      *phoenix.Gap
-	lastLag  time.Duration
-	reason   string
-	read     reading
+	live        bool      // Realtime says that changes flow
+	whole       bool      // and a pass that began after that has read what came before
+	liveFrom    time.Time // since when
+	away        time.Time // since when they don't; the start of the feed at first
+	heardAt     time.Time // when the last change was heard, and the time of its commit by the database's clock
+	heardCommit time.Time
+	gap         *phoenix.Gap
+	lastLag     time.Duration
+	reason      string
+	read        reading
 }
 
 // tableFeed is what the feed knows of one table.
@@ -151,12 +154,17 @@ func (f *Feed) Run(ctx context.Context) {
 	f.read.init()
 	defer f.read.stop()
 	f.want()
-	for {
+	for events := f.opts.Channel.Events(); ; {
+		if len(events) > 0 { // what has been heard goes before what is read: it keeps the order of commits
+			if !f.drain(ctx, events) {
+				return
+			}
+		}
 		f.plan(ctx)
 		select {
 		case <-ctx.Done():
 			return
-		case event, open := <-f.opts.Channel.Events():
+		case event, open := <-events:
 			if !open {
 				return
 			}
@@ -168,6 +176,25 @@ func (f *Feed) Run(ctx context.Context) {
 			run()
 		}
 	}
+}
+
+// drain takes the events that are waiting, but no more than a queue of them at once, so that a flood does not shut everything else out. It returns
+// false where the feed is to end.
+func (f *Feed) drain(ctx context.Context, events <-chan phoenix.Event) bool {
+	for range cap(events) {
+		select {
+		case <-ctx.Done():
+			return false
+		case event, open := <-events:
+			if !open {
+				return false
+			}
+			f.hear(ctx, event)
+		default:
+			return true
+		}
+	}
+	return true
 }
 
 // Do has fn run between two changes, and returns when it has. It returns ctx's error where the feed does not come to it in time.
@@ -225,16 +252,17 @@ func (f *Feed) heard(ctx context.Context, e *phoenix.Change) {
 		return
 	}
 	t := f.tables[i]
-	c := Change{Table: e.Table, Action: Action(e.Type), Record: e.Record, Old: e.OldRecord, Commit: e.CommitTime}
-	if c.Action != Delete && f.incomplete(t, e) {
-		var ok bool
-		if c.Record, ok = f.reread(ctx, t, c.Record); !ok {
-			return
+	c := Change{Table: e.Table, Action: Action(e.Type), Row: parse(e.Record), Old: parse(e.OldRecord), Commit: e.CommitTime}
+	if c.Action != Delete {
+		if incomplete(c.Row, e) {
+			var ok bool
+			if c.Row, ok = f.reread(ctx, t, c.Row); !ok {
+				return
+			}
 		}
+		t.look(c.Row)
 	}
-	if c.Action != Delete && t.Updated != "" && !t.nullable && text(t.parse(c.Record).columns[t.Updated]) == "" {
-		t.nullable = true
-	}
+	f.heardAt, f.heardCommit = time.Now(), c.Commit
 	if c, ok := t.merger.live(c); ok {
 		f.lastLag = max(0, time.Since(c.Commit))
 		f.opts.Sink.Change(ctx, c)
@@ -242,36 +270,36 @@ func (f *Feed) heard(ctx context.Context, e *phoenix.Change) {
 		f.stats.repeats.Add(1)
 	}
 	if !t.merger.settled() {
-		f.wantIn(settleWait)
+		f.settle()
+	}
+}
+
+// look notes whether a row has no value in Updated.
+func (t *tableFeed) look(r row.Row) {
+	if !t.nullable && t.Updated != "" && r.Text(t.Updated) == "" {
+		t.nullable = true
 	}
 }
 
 // incomplete tells whether a change lacks part of its row: beyond Realtime's size limit, for want of rights, or as a large value that did not change.
-func (f *Feed) incomplete(t *tableFeed, e *phoenix.Change) bool {
-	if len(e.Errors) > 0 {
-		return true
-	}
-	columns := t.parse(e.Record).columns
-	return slices.ContainsFunc(e.Columns, func(c phoenix.Column) bool {
-		_, ok := columns[c.Name]
-		return !ok
-	})
+func incomplete(r row.Row, e *phoenix.Change) bool {
+	return len(e.Errors) > 0 || len(r.Columns) < len(e.Columns) && slices.ContainsFunc(e.Columns, func(c phoenix.Column) bool { return !r.Has(c.Name) })
 }
 
 // reread gets the whole row. It holds the stream up, so that the order of the row's changes is kept; where it fails, a read later brings the row.
-func (f *Feed) reread(ctx context.Context, t *tableFeed, record json.RawMessage) (json.RawMessage, bool) {
+func (f *Feed) reread(ctx context.Context, t *tableFeed, part row.Row) (row.Row, bool) {
 	f.stats.rereads.Add(1)
-	key := t.parse(record).key
+	key := part.Text(t.Key)
 	if key == "" {
-		f.wantIn(settleWait)
-		return nil, false
+		f.settle()
+		return row.Row{}, false
 	}
 	ctx, cancel := context.WithTimeout(ctx, rereadWait)
 	defer cancel()
 	whole, found, err := f.opts.Reader.Row(ctx, t.Name, t.Key, key)
 	if err != nil {
-		f.wantIn(settleWait)
-		return nil, false
+		f.settle()
+		return row.Row{}, false
 	}
-	return whole, found // a row that is gone is told by its DELETE
+	return parse(whole), found // a row that is gone is told by its DELETE
 }

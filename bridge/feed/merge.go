@@ -2,9 +2,10 @@ package feed
 
 import (
 	"container/list"
-	"encoding/json"
 	"slices"
 	"time"
+
+	"github.com/supabridge/supabridge/bridge/row"
 )
 
 // Action is what happened to a row.
@@ -18,13 +19,13 @@ const (
 	Truncate Action = "TRUNCATE"
 )
 
-// Change is one row that was inserted, updated or deleted. Record is the new row and Old what is known of the old one, in the bytes that came from
+// Change is one row that was inserted, updated or deleted. Row is the new one and Old what is known of the old one, with the bytes that came from
 // Supabase. Commit is the time of the commit by the database's clock; zero where a read found the row.
 type Change struct {
 	Table  string
 	Action Action
-	Record json.RawMessage
-	Old    json.RawMessage
+	Row    row.Row
+	Old    row.Row
 	Commit time.Time
 	// Found marks a change that a read found and the live feed had not brought.
 	Found bool
@@ -84,10 +85,9 @@ func newMerger(table Table, limit int) *merger {
 func (m *merger) begin() uint64 { return m.count }
 
 // known remembers a row that need not be told, for it was there before the feed began.
-func (m *merger) known(record json.RawMessage) {
-	r := m.table.parse(record)
-	if r.key != "" {
-		m.touch(r.key, func(e *entry) { e.version, e.digest, e.found, e.deleted = r.version, digest(r.columns), true, false })
+func (m *merger) known(r row.Row) {
+	if key := r.Text(m.table.Key); key != "" {
+		m.touch(key, func(e *entry) { e.version, e.digest, e.found, e.deleted = m.table.version(r), r.Digest(), true, false })
 	}
 }
 
@@ -96,19 +96,19 @@ func (m *merger) live(c Change) (Change, bool) {
 	if c.Action == Delete {
 		return m.liveDelete(c)
 	}
-	r := m.table.parse(c.Record)
-	if r.key == "" {
+	key, v := c.Row.Text(m.table.Key), m.table.version(c.Row)
+	if key == "" {
 		return c, true
 	}
-	mark := digest(r.columns)
-	e := m.entry(r.key)
+	mark := c.Row.Digest()
+	e := m.entry(key)
 	switch {
 	case e == nil:
-		if c.Action == Update && m.unheard(r) {
+		if c.Action == Update && m.unheard(c.Row) {
 			c.Action = Insert // its INSERT was missed, and nobody can update what they never had
 		}
 	case e.found && !e.deleted:
-		if !m.newer(r, e, c.Action, mark) {
+		if !m.newer(v, e, c.Action, mark) {
 			return c, false
 		}
 	case e.repeated(c.Commit, mark):
@@ -116,25 +116,25 @@ func (m *merger) live(c Change) (Change, bool) {
 	case e.deleted:
 		c.Action = Insert
 	}
-	m.touch(r.key, func(e *entry) {
+	m.touch(key, func(e *entry) {
 		e.note(c.Commit, mark)
-		e.version, e.found, e.deleted = r.version, false, false
+		e.version, e.found, e.deleted = v, false, false
 	})
 	return c, true
 }
 
 // newer tells whether a live change is of a later state than the one a read found.
-func (m *merger) newer(r row, e *entry, action Action, mark uint64) bool {
+func (m *merger) newer(v version, e *entry, action Action, mark uint64) bool {
 	if mark == e.digest {
 		return false
 	}
 	if m.table.Updated == "" {
 		return action == Update
 	}
-	if r.version.text == e.version.text {
+	if v.text == e.version.text {
 		return action == Update // whoever wrote it does not keep the version, or wrote twice in one transaction
 	}
-	if !r.version.at.After(e.version.at) {
+	if !v.at.After(e.version.at) {
 		m.doubt = true
 		return false
 	}
@@ -142,7 +142,7 @@ func (m *merger) newer(r row, e *entry, action Action, mark uint64) bool {
 }
 
 func (m *merger) liveDelete(c Change) (Change, bool) {
-	key := m.table.parse(c.Old).key
+	key := c.Old.Text(m.table.Key)
 	if key == "" {
 		return c, true
 	}
@@ -176,13 +176,13 @@ func (e *entry) note(commit time.Time, mark uint64) {
 }
 
 // read takes a row that a read found, which began at count began, and gives the change it amounts to; false where there is none.
-func (m *merger) read(record json.RawMessage, began uint64) (Change, bool) {
-	r := m.table.parse(record)
-	if r.key == "" {
+func (m *merger) read(r row.Row, began uint64) (Change, bool) {
+	key, v := r.Text(m.table.Key), m.table.version(r)
+	if key == "" {
 		return Change{}, false
 	}
 	action := Update
-	e := m.entry(r.key)
+	e := m.entry(key)
 	switch {
 	case e == nil:
 		if m.unheard(r) {
@@ -192,19 +192,15 @@ func (m *merger) read(record json.RawMessage, began uint64) (Change, bool) {
 		return Change{}, false
 	case e.deleted:
 		action = Insert
-	case e.version.text == r.version.text:
+	case e.version.text == v.text:
 		return Change{}, false
 	}
-	m.touch(r.key, func(e *entry) {
-		e.version, e.digest, e.found, e.deleted = r.version, digest(r.columns), true, false
-	})
-	return Change{Table: m.table.Name, Action: action, Record: record, Found: true}, true
+	m.touch(key, func(e *entry) { e.version, e.digest, e.found, e.deleted = v, r.Digest(), true, false })
+	return Change{Table: m.table.Name, Action: action, Row: r, Found: true}, true
 }
 
 // unheard tells whether a row that is not remembered was never passed on.
-func (m *merger) unheard(r row) bool {
-	return !r.created.IsZero() && r.created.After(m.floor)
-}
+func (m *merger) unheard(r row.Row) bool { return m.table.Born(r).After(m.floor) }
 
 // settled tells, and forgets, whether a live change was dropped that only a later read can settle.
 func (m *merger) settled() bool {

@@ -1,12 +1,13 @@
 package feed
 
 import (
-	"encoding/json"
 	"flag"
 	"fmt"
 	"math/rand/v2"
 	"testing"
 	"time"
+
+	"github.com/supabridge/supabridge/bridge/row"
 )
 
 var (
@@ -29,19 +30,21 @@ func instant(n int) string {
 	return epoch.Add(time.Duration(n) * time.Millisecond).Format("2006-01-02T15:04:05.999999-07:00")
 }
 
-func (s state) record() json.RawMessage {
-	return json.RawMessage(fmt.Sprintf(`{"id":%d,"n":%d,"created_at":"%s","updated_at":"%s"}`, s.key, s.n, instant(s.born), instant(s.version)))
+func (s state) row() row.Row {
+	return parse([]byte(fmt.Sprintf(`{"id":%d,"n":%d,"created_at":"%s","updated_at":"%s"}`, s.key, s.n, instant(s.born), instant(s.version))))
 }
+
+func (s state) keyOnly() row.Row { return parse([]byte(fmt.Sprintf(`{"id":%d}`, s.key))) }
 
 func (s state) change() Change {
 	c := Change{Table: "messages", Commit: epoch.Add(time.Duration(s.n) * time.Millisecond)}
 	switch {
 	case s.deleted:
-		c.Action, c.Old = Delete, json.RawMessage(fmt.Sprintf(`{"id":%d}`, s.key))
+		c.Action, c.Old = Delete, s.keyOnly()
 	case s.n == s.born:
-		c.Action, c.Record = Insert, s.record()
+		c.Action, c.Row = Insert, s.row()
 	default:
-		c.Action, c.Record, c.Old = Update, s.record(), json.RawMessage(fmt.Sprintf(`{"id":%d}`, s.key))
+		c.Action, c.Row, c.Old = Update, s.row(), s.keyOnly()
 	}
 	return c
 }
@@ -139,7 +142,7 @@ func (d *model) restart() {
 	clear(d.told)
 	clear(d.missed)
 	for key, s := range d.rows {
-		d.m.known(s.record())
+		d.m.known(s.row())
 		d.told[key] = s
 	}
 }
@@ -161,7 +164,7 @@ func (d *model) answer() {
 	p := d.reads[0]
 	d.reads = d.reads[1:]
 	for _, s := range p.rows {
-		if c, ok := d.m.read(s.record(), p.began); ok {
+		if c, ok := d.m.read(s.row(), p.began); ok {
 			d.repairs++
 			d.tell(s, c)
 		}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/supabridge/supabridge/bridge/row"
 	"github.com/supabridge/supabridge/bridge/supabase"
 )
 
@@ -20,16 +21,18 @@ type reading struct {
 	backoff time.Duration
 	poll    time.Duration
 
-	passing bool
-	stale   bool // something happened after this pass began that it may not have seen
-	table   int  // being read
-	page    supabase.Page
-	limit   int    // of rows on a page; lowered where a page of them is too long
-	nulls   bool   // reading the rows without a value in Updated, by Created
-	began   uint64 // the merger's count when the request was sent
-	sent    time.Time
-	rows    int  // of this pass, that were passed on
-	failing bool // the last pass failed
+	doubt    bool // the next pass is to take whatever it finds
+	passing  bool
+	thorough bool // this one does
+	stale    bool // something happened after this pass began that it may not have seen
+	table    int  // being read
+	page     supabase.Page
+	limit    int    // of rows on a page; lowered where a page of them is too long
+	nulls    bool   // reading the rows without a value in Updated, by Created
+	began    uint64 // the merger's count when the request was sent
+	sent     time.Time
+	rows     int  // of this pass, that were passed on
+	failing  bool // the last pass failed
 }
 
 type answer struct {
@@ -67,6 +70,12 @@ func (f *Feed) wantIn(d time.Duration) {
 	}
 }
 
+// settle has a pass begin soon that takes whatever it finds: there is a doubt about some row.
+func (f *Feed) settle() {
+	f.read.doubt = true
+	f.wantIn(settleWait)
+}
+
 // due is when the next pass is to begin.
 func (f *Feed) due() time.Time {
 	r := &f.read
@@ -99,6 +108,7 @@ func (f *Feed) plan(ctx context.Context) {
 	}
 	r.wanted = time.Time{}
 	r.passing, r.stale, r.table, r.nulls, r.rows, r.page = true, false, 0, false, 0, supabase.Page{}
+	r.thorough, r.doubt = r.doubt, false
 	f.report()
 	f.request(ctx)
 }
@@ -142,7 +152,7 @@ func (t *tableFeed) from(overlap time.Duration) string {
 	if t.cursor.at.IsZero() {
 		return t.cursor.text
 	}
-	return t.cursor.at.Add(-overlap).UTC().Format("2006-01-02T15:04:05.999999-07:00")
+	return row.Timestamp(t.cursor.at.Add(-overlap))
 }
 
 // answered takes a page.
@@ -165,7 +175,7 @@ func (f *Feed) answered(ctx context.Context, a answer) {
 		f.failed(a.err)
 		return
 	case a.newest != "":
-		t.cursor = version{a.newest, ParseTime(a.newest)}
+		t.cursor = version{a.newest, row.Time(a.newest)}
 		t.merger.floor = t.cursor.at.Add(-f.opts.Overlap)
 		f.request(ctx)
 		return
@@ -199,33 +209,48 @@ func (f *Feed) lacksColumn(t *tableFeed, err error) bool {
 	return true
 }
 
-// take passes a row on that a read found, unless it is known.
+// take passes a row on that a read found, unless it is known or its change can still be on its way.
 func (f *Feed) take(ctx context.Context, t *tableFeed, record json.RawMessage) {
-	row := t.parse(record)
-	if row.version.at.After(t.found.at) || t.found.text == "" {
-		t.found = row.version
+	r := parse(record)
+	v := t.version(r)
+	if v.at.After(t.found.at) || t.found.text == "" {
+		t.found = v
 	}
-	if t.Updated != "" && !t.nullable && text(row.columns[t.Updated]) == "" {
-		t.nullable = true
-	}
+	t.look(r)
 	if !t.primed {
-		t.merger.known(record)
+		t.merger.known(r)
 		return
 	}
-	c, ok := t.merger.read(record, f.read.began)
+	if f.whole && !f.read.thorough && !f.overdue(v.at) {
+		return
+	}
+	c, ok := t.merger.read(r, f.read.began)
 	if !ok {
 		return
 	}
 	f.read.rows++
 	f.stats.repaired.Add(1)
-	f.suspect(row.version.at)
+	f.suspect(v.at)
 	f.opts.Sink.Change(ctx, c)
 }
 
+// overdue tells whether a version is so old that the live feed, being whole, must have brought it or lost it: by Stall, on top of what the last live change took
+// (which a difference between the clocks is part of), and, while changes go on arriving, also behind the last of these: a large transaction takes Realtime a
+// while. What is not overdue is left to the next pass, within the overlap.
+func (f *Feed) overdue(at time.Time) bool {
+	if f.read.sent.Sub(at) <= f.opts.Stall+f.lastLag {
+		return false
+	}
+	return f.silent() || at.Before(f.heardCommit.Add(-f.opts.Stall))
+}
+
+// silent tells whether no change has been heard for a while.
+func (f *Feed) silent() bool { return f.read.sent.Sub(f.heardAt) > f.opts.Stall }
+
 // turn leads on to the page after a row.
 func (f *Feed) turn(t *tableFeed, last json.RawMessage) {
-	row := t.parse(last)
-	f.read.page.AfterValue, f.read.page.AfterKey = text(row.columns[f.read.page.Column]), row.key
+	r := parse(last)
+	f.read.page.AfterValue, f.read.page.AfterKey = r.Text(f.read.page.Column), r.Text(t.Key)
 }
 
 // next leads on to the rows without a value in Updated, to the next table, or to the end of the pass.
@@ -291,19 +316,17 @@ func (f *Feed) failed(err error) {
 	f.report()
 }
 
-// suspect holds a found row against the live feed: where that has been live since before the row's version, and the row is older than Stall (on top of what
-// the last live change took, which a difference between the clocks is part of), it should have brought it. The channel is joined anew.
+// suspect holds a row that a read found against the live feed: one that has been live since before the row's version, and silent while it was overdue, has
+// stalled, and the channel is joined anew.
 func (f *Feed) suspect(at time.Time) {
-	if !f.whole || at.IsZero() {
+	if !f.whole || !at.After(f.liveFrom) || !f.silent() {
 		return
 	}
-	if at.After(f.liveFrom) && f.read.sent.Sub(at) > f.opts.Stall+f.lastLag {
-		f.stats.stalls.Add(1)
-		f.lost("changes were committed that Realtime did not bring")
-		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-		defer cancel()
-		_ = f.opts.Channel.Rejoin(ctx, "stalled") // a channel that is closing or joining anyway
-	}
+	f.stats.stalls.Add(1)
+	f.lost("changes were committed that Realtime did not bring")
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	_ = f.opts.Channel.Rejoin(ctx, "stalled") // a channel that is closing or joining anyway
 }
 
 func first(texts ...string) string {

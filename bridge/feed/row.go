@@ -1,12 +1,10 @@
 package feed
 
 import (
-	"bytes"
 	"encoding/json"
-	"hash/maphash"
-	"slices"
-	"strings"
 	"time"
+
+	"github.com/supabridge/supabridge/bridge/row"
 )
 
 // Table says how a table's rows are told apart and put in order.
@@ -20,14 +18,13 @@ type Table struct {
 	Updated, Created string
 }
 
-// State gives a row's key and the instant of its version; an empty key or a zero time where the record tells none.
-func (t Table) State(record json.RawMessage) (key string, at time.Time) {
-	r := t.parse(record)
-	return r.key, r.version.at
+// State gives a row's key and the instant of its version; an empty key or a zero time where the row tells none.
+func (t Table) State(r row.Row) (key string, at time.Time) {
+	return r.Text(t.Key), t.version(r).at
 }
 
-// Born gives the time of a row's creation, zero where the record does not tell.
-func (t Table) Born(record json.RawMessage) time.Time { return t.parse(record).created }
+// Born gives the time of a row's creation, zero where the row does not tell.
+func (t Table) Born(r row.Row) time.Time { return row.Time(r.Text(t.Created)) }
 
 // version orders the states of a row: the instant of its cursor column, and the exact text of it, since two texts of one microsecond are equal states only
 // where they are the same text.
@@ -36,89 +33,21 @@ type version struct {
 	at   time.Time
 }
 
-// row is what merging needs to know of a record.
-type row struct {
-	key     string
-	created time.Time // zero where unknown
-	version version   // zero where the table has no cursor column, or the row no value there
-	columns map[string]json.RawMessage
+// version is zero where the table has no cursor column, or the row no value there.
+func (t Table) version(r row.Row) version {
+	for _, column := range []string{t.Updated, t.Created} {
+		if text := r.Text(column); text != "" {
+			return version{text, row.Time(text)}
+		}
+	}
+	return version{}
 }
 
-// parse takes a record apart. A record that is no object, or lacks the key, has an empty key.
-func (t *Table) parse(record json.RawMessage) row {
-	var r row
-	if len(record) == 0 || json.Unmarshal(record, &r.columns) != nil {
-		return row{}
-	}
-	r.key = text(r.columns[t.Key])
-	if t.Created != "" {
-		r.created = ParseTime(text(r.columns[t.Created]))
-	}
-	for _, column := range []string{t.Updated, t.Created} {
-		if column == "" {
-			continue
-		}
-		if s := text(r.columns[column]); s != "" {
-			r.version = version{s, ParseTime(s)}
-			break
-		}
+// parse takes a record apart; one that is no object has no columns, and so no key.
+func parse(record json.RawMessage) row.Row {
+	r, err := row.Parse(record)
+	if err != nil {
+		return row.Row{}
 	}
 	return r
-}
-
-// text gives a scalar's text, "" for null and for what is composed.
-func text(raw json.RawMessage) string {
-	if len(raw) == 0 {
-		return ""
-	}
-	switch raw[0] {
-	case 'n', '{', '[':
-		return ""
-	case '"':
-		var s string
-		if json.Unmarshal(raw, &s) != nil {
-			return ""
-		}
-		return s
-	}
-	return string(raw)
-}
-
-// timeLayouts are PostgreSQL's timestamptz and timestamp as JSON has them; a missing zone is taken for UTC, and fractions of any length are read.
-var timeLayouts = []string{time.RFC3339Nano, "2006-01-02T15:04:05", "2006-01-02 15:04:05Z07:00", "2006-01-02 15:04:05Z07", "2006-01-02 15:04:05", "2006-01-02T15:04:05Z07"}
-
-// parseTime gives the zero time for what is no time, such as infinity.
-func ParseTime(s string) time.Time {
-	for _, layout := range timeLayouts {
-		if at, err := time.Parse(layout, s); err == nil {
-			return at
-		}
-	}
-	return time.Time{}
-}
-
-var seed = maphash.MakeSeed()
-
-// digest is equal for records with the same columns and values, however their JSON is spaced and ordered: Realtime and PostgREST write it differently.
-func digest(columns map[string]json.RawMessage) uint64 {
-	names := make([]string, 0, len(columns))
-	for name := range columns {
-		names = append(names, name)
-	}
-	slices.Sort(names)
-	var h maphash.Hash
-	h.SetSeed(seed)
-	var compact bytes.Buffer
-	for _, name := range names {
-		compact.Reset()
-		if json.Compact(&compact, columns[name]) != nil {
-			compact.Write(columns[name])
-		}
-		h.WriteString(name)
-		h.WriteByte(0)
-		// bytea has no \x in front on the wire of Realtime, and one in PostgREST's
-		h.WriteString(strings.TrimPrefix(compact.String(), `"\\x`))
-		h.WriteByte(0)
-	}
-	return h.Sum64()
 }

@@ -3,10 +3,12 @@ package vocabulary
 import (
 	"bytes"
 	"encoding/json"
-	"fmt"
+	"errors"
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/supabridge/supabridge/bridge/row"
 )
 
 // Shape is how a row stands in the payload of an event.
@@ -44,18 +46,18 @@ func String(name, value string) Extra {
 	return Extra{name, NewID(value).JSON}
 }
 
-// Shape builds the payload of an event about a row: record is the row as JSON, nested the name that Superset and Wrapped give the row within
-// (`message`, `conversation`). It fails where record is not a JSON object.
-func (v *Vocabulary) Shape(record json.RawMessage, nested string, extras ...Extra) (json.RawMessage, error) {
+// Shape builds the payload of an event about a row: nested is the name that Superset and Wrapped give the row within
+// (`message`, `conversation`). It fails where there is no row.
+func (v *Vocabulary) Shape(r row.Row, nested string, extras ...Extra) (json.RawMessage, error) {
+	if len(r.Record) == 0 {
+		return nil, errors.New("vocabulary: there is no row")
+	}
 	if v.opts.Shape == Row {
-		return record, nil
+		return r.Record, nil
 	}
-	fields, err := split(record)
-	if err != nil {
-		return nil, fmt.Errorf("vocabulary: row: %w", err)
-	}
+	fields := r.Columns
 	o := object{seen: make(map[string]bool, 2*len(fields)+len(extras)+1)}
-	o.buf.Grow(3*len(record) + 128)
+	o.buf.Grow(3*len(r.Record) + 128)
 	switch v.opts.Shape {
 	case Camel:
 		o.addAll(fields, camel)
@@ -83,45 +85,15 @@ func (v *Vocabulary) Shape(record json.RawMessage, nested string, extras ...Extr
 	return o.bytes(), nil
 }
 
-type field struct {
-	name  string
-	value json.RawMessage
-}
-
-// split takes an object apart, keeping order and the bytes of the values.
-func split(record json.RawMessage) ([]field, error) {
-	dec := json.NewDecoder(bytes.NewReader(record))
-	if t, err := dec.Token(); err != nil || t != json.Delim('{') {
-		return nil, fmt.Errorf("not a JSON object")
-	}
-	fields := make([]field, 0, 24)
-	for dec.More() {
-		key, err := dec.Token()
-		if err != nil {
-			return nil, err
-		}
-		var f field
-		f.name, _ = key.(string) // keys of an object are strings, or Token fails
-		if err := dec.Decode(&f.value); err != nil {
-			return nil, err
-		}
-		fields = append(fields, f)
-	}
-	if _, err := dec.Token(); err != nil {
-		return nil, err
-	}
-	return fields, nil
-}
-
 // object writes a JSON object in which the first of two equal names wins.
 type object struct {
 	buf  bytes.Buffer
 	seen map[string]bool
 }
 
-func (o *object) addAll(fields []field, rename func(string) string) {
+func (o *object) addAll(fields []row.Column, rename func(string) string) {
 	for _, f := range fields {
-		o.add(rename(f.name), f.value)
+		o.add(rename(f.Name), f.Value)
 	}
 }
 
