@@ -15,18 +15,18 @@ var errDepth = errors.New("JSON nested too deep")
 // carry message bodies, and errors are logged.
 func syntaxError(at int) error { return fmt.Errorf("not JSON at byte %d", at) }
 
-// SkipSpace is the index of the first byte at or after i that is not JSON white space.
-func SkipSpace(b []byte, i int) int {
+// skipSpace is the index of the first byte at or after i that is not JSON white space.
+func skipSpace(b []byte, i int) int {
 	for i < len(b) && (b[i] == ' ' || b[i] == '\t' || b[i] == '\n' || b[i] == '\r') {
 		i++
 	}
 	return i
 }
 
-// SkipValue is the index just past the JSON value that starts at b[i], which must
+// endOfValue is the index just past the JSON value that starts at b[i], which must
 // not be white space. The value is checked in full against RFC 8259, except that
 // string contents are not checked to be UTF-8.
-func SkipValue(b []byte, i int) (int, error) { return skipValue(b, i, 0) }
+func endOfValue(b []byte, i int) (int, error) { return skipValue(b, i, 0) }
 
 func skipValue(b []byte, i, depth int) (int, error) {
 	if i >= len(b) {
@@ -151,7 +151,7 @@ func skipNumber(b []byte, i int) (int, error) {
 }
 
 func skipArray(b []byte, i, depth int) (int, error) {
-	i = SkipSpace(b, i+1)
+	i = skipSpace(b, i+1)
 	if i < len(b) && b[i] == ']' {
 		return i + 1, nil
 	}
@@ -160,7 +160,7 @@ func skipArray(b []byte, i, depth int) (int, error) {
 		if i, err = skipValue(b, i, depth); err != nil {
 			return i, err
 		}
-		i = SkipSpace(b, i)
+		i = skipSpace(b, i)
 		if i >= len(b) {
 			return i, syntaxError(i)
 		}
@@ -168,7 +168,7 @@ func skipArray(b []byte, i, depth int) (int, error) {
 		case ']':
 			return i + 1, nil
 		case ',':
-			i = SkipSpace(b, i+1)
+			i = skipSpace(b, i+1)
 		default:
 			return i, syntaxError(i)
 		}
@@ -176,7 +176,7 @@ func skipArray(b []byte, i, depth int) (int, error) {
 }
 
 func skipObject(b []byte, i, depth int) (int, error) {
-	i = SkipSpace(b, i+1)
+	i = skipSpace(b, i+1)
 	if i < len(b) && b[i] == '}' {
 		return i + 1, nil
 	}
@@ -188,14 +188,14 @@ func skipObject(b []byte, i, depth int) (int, error) {
 		if i, err = skipString(b, i); err != nil {
 			return i, err
 		}
-		i = SkipSpace(b, i)
+		i = skipSpace(b, i)
 		if i >= len(b) || b[i] != ':' {
 			return i, syntaxError(i)
 		}
-		if i, err = skipValue(b, SkipSpace(b, i+1), depth); err != nil {
+		if i, err = skipValue(b, skipSpace(b, i+1), depth); err != nil {
 			return i, err
 		}
-		i = SkipSpace(b, i)
+		i = skipSpace(b, i)
 		if i >= len(b) {
 			return i, syntaxError(i)
 		}
@@ -203,7 +203,7 @@ func skipObject(b []byte, i, depth int) (int, error) {
 		case '}':
 			return i + 1, nil
 		case ',':
-			i = SkipSpace(b, i+1)
+			i = skipSpace(b, i+1)
 		default:
 			return i, syntaxError(i)
 		}
@@ -212,8 +212,8 @@ func skipObject(b []byte, i, depth int) (int, error) {
 
 // Valid reports whether b is exactly one JSON value, white space around it allowed.
 func Valid(b []byte) bool {
-	i, err := SkipValue(b, SkipSpace(b, 0))
-	return err == nil && SkipSpace(b, i) == len(b)
+	i, err := endOfValue(b, skipSpace(b, 0))
+	return err == nil && skipSpace(b, i) == len(b)
 }
 
 // Members walks the members of one JSON object without allocating.
@@ -233,11 +233,11 @@ type Members struct {
 
 // WalkObject starts a walk over the object in b.
 func WalkObject(b []byte) Members {
-	i := SkipSpace(b, 0)
+	i := skipSpace(b, 0)
 	if i >= len(b) || b[i] != '{' {
 		return Members{err: errors.New("not a JSON object")}
 	}
-	i = SkipSpace(b, i+1)
+	i = skipSpace(b, i+1)
 	if i < len(b) && b[i] == '}' {
 		return Members{}
 	}
@@ -267,20 +267,20 @@ func (m *Members) Next() bool {
 			break
 		}
 	}
-	i := SkipSpace(m.b, end)
+	i := skipSpace(m.b, end)
 	if i >= len(m.b) || m.b[i] != ':' {
 		return m.stop(syntaxError(i))
 	}
-	i = SkipSpace(m.b, i+1)
-	end, err = SkipValue(m.b, i)
+	i = skipSpace(m.b, i+1)
+	end, err = endOfValue(m.b, i)
 	if err != nil {
 		return m.stop(err)
 	}
 	m.Value = m.b[i:end]
-	i = SkipSpace(m.b, end)
+	i = skipSpace(m.b, end)
 	switch {
 	case i < len(m.b) && m.b[i] == ',':
-		m.i = SkipSpace(m.b, i+1)
+		m.i = skipSpace(m.b, i+1)
 	case i < len(m.b) && m.b[i] == '}':
 		m.b = nil
 	default:
@@ -308,11 +308,11 @@ type Elements struct {
 
 // WalkArray starts a walk over the array in b.
 func WalkArray(b []byte) Elements {
-	i := SkipSpace(b, 0)
+	i := skipSpace(b, 0)
 	if i >= len(b) || b[i] != '[' {
 		return Elements{err: errors.New("not a JSON array")}
 	}
-	i = SkipSpace(b, i+1)
+	i = skipSpace(b, i+1)
 	if i < len(b) && b[i] == ']' {
 		return Elements{}
 	}
@@ -324,15 +324,15 @@ func (e *Elements) Next() bool {
 	if e.b == nil {
 		return false
 	}
-	end, err := SkipValue(e.b, e.i)
+	end, err := endOfValue(e.b, e.i)
 	if err != nil {
 		return e.stop(err)
 	}
 	e.Value = e.b[e.i:end]
-	i := SkipSpace(e.b, end)
+	i := skipSpace(e.b, end)
 	switch {
 	case i < len(e.b) && e.b[i] == ',':
-		e.i = SkipSpace(e.b, i+1)
+		e.i = skipSpace(e.b, i+1)
 	case i < len(e.b) && e.b[i] == ']':
 		e.b = nil
 	default:

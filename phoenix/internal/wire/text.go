@@ -43,31 +43,31 @@ func decodeText(v Version, frame []byte, fromClient bool) (m Message, err error)
 // decodeArray reads [join_ref, ref, topic, event, payload, …].
 func decodeArray(frame []byte) (Message, error) {
 	var m Message
-	i := SkipSpace(frame, 0)
+	i := skipSpace(frame, 0)
 	if i >= len(frame) || frame[i] != '[' {
 		return m, errors.New("not an array")
 	}
-	i = SkipSpace(frame, i+1)
+	i = skipSpace(frame, i+1)
 	for n := 0; ; n++ {
-		end, err := SkipValue(frame, i)
+		end, err := endOfValue(frame, i)
 		if err != nil {
 			return m, err
 		}
 		if err := m.setElement(n, frame[i:end]); err != nil {
 			return m, err
 		}
-		i = SkipSpace(frame, end)
+		i = skipSpace(frame, end)
 		if i >= len(frame) {
 			return m, syntaxError(i)
 		}
 		switch frame[i] {
 		case ',':
-			i = SkipSpace(frame, i+1)
+			i = skipSpace(frame, i+1)
 		case ']':
 			if n < 4 {
 				return m, errShort
 			}
-			if SkipSpace(frame, i+1) != len(frame) {
+			if skipSpace(frame, i+1) != len(frame) {
 				return m, errTrailing
 			}
 			return m, nil
@@ -117,11 +117,11 @@ func parseName(v []byte, intern func([]byte) string) (string, error) {
 // Unknown keys are ignored; of a repeated key the last one counts.
 func decodeObject(frame []byte, fromClient bool) (Message, error) {
 	var m Message
-	end, err := SkipValue(frame, SkipSpace(frame, 0))
+	end, err := endOfValue(frame, skipSpace(frame, 0))
 	if err != nil {
 		return m, err
 	}
-	if SkipSpace(frame, end) != len(frame) {
+	if skipSpace(frame, end) != len(frame) {
 		return m, errTrailing
 	}
 	var topic, event, payload, ref bool
