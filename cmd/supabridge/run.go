@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"time"
 
 	"github.com/rs/zerolog"
 	"github.com/spf13/cobra"
@@ -46,6 +47,9 @@ for all there is to set.`,
 	return cmd
 }
 
+// requestDrain is how long requests in flight may take to end once all sockets are closed.
+const requestDrain = time.Second
+
 // node is a bridge on an open port.
 type node struct {
 	bridge   *bridge.Bridge
@@ -81,11 +85,11 @@ func openNode(cfg *config.Config, log zerolog.Logger) (*node, error) {
 	}
 	n := &node{
 		bridge:   b,
-		endpoint: endpoint{listener: listener, handler: b.Handler(), tls: certificate, drain: cfg.Ops.ShutdownTimeout, log: log},
+		endpoint: endpoint{listener: listener, handler: b.Handler(), tls: certificate, drain: min(cfg.Ops.ShutdownTimeout, requestDrain), log: log},
 		url:      "http://" + localHost(listener.Addr()),
 	}
 	if ops != nil {
-		n.ops = &endpoint{listener: ops, handler: b.OpsHandler(), drain: cfg.Ops.ShutdownTimeout, log: log}
+		n.ops = &endpoint{listener: ops, handler: b.OpsHandler(), drain: min(cfg.Ops.ShutdownTimeout, requestDrain), log: log}
 		log.Info().Stringer("listen", ops.Addr()).Msg("ops")
 	}
 	if certificate != nil {
@@ -110,16 +114,22 @@ func (n *node) close() {
 	n.bridge.Close()
 }
 
-// run serves and follows Supabase until ctx ends, then drains. Both take at
-// most ops.shutdown_timeout, at the same time: requests that wait for events end
-// as the bridge closes their sockets.
+// run serves and follows Supabase until ctx ends, then drains: first the bridge closes its sockets, while the port stays open so that clients which poll can
+// fetch their farewell and new ones are told to try again; then the port closes. Both take at most ops.shutdown_timeout together.
 func (n *node) run(ctx context.Context) error {
-	parts := []func(context.Context) error{n.endpoint.serve, n.bridge.Run}
-	if n.ops != nil {
-		parts = append(parts, n.ops.serve)
+	serving, stopServing := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopServing()
+	parts := []func(context.Context) error{
+		func(ctx context.Context) error {
+			defer stopServing()
+			return n.bridge.Run(ctx)
+		},
+		func(context.Context) error { return n.endpoint.serve(serving) },
 	}
-	err := together(ctx, parts...)
-	if err != nil {
+	if n.ops != nil {
+		parts = append(parts, func(context.Context) error { return n.ops.serve(serving) })
+	}
+	if err := together(ctx, parts...); err != nil {
 		return fmt.Errorf("run: %w", err)
 	}
 	n.endpoint.log.Info().Msg("stopped")
