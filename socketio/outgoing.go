@@ -3,9 +3,7 @@ package socketio
 // OnAnyOutgoing has f called with every event that is sent to this client, also by broadcasts, after it has been queued. The args are
 // those given to Emit; f must not change them. Events that come from other nodes are not seen.
 func (s *Socket) OnAnyOutgoing(f func(event string, args []any)) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.outgoing = append(s.outgoing, f)
+	s.register(func(r *registered) { r.outgoing = append(r.outgoing, f) })
 	s.watched.Store(true)
 }
 
@@ -14,10 +12,7 @@ func (s *Socket) noteOutgoing(event string, args []any) {
 	if !s.watched.Load() {
 		return
 	}
-	s.mu.Lock()
-	fs := s.outgoing
-	s.mu.Unlock()
-	for _, f := range fs {
+	for _, f := range s.registered().outgoing {
 		f(event, args)
 	}
 }

@@ -44,11 +44,8 @@ type Socket struct {
 	gone    atomic.Bool // disconnected, or about to be: no ack comes any more
 	watched atomic.Bool // outgoing isn't empty
 
-	mu       sync.Mutex // guards everything below
-	on       handlers
-	leaving  []func(reason string)
-	outgoing []func(event string, args []any)
-	use      []func(*Event) error
+	mu       sync.Mutex  // guards everything below
+	own      *registered // what the application has registered on the socket; nil if nothing
 	data     any
 	reason   string // why it was detached; empty before
 	ctx      context.Context
@@ -56,6 +53,34 @@ type Socket struct {
 	acks     map[uint64]func(*Reply, error)
 	detached bool
 	notified bool
+}
+
+// registered are the functions that the application has registered on one socket.
+type registered struct {
+	on       handlers
+	leaving  []func(reason string)
+	outgoing []func(event string, args []any)
+	use      []func(*Event) error
+}
+
+// register changes what is registered.
+func (s *Socket) register(f func(*registered)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.own == nil {
+		s.own = new(registered)
+	}
+	f(s.own)
+}
+
+// registered returns what is registered at this moment.
+func (s *Socket) registered() registered {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.own == nil {
+		return registered{}
+	}
+	return *s.own
 }
 
 func newSocket(n *Namespace, c *client, auth json.RawMessage) *Socket {
@@ -150,30 +175,22 @@ func (s *Socket) Context() context.Context {
 
 // On has f called for an event. Several functions for the same event are called in the order they were added.
 func (s *Socket) On(event string, f func(*Event)) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.on.add(event, f)
+	s.register(func(r *registered) { r.on.add(event, f) })
 }
 
 // OnAny has f called for every event, before the handlers for the event.
 func (s *Socket) OnAny(f func(*Event)) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.on.any = append(s.on.any, f)
+	s.register(func(r *registered) { r.on.any = append(r.on.any, f) })
 }
 
 // Use adds a function that sees every event before any handler. If it returns an error the event is dropped.
 func (s *Socket) Use(f func(*Event) error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.use = append(s.use, f)
+	s.register(func(r *registered) { r.use = append(r.use, f) })
 }
 
 // OnDisconnect has f called with the reason after the socket has disconnected and left its rooms. Added later, it is not called.
 func (s *Socket) OnDisconnect(f func(reason string)) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.leaving = append(s.leaving, f)
+	s.register(func(r *registered) { r.leaving = append(r.leaving, f) })
 }
 
 // dispatch hands an event to its handlers.
@@ -185,7 +202,11 @@ func (s *Socket) dispatch(p *parser.Packet) {
 	e := &Event{Name: name, Args: p.Args[1:], Attachments: p.Attachments, Socket: s, id: p.ID, wants: p.HasID}
 	anyAll, all := s.ns.handlersFor(name)
 	s.mu.Lock()
-	use, anyOwn, own := s.use, s.on.any, s.on.byName[name]
+	var use []func(*Event) error
+	var anyOwn, own []func(*Event)
+	if s.own != nil {
+		use, anyOwn, own = s.own.use, s.own.on.any, s.own.on.byName[name]
+	}
 	s.mu.Unlock()
 	for _, f := range use {
 		if f(e) != nil {
@@ -269,9 +290,9 @@ func (s *Socket) failAcks() {
 
 // farewell calls the disconnect handlers of a detached socket, once.
 func (s *Socket) farewell() {
+	fs := s.registered().leaving
 	s.mu.Lock()
-	fs, reason := s.leaving, s.reason
-	done := s.notified
+	reason, done := s.reason, s.notified
 	s.notified = true
 	s.mu.Unlock()
 	if done {

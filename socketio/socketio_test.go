@@ -26,12 +26,17 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 func serve(t *testing.T, o socketio.Options) (*socketio.Server, string) {
 	t.Helper()
 	io := socketio.NewServer(o)
+	return io, listen(t, io)
+}
+
+// listen lets clients reach the server, and returns the URL for websockets.
+func listen(t testing.TB, io *socketio.Server) string {
 	h := httptest.NewServer(io)
 	t.Cleanup(func() {
 		io.Close()
 		h.Close()
 	})
-	return io, strings.Replace(h.URL, "http", "ws", 1) + "/socket.io/?EIO=4&transport=websocket"
+	return strings.Replace(h.URL, "http", "ws", 1) + "/socket.io/?EIO=4&transport=websocket"
 }
 
 // client speaks the protocol by hand.

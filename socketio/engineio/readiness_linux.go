@@ -211,6 +211,7 @@ func (t *readTask) run() {
 
 // readReady delivers every message that can be had and then gives the reading role back. After an error it keeps the role.
 func (l *link) readReady(b *lease) error {
+	l.borrow()
 	drained := false
 	for {
 		for len(l.bytes) > 0 || l.br.Buffered() > 0 {
@@ -259,10 +260,14 @@ func (l *link) pause() bool {
 
 // backToRest gives the reading role back, unless more has come.
 func (l *link) backToRest() bool {
+	lent := l.lent
 	l.lent = nil
+	l.giveBack()
 	if l.role.CompareAndSwap(roleReading, roleIdle) {
 		return true
 	}
 	l.role.Store(roleReading)
+	l.lent = lent
+	l.borrow()
 	return false
 }

@@ -25,7 +25,7 @@ type link struct {
 
 	c   *Conn
 	ws  *websocket.Conn
-	br  *bufio.Reader   // the one ws reads from; small, since it reads from borrowed bytes
+	br  bufio.Reader    // the one ws reads from; it has a buffer only while somebody reads
 	raw syscall.RawConn // nil where reads and writes block: TLS, and systems without readiness
 	fd  int
 
@@ -35,9 +35,10 @@ type link struct {
 	unpark chan struct{} // wakes a paused goroutine; nil with readiness
 
 	// These belong to the reading role.
-	bytes []byte // read from the socket and not yet given to ws
-	lent  *lease // whose input they lie in; nil if they are the link's own
-	probe bool   // the upgrade is not completed yet
+	bytes []byte        // read from the socket and not yet given to ws
+	owner *bufio.Reader // whose buffer br has borrowed; nil if none
+	lent  *lease        // whose input they lie in; nil if they are the link's own
+	probe bool          // the upgrade is not completed yet
 
 	// These belong to the connection's mutex.
 	rest    []byte // what the socket has not taken of the last write; goes out before anything else
@@ -53,8 +54,26 @@ const (
 	roleAgain                 // somebody reads, and readiness has told of more meanwhile
 )
 
-// readerSize is the size of a link's own buffer. gorilla/websocket takes a reader of ours only above 256 bytes.
-const readerSize = 288
+// readers lend their buffers to links. gorilla/websocket takes a reader of ours only above 256 bytes; more is of little use, since
+// behind it are the bytes that a worker has read.
+var readers = sync.Pool{New: func() any { return bufio.NewReaderSize(nil, 1024) }}
+
+// borrow gives br a buffer.
+func (l *link) borrow() {
+	if l.owner == nil {
+		l.owner = readers.Get().(*bufio.Reader)
+		l.br = *l.owner
+		l.br.Reset(l)
+	}
+}
+
+// giveBack takes br's buffer, which must be empty, away.
+func (l *link) giveBack() {
+	if l.owner != nil {
+		readers.Put(l.owner)
+		l.owner, l.br = nil, bufio.Reader{}
+	}
+}
 
 var writeBuffers sync.Pool
 
@@ -81,8 +100,8 @@ func (h hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 		h.l.bytes = early
 	}
 	h.l.Conn = nc
-	h.l.br = bufio.NewReaderSize(h.l, readerSize)
-	return h.l, bufio.NewReadWriter(h.l.br, rw.Writer), nil
+	h.l.borrow()
+	return h.l, bufio.NewReadWriter(&h.l.br, rw.Writer), nil
 }
 
 // accept makes the websocket handshake. The response is not written yet: it goes out with the first packet.
@@ -140,7 +159,10 @@ func (l *link) start() {
 	}
 	if l.raw == nil {
 		l.c.srv.read(l)
-	} else if !l.watch() {
+		return
+	}
+	l.giveBack()
+	if !l.watch() {
 		l.fail(errNoReadiness)
 	}
 }
