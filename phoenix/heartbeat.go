@@ -79,7 +79,8 @@ func (c *Client) beatAnswered(cn *conn) {
 
 // judge runs when a heartbeat has been unanswered for HeartbeatTimeout. While a
 // join is in flight the server answers nothing else (a refused one takes it 5 s),
-// so the judgement waits for the join's end, which JoinTimeout bounds.
+// so the judgement waits for the join's end, which JoinTimeout bounds. A join that
+// ends in silence is the judgement.
 func (c *Client) judge(cn *conn) {
 	if cn.joins > 0 {
 		cn.beat.stalled = true

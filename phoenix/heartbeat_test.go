@@ -2,6 +2,7 @@ package phoenix
 
 import (
 	"errors"
+	"fmt"
 	"net/http"
 	"sync"
 	"testing"
@@ -101,6 +102,31 @@ func TestJoinsThatBlockTheSocketDoNotKillTheHeartbeat(t *testing.T) {
 		synctest.Wait()
 		if lost != nil {
 			t.Errorf("connection given up: %v", lost)
+		}
+	})
+}
+
+func TestJoinsIntoADeadConnectionDoNotKeepItAlive(t *testing.T) {
+	inBubble(t, func(t *testing.T, s *script, o Options) {
+		o.HeartbeatInterval = 5 * time.Second
+		o.HeartbeatTimeout = 3 * time.Second
+		c := s.client(o)
+		for i := range 20 {
+			ch, err := c.Channel(fmt.Sprint(i), ChannelOptions{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := ch.Subscribe(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		p := s.accept() // says nothing, ever
+		took := after(func() {
+			for range p.in {
+			}
+		})
+		if took != 15*time.Second {
+			t.Errorf("given up after %v, want after the first join's 15 s", took)
 		}
 	})
 }

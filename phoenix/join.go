@@ -107,7 +107,8 @@ func (ch *Channel) sendJoin(cn *conn) {
 	ch.joinRef = ref
 	ch.system = nil
 	ch.setStage(StageJoining)
-	c.lastJoin = c.now()
+	sent := c.now()
+	c.lastJoin = sent
 	cn.joins++
 	if !c.sendControl(cn, &wire.Message{JoinRef: ref, Ref: ref, Topic: ch.topic, Event: wire.EventJoin, Payload: payload}) {
 		return
@@ -125,6 +126,11 @@ func (ch *Channel) sendJoin(cn *conn) {
 	}}
 	ch.joinTimer = c.agenda.after(ch.opts.JoinTimeout, func() {
 		delete(cn.pending, ref)
+		if cn.beat.stalled && !cn.lastSeen.After(sent) {
+			// Neither this nor a heartbeat brought a word: nobody is there.
+			c.dropLink(cn, &Error{Op: OpLink, Err: errHeartbeat})
+			return
+		}
 		c.joinEnded(cn)
 		// The server may yet accept it: take that back.
 		ch.sendLeave(cn, nil)
