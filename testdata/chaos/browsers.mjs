@@ -25,7 +25,8 @@ class Browser {
   rows = new Map(); // id -> { room, n }: what is shown
   gone = new Set(); // ids whose delete was told or found
   got = new Map(); // id -> the n that an event brought last
-  count = { states: 0, events: 0, duplicated: 0, disordered: 0, told: 0, found: 0, connects: 0, recovered: 0, since: 0, resyncs: 0, fallbacks: 0 };
+  count = { states: 0, events: 0, duplicated: 0, tied: 0, disordered: 0, told: 0, found: 0, connects: 0, recovered: 0, since: 0, resyncs: 0, fallbacks: 0 };
+  last = ''; // what happened to the connection last
   examples = [];
   pending = 0;
   #reading = new Map(); // conversation -> whether another read is wanted
@@ -38,11 +39,19 @@ class Browser {
     for (const room of profile.rooms) this.rooms.set(room, { joined: false, last: null });
     this.socket = io(profile.url, { forceNew: true, auth: { token: profile.token }, ...(profile.transports ? { transports: profile.transports } : {}) });
     this.socket.on('connect', () => this.connected());
-    this.socket.on('disconnect', () => this.#epoch++);
+    this.socket.on('disconnect', (reason) => {
+      this.#epoch++;
+      this.happened(`disconnected: ${reason}`);
+    });
+    this.socket.on('connect_error', (error) => this.happened(`connect_error: ${error.message}`));
     this.socket.on('new_message', (row) => this.seen(row, 'new_message'));
     this.socket.on('message_updated', (row) => this.seen(row, 'message_updated'));
     this.socket.on('message_deleted', (row) => this.deleted(row));
     this.socket.on('resync', () => this.resync());
+  }
+
+  happened(text) {
+    this.last = `${new Date().toISOString()} ${text}`;
   }
 
   note(text) {
@@ -52,6 +61,7 @@ class Browser {
   connected() {
     const epoch = ++this.#epoch;
     this.count.connects++;
+    this.happened(`connected${this.socket.recovered ? ', recovered' : ''}`);
     if (this.socket.recovered) this.count.recovered++;
     for (const [id, room] of this.rooms) {
       if (!this.socket.recovered) room.joined = false;
@@ -68,10 +78,12 @@ class Browser {
   async enter(id, room, epoch) {
     while (epoch === this.#epoch) {
       const since = this.settings.since && room.last;
+      room.since = since;
       let answer;
       try {
         answer = await this.socket.timeout(ackWait).emitWithAck('join_conversation', since ? { conversationId: id, since } : { conversationId: id });
-      } catch {
+      } catch (error) {
+        this.happened(`join of ${id}: ${error.message}`);
         continue; // unanswered, or the connection is gone
       }
       if (epoch !== this.#epoch) return;
@@ -87,6 +99,7 @@ class Browser {
         room.last = null;
         continue;
       }
+      this.happened(`join of ${id}: ${answer.error}`);
       await after(retryWait);
     }
   }
@@ -157,7 +170,10 @@ class Browser {
     const n = counter(row);
     const before = this.got.get(row.id) ?? 0;
     this.count.events++;
-    if (n === before) {
+    const since = this.rooms.get(row.conversation_id)?.since;
+    if (n === before && since?.updated_at === row.updated_at && since.id !== row.id) {
+      this.count.tied++;
+    } else if (n === before) {
       this.count.duplicated++;
       this.note(`${event} ${row.id} n=${n} came twice`);
     } else if (n < before) {
@@ -191,17 +207,6 @@ class Browser {
     this.socket.io.engine?.close();
   }
 
-  // offline is a network that is gone for a while: the connection ends, and nothing is tried before it is back.
-  offline(ms) {
-    const manager = this.socket.io;
-    manager.reconnection(false);
-    manager.engine?.close();
-    setTimeout(() => {
-      manager.reconnection(true);
-      this.socket.connect();
-    }, ms);
-  }
-
   view() {
     const rooms = {};
     for (const id of this.rooms.keys()) rooms[id] = {};
@@ -212,6 +217,7 @@ class Browser {
       got: Object.fromEntries(this.got),
       rooms,
       ...this.count,
+      last: this.last,
       examples: this.examples,
     };
   }
@@ -226,10 +232,6 @@ const commands = {
   },
   drop({ who = 0 }) {
     browsers[who].drop();
-    return {};
-  },
-  offline({ who = 0, ms }) {
-    browsers[who].offline(ms);
     return {};
   },
   state() {

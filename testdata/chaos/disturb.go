@@ -12,13 +12,15 @@ import (
 // slowPace is what the slow reader takes: less than what is written for it.
 var slowPace = pace{size: 512, wait: 100 * time.Millisecond}
 
+// lines is how many lines to the internet the browsers share.
+const lines = 6
+
 // disturbance is what a schedule works on.
 type disturbance struct {
 	project  *project
 	program  *program
 	browsers *browsers
-	profiles int
-	edges    []*gate // the first is the slow reader's own
+	edges    []*gate // one for each browser; the first is the slow reader's
 	writer   *writer
 
 	mu    sync.Mutex
@@ -64,7 +66,11 @@ func (d *disturbance) do(ctx context.Context, s step) error {
 		_, err := d.project.server.Realtime().Inject(f)
 		return err
 	}
-	edge := d.edges[s.who%len(d.edges)]
+	one := d.edges[s.who%len(d.edges)]
+	var some []*gate
+	for i := s.who % lines; i < len(d.edges); i += lines {
+		some = append(some, d.edges[i])
+	}
 	switch s.kind {
 	case cutRealtime:
 		d.project.realtime.cut()
@@ -127,18 +133,27 @@ func (d *disturbance) do(ctx context.Context, s step) error {
 		hold()
 		return d.program.start()
 	case dropBrowser:
-		return d.browsers.ask(question{Do: "drop", Who: s.who % d.profiles}, nil)
+		return d.browsers.ask(question{Do: "drop", Who: s.who % len(d.edges)}, nil)
 	case browserOffline, browserAway:
-		return d.browsers.ask(question{Do: "offline", Who: s.who % d.profiles, Milliseconds: s.hold.Milliseconds()}, nil)
-	case cutEdge:
-		edge.cut()
-	case holeEdge:
-		edge.freeze()
+		one.refuse(true)
+		one.cut()
 		hold()
-		if s.size < 0.5 {
-			edge.cut()
+		one.refuse(false)
+	case cutEdge:
+		for _, e := range some {
+			e.cut()
 		}
-		edge.thaw()
+	case holeEdge:
+		for _, e := range some {
+			e.freeze()
+		}
+		hold()
+		for _, e := range some {
+			if s.size < 0.5 {
+				e.cut()
+			}
+			e.thaw()
+		}
 	case slowReader:
 		d.edges[0].slow(slowPace)
 		hold()

@@ -6,6 +6,9 @@ import (
 	"text/tabwriter"
 )
 
+// maxExamples bounds what is printed of each kind of failure.
+const maxExamples = 5
+
 // verdict is what came of one run. The counts are over all browsers; see the package comment for what each counts.
 type verdict struct {
 	name     string
@@ -14,27 +17,28 @@ type verdict struct {
 
 	inserts, updates, moves, deletes, bursts int
 
-	expected, lost    int64 // final states of rows that had to come
-	duplicated        int64
-	disordered        int64
-	wrongRooms        int // rooms that show something else than the database holds
-	states, seen      int64
-	told, found       int64
-	connects          int64
-	recovered         int64
-	since             int64
-	resyncs           int64
-	fallbacks         int64
-	unsettled         int // browsers that were not connected and in all rooms in the end
-	examples          []string
-	maxExamples, over int
+	expected, lost   int64 // final states of rows that had to come
+	duplicated, tied int64
+	disordered       int64
+	wrongRooms       int // rooms that show something else than the database holds
+	states, seen     int64
+	told, found      int64
+	connects         int64
+	recovered        int64
+	since            int64
+	resyncs          int64
+	fallbacks        int64
+	unsettled        int // browsers that were not connected and in all rooms in the end
+	examples         []string
+	kinds            map[string]int // how many of each kind there were
+	over             int            // that are not among examples
 }
 
 // judge compares what the browsers have seen with what was committed.
 func judge(w *writer, profiles []profile, views []view, database map[string]map[string]int64) *verdict {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	v := &verdict{browsers: len(views), inserts: w.inserts, updates: w.updates, moves: w.moves, deletes: w.deletes, bursts: w.bursts, maxExamples: 12}
+	v := &verdict{browsers: len(views), inserts: w.inserts, updates: w.updates, moves: w.moves, deletes: w.deletes, bursts: w.bursts, kinds: make(map[string]int)}
 	for i, seen := range views {
 		in := make(map[string]bool)
 		for _, room := range profiles[i].Rooms {
@@ -58,6 +62,7 @@ func judge(w *writer, profiles []profile, views []view, database map[string]map[
 		}
 		v.seen += seen.States
 		v.duplicated += seen.Duplicated
+		v.tied += seen.Tied
 		v.disordered += seen.Disordered
 		v.told += seen.Told
 		v.found += seen.Found
@@ -68,6 +73,7 @@ func judge(w *writer, profiles []profile, views []view, database map[string]map[
 		v.fallbacks += seen.Fallbacks
 		if !seen.Connected || seen.Pending > 0 {
 			v.unsettled++
+			v.example("browser %d: connected %t, %d joins or reads pending: %s", i, seen.Connected, seen.Pending, seen.Last)
 		}
 		for _, text := range seen.Examples {
 			v.example("browser %d: %s", i, text)
@@ -97,7 +103,7 @@ func (v *verdict) rooms(i int, room string, want, got map[string]int64) {
 }
 
 func (v *verdict) example(format string, args ...any) {
-	if len(v.examples) == v.maxExamples {
+	if v.kinds[format]++; v.kinds[format] > maxExamples {
 		v.over++
 		return
 	}
@@ -137,6 +143,7 @@ func print(out io.Writer, verdicts []*verdict) {
 	row("final states due", func(v *verdict) any { return v.expected })
 	row("LOST", func(v *verdict) any { return fmt.Sprintf("%d (%s)", v.lost, percent(v.lost, v.expected)) })
 	row("DUPLICATED", func(v *verdict) any { return v.duplicated })
+	row("repeated by since, same instant", func(v *verdict) any { return v.tied })
 	row("OUT OF ORDER", func(v *verdict) any { return v.disordered })
 	row("rooms unlike the database", func(v *verdict) any { return v.wrongRooms })
 	row("browsers not settled", func(v *verdict) any { return v.unsettled })

@@ -151,13 +151,13 @@ func (o *options) trial(ctx context.Context, name string, steps []step) (*verdic
 		return nil, err
 	}
 
-	d := &disturbance{project: p, program: bridge, profiles: o.browsers, writer: newWriter(p, o.seed)}
+	d := &disturbance{project: p, program: bridge, writer: newWriter(p, o.seed)}
 	defer func() {
 		for _, e := range d.edges {
 			e.close()
 		}
 	}()
-	for range 6 {
+	for range o.browsers {
 		e, err := openGate("127.0.0.1:" + port)
 		if err != nil {
 			return nil, err
@@ -271,7 +271,7 @@ func settle(ctx context.Context, b *browsers, want int) error {
 	}
 }
 
-// profiles makes the browsers: the first is the slow reader, in every room and alone at the first edge; the others are in two to four rooms.
+// profiles makes the browsers, each behind an edge of its own: the first is the slow reader, in every room; the others are in two to four rooms.
 func (o *options) profiles(p *project, edges []*gate) ([]profile, error) {
 	random := rand.New(rand.NewPCG(o.seed, 3))
 	var profiles []profile
@@ -280,16 +280,15 @@ func (o *options) profiles(p *project, edges []*gate) ([]profile, error) {
 		if err != nil {
 			return nil, err
 		}
-		edge, transports, rooms := edges[0], []string{"websocket"}, p.conversations
+		transports, rooms := []string{"websocket"}, p.conversations
 		if i > 0 {
-			edge = edges[1+i%(len(edges)-1)]
 			transports = [][]string{nil, nil, nil, {"websocket"}, {"polling"}}[i%5]
 			rooms = nil
 			for _, at := range random.Perm(len(p.conversations))[:min(len(p.conversations), 2+i%3)] {
 				rooms = append(rooms, p.conversations[at])
 			}
 		}
-		profiles = append(profiles, profile{URL: "http://" + edge.address(), Token: token, Transports: transports, Rooms: rooms})
+		profiles = append(profiles, profile{URL: "http://" + edges[i].address(), Token: token, Transports: transports, Rooms: rooms})
 	}
 	return profiles, nil
 }

@@ -184,6 +184,7 @@ type view struct {
 	States     int64                       `json:"states"`  // different versions that events brought
 	Events     int64                       `json:"events"`
 	Duplicated int64                       `json:"duplicated"`
+	Tied       int64                       `json:"tied"`
 	Disordered int64                       `json:"disordered"`
 	Told       int64                       `json:"told"`  // deletes by an event
 	Found      int64                       `json:"found"` // deletes found by reading ids
@@ -192,18 +193,18 @@ type view struct {
 	Since      int64                       `json:"since"`
 	Resyncs    int64                       `json:"resyncs"`
 	Fallbacks  int64                       `json:"fallbacks"` // joins with since that were refused, so that the room was read
+	Last       string                      `json:"last"`      // what happened to its connection last
 	Examples   []string                    `json:"examples"`
 }
 
 // question is a command to the Node process.
 type question struct {
-	Do           string    `json:"do"`
-	Browsers     []profile `json:"browsers,omitempty"`
-	Rest         string    `json:"rest,omitempty"`
-	Key          string    `json:"key,omitempty"`
-	Since        bool      `json:"since,omitempty"`
-	Who          int       `json:"who,omitempty"`
-	Milliseconds int64     `json:"ms,omitempty"`
+	Do       string    `json:"do"`
+	Browsers []profile `json:"browsers,omitempty"`
+	Rest     string    `json:"rest,omitempty"`
+	Key      string    `json:"key,omitempty"`
+	Since    bool      `json:"since,omitempty"`
+	Who      int       `json:"who,omitempty"`
 }
 
 func openBrowsers(node, script string) (*browsers, error) {
