@@ -90,8 +90,11 @@ func (c *Conn) Send(ms ...*Message) error {
 // for use by one goroutine. Nothing is sure to be written before Flush.
 type Batch struct {
 	pool  *pool
-	tasks []task
+	tasks *[]task // borrowed from taskLists; nil while there is none
 }
+
+// taskLists are kept, since a broadcast to many makes a long one.
+var taskLists = sync.Pool{New: func() any { return new([]task) }}
 
 // Send is [Conn.Send] without the flush.
 func (b *Batch) Send(c *Conn, ms ...*Message) error { return b.send(c, false, ms) }
@@ -142,18 +145,23 @@ func (b *Batch) send(c *Conn, volatile bool, ms []*Message) error {
 }
 
 func (b *Batch) add(l *link) {
-	b.pool = &l.c.srv.pool
-	b.tasks = append(b.tasks, (*flushTask)(l))
+	if b.tasks == nil {
+		b.pool = &l.c.srv.pool
+		b.tasks = taskLists.Get().(*[]task)
+	}
+	*b.tasks = append(*b.tasks, (*flushTask)(l))
 }
 
 // Flush has everything written that was sent. The batch can be used again.
 func (b *Batch) Flush() {
-	if len(b.tasks) == 0 {
+	if b.tasks == nil {
 		return
 	}
-	b.pool.submit(b.tasks...)
-	clear(b.tasks)
-	b.tasks = b.tasks[:0]
+	b.pool.submit(*b.tasks...)
+	clear(*b.tasks)
+	*b.tasks = (*b.tasks)[:0]
+	taskLists.Put(b.tasks)
+	b.tasks = nil
 }
 
 // writable says whether the client takes what it is sent. The caller holds mu.
