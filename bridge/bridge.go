@@ -73,7 +73,7 @@ func (b *Bridge) build(ctx context.Context) (err error) {
 	}); err != nil {
 		return fmt.Errorf("bridge: %w", err)
 	}
-	if b.verifier, err = newVerifier(ctx, cfg); err != nil {
+	if b.verifier, err = newVerifier(ctx, cfg, b.log); err != nil {
 		return err
 	}
 	if b.rows, err = supabase.New(cfg.Supabase.URL, cfg.Supabase.ServiceRoleKey.Reveal(), supabase.Options{

@@ -11,6 +11,8 @@ import (
 
 	"github.com/MicahParks/keyfunc/v3"
 	"github.com/golang-jwt/jwt/v5"
+	"github.com/rs/zerolog"
+	"golang.org/x/time/rate"
 
 	"github.com/supabridge/supabridge/config"
 	"github.com/supabridge/supabridge/socketio"
@@ -30,6 +32,14 @@ type Identity struct {
 	Verified bool
 }
 
+// Published keys are read anew every keysEvery, and when a token names one that is not known; the latter at most every unknownKeyEvery, so that made-up
+// tokens can't be used to ask Supabase without end, and no longer than unknownKeyWait for the client that waits for it.
+const (
+	keysEvery       = 10 * time.Minute
+	unknownKeyEvery = 30 * time.Second
+	unknownKeyWait  = 5 * time.Second
+)
+
 // errNoToken: the client sent no token at any of the configured places.
 var errNoToken = errors.New("no token")
 
@@ -44,7 +54,7 @@ type verifier struct {
 
 // newVerifier makes the verifier for a project. With published keys it starts a goroutine that renews them until ctx ends; keys that can't be had now
 // are asked for again when a token names one.
-func newVerifier(ctx context.Context, cfg *config.Config) (*verifier, error) {
+func newVerifier(ctx context.Context, cfg *config.Config, log zerolog.Logger) (*verifier, error) {
 	v := &verifier{cfg: cfg.Auth, secret: []byte(cfg.Supabase.JWTSecret.Reveal())}
 	var methods []string
 	if len(v.secret) > 0 {
@@ -56,13 +66,22 @@ func newVerifier(ctx context.Context, cfg *config.Config) (*verifier, error) {
 	}
 	if jwksURL != "" {
 		var err error
-		if v.jwks, err = keyfunc.NewDefaultCtx(ctx, []string{jwksURL}); err != nil {
+		if v.jwks, err = keyfunc.NewDefaultOverrideCtx(ctx, []string{jwksURL}, keyfunc.Override{
+			HTTPTimeout:       cfg.Supabase.RequestTimeout,
+			RefreshInterval:   keysEvery,
+			RefreshUnknownKID: rate.NewLimiter(rate.Every(unknownKeyEvery), 1),
+			RateLimitWaitMax:  unknownKeyWait,
+			RefreshErrorHandlerFunc: func(url string) func(context.Context, error) {
+				return func(_ context.Context, err error) {
+					log.Warn().Err(err).Str("url", url).Msg("the project's signing keys could not be read")
+				}
+			},
+		}); err != nil {
 			return nil, fmt.Errorf("bridge: keys at %s: %w", jwksURL, err)
 		}
 		methods = append(methods, "ES256", "RS256")
 	}
-	options := []jwt.ParserOption{jwt.WithValidMethods(methods), jwt.WithExpirationRequired(), jwt.WithLeeway(cfg.Auth.Leeway), jwt.WithJSONNumber()}
-	v.parser = jwt.NewParser(options...)
+	v.parser = jwt.NewParser(jwt.WithValidMethods(methods), jwt.WithExpirationRequired(), jwt.WithLeeway(cfg.Auth.Leeway), jwt.WithJSONNumber())
 	return v, nil
 }
 

@@ -11,10 +11,12 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
+	"github.com/rs/zerolog"
 
 	"github.com/supabridge/supabridge/config"
 	"github.com/supabridge/supabridge/socketio"
@@ -29,7 +31,7 @@ func newTestVerifier(t *testing.T, change func(*config.Config)) *verifier {
 	if change != nil {
 		change(cfg)
 	}
-	v, err := newVerifier(t.Context(), cfg)
+	v, err := newVerifier(t.Context(), cfg, zerolog.Nop())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -166,5 +168,57 @@ func TestCredentialsAreTakenInTheConfiguredOrder(t *testing.T) {
 		if got, ok := credential(test.places, h); got != test.want || ok != (test.want != "") {
 			t.Errorf("%v: %q %v, want %q", test.places, got, ok, test.want)
 		}
+	}
+}
+
+func TestAKeyThatIsRotatedIsFoundAndMadeUpOnesAreNotAskedForWithoutEnd(t *testing.T) {
+	keys := map[string]*ecdsa.PrivateKey{}
+	for _, kid := range []string{"k1", "k2"} {
+		key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+		if err != nil {
+			t.Fatal(err)
+		}
+		keys[kid] = key
+	}
+	var published atomic.Value // the kid of the key that is published
+	var asked atomic.Int32
+	published.Store("k1")
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		asked.Add(1)
+		kid := published.Load().(string)
+		point, err := keys[kid].PublicKey.Bytes()
+		if err != nil {
+			t.Error(err)
+		}
+		b64 := base64.RawURLEncoding.EncodeToString
+		json.NewEncoder(w).Encode(map[string]any{"keys": []any{map[string]any{
+			"kty": "EC", "crv": "P-256", "alg": "ES256", "kid": kid, "use": "sig", "x": b64(point[1:33]), "y": b64(point[33:])}}})
+	}))
+	defer server.Close()
+	v := newTestVerifier(t, func(cfg *config.Config) { cfg.Supabase.JWTSecret, cfg.Supabase.JWKSURL = "", server.URL })
+	token := func(kid, signer string) string {
+		tok := jwt.NewWithClaims(jwt.SigningMethodES256, claims(nil))
+		tok.Header["kid"] = kid
+		text, err := tok.SignedString(keys[signer])
+		if err != nil {
+			t.Fatal(err)
+		}
+		return text
+	}
+	if _, err := v.verify(token("k1", "k1")); err != nil {
+		t.Fatalf("the published key: %v", err)
+	}
+	published.Store("k2")
+	if _, err := v.verify(token("k2", "k2")); err != nil {
+		t.Errorf("the key after a rotation: %v", err)
+	}
+	before := asked.Load()
+	for range 50 {
+		if _, err := v.verify(token("made-up", "k2")); err == nil {
+			t.Fatal("a token of an unknown key was accepted")
+		}
+	}
+	if n := asked.Load() - before; n > 1 {
+		t.Errorf("50 made-up keys were asked for %d times", n)
 	}
 }
