@@ -270,3 +270,19 @@ func TestPresenceRightsChangeWhileDiffsAreTold(t *testing.T) {
 		listener.silent(time.Second)
 	})
 }
+
+func TestSocketThatLeftItsChannelsIsCut(t *testing.T) {
+	inBed(t, phxserver.Options{Timing: phxserver.Timing{Empty: 10 * time.Minute}}, func(b *bed) {
+		start := time.Now()
+		left, stayed, never := b.connect(token("anon", "")), b.connect(token("anon", "")), b.connect(token("anon", ""))
+		left.join("room", "")
+		stayed.join("room", "")
+		left.send(`["1","2","realtime:room","phx_leave",{}]`)
+		<-left.end
+		if waited := time.Since(start); waited != 10*time.Minute || left.code != websocket.CloseAbnormalClosure {
+			b.t.Errorf("closed with %d after %s, want no code after 10m", left.code, waited)
+		}
+		stayed.silent(time.Second)
+		never.silent(time.Second)
+	})
+}

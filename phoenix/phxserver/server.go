@@ -63,6 +63,9 @@ type Timing struct {
 	// Idle closes a socket that sent nothing for so long, with code 1000. Zero
 	// leaves it open.
 	Idle time.Duration
+	// Empty is how often sockets are looked at that have left all the channels they
+	// had: they are cut. Zero leaves them.
+	Empty time.Duration
 }
 
 // RealTiming holds the waits of Supabase's own server.
@@ -74,6 +77,7 @@ func RealTiming() Timing {
 		Resubscribe:  time.Second,
 		Poll:         100 * time.Millisecond,
 		Idle:         66 * time.Second, // its timer of 60 s has a slack of a tenth
+		Empty:        10 * time.Minute,
 	}
 }
 

@@ -88,7 +88,11 @@ func (s *socket) run() {
 	defer s.teardown()
 	idle := time.NewTimer(s.idleLeft())
 	defer idle.Stop()
+	sweep := time.NewTimer(s.sweepAfter())
+	defer sweep.Stop()
+	hadChannels := false
 	for {
+		hadChannels = hadChannels || len(s.channels) > 0
 		select {
 		case <-s.ctx.Done():
 			s.sayClose(int(s.shutCode.Load()))
@@ -106,8 +110,20 @@ func (s *socket) run() {
 				continue
 			}
 			idle.Reset(s.idleLeft())
+		case <-sweep.C:
+			if hadChannels && len(s.channels) == 0 {
+				s.cut()
+			}
+			sweep.Reset(s.sweepAfter())
 		}
 	}
+}
+
+func (s *socket) sweepAfter() time.Duration {
+	if d := s.srv.opts.Timing.Empty; d > 0 {
+		return d
+	}
+	return forever
 }
 
 const forever = 1 << 62 * time.Nanosecond
