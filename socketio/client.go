@@ -3,6 +3,7 @@ package socketio
 import (
 	"encoding/json"
 	"errors"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -54,8 +55,16 @@ func (s *Server) accept(conn *engineio.Conn) engineio.Handler {
 	if s.opts.Hooks.Opened != nil {
 		c.put(job{opened: true})
 	}
+	if c.old() {
+		// Clients of Socket.IO 2 are in the main namespace without asking.
+		c.greeted = true
+		c.put(job{packet: &parser.Packet{Type: parser.Connect, Namespace: "/"}})
+	}
 	return c
 }
+
+// old says whether the client is one of Socket.IO 2.
+func (c *client) old() bool { return c.conn.Protocol() == 3 }
 
 // connectTimeout closes a connection that has entered no namespace in time.
 func (c *client) connectTimeout() {
@@ -277,6 +286,9 @@ func (c *client) refuse(namespace string, err error) {
 		answer.Message, answer.Data = ce.Message, ce.Data
 	}
 	payload, err := appendJSON(nil, answer)
+	if c.old() {
+		payload, err = parser.Quote(answer.Message), nil
+	}
 	if err != nil {
 		payload, _ = json.Marshal(map[string]string{"message": answer.Message}) // a map of strings always marshals
 	}
@@ -285,6 +297,10 @@ func (c *client) refuse(namespace string, err error) {
 
 // connect admits the client to a namespace, or refuses it.
 func (c *client) connect(p *parser.Packet) {
+	if c.old() {
+		// Their namespaces may have a query, which is no part of the name.
+		p.Namespace, _, _ = strings.Cut(p.Namespace, "?")
+	}
 	n := c.srv.resolve(p.Namespace, p.Payload)
 	if n == nil {
 		c.refuse(p.Namespace, &ConnectError{Message: "Invalid namespace"})

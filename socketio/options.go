@@ -35,6 +35,10 @@ type Options struct {
 	// DisableUpgrades keeps connections that begin with long-polling there.
 	DisableUpgrades bool
 
+	// AllowEIO3 admits clients of Socket.IO 2 too. They know no auth object and no recovery; with Recovery enabled they see the
+	// offset as an additional last argument of events.
+	AllowEIO3 bool
+
 	// PingInterval is the time between a client's answer to a ping and the next ping. Default: 25 s.
 	PingInterval time.Duration
 	// PingTimeout is how long a client may take to answer a ping. Default: 20 s.
@@ -180,7 +184,7 @@ func (o Options) withDefaults() Options {
 // engine returns the options of the transport layer.
 func (o Options) engine() engineio.Options {
 	return engineio.Options{
-		Paths: o.Paths, Transports: o.Transports, DisableUpgrades: o.DisableUpgrades,
+		Paths: o.Paths, Transports: o.Transports, DisableUpgrades: o.DisableUpgrades, AllowEIO3: o.AllowEIO3,
 		PingInterval: o.PingInterval, PingTimeout: o.PingTimeout, UpgradeTimeout: o.UpgradeTimeout,
 		MaxPayload: o.MaxPayload, MaxQueueBytes: o.MaxQueueBytes, MaxQueuePackets: o.MaxQueuePackets,
 		DisableCompression: o.DisableCompression, CORS: o.CORS, Cookie: o.Cookie,

@@ -84,7 +84,14 @@ func (s *Socket) registered() registered {
 }
 
 func newSocket(n *Namespace, c *client, auth json.RawMessage) *Socket {
-	return &Socket{id: newID(), ns: n, client: c, auth: auth}
+	s := &Socket{id: newID(), ns: n, client: c, auth: auth}
+	if c.old() { // these clients know their ids without being told
+		s.id = c.conn.ID()
+		if n.name != "/" {
+			s.id = n.name + "#" + s.id
+		}
+	}
+	return s
 }
 
 // newID returns 120 random bits in URL-safe text.
@@ -238,6 +245,9 @@ func (s *Socket) attach() bool {
 
 // welcome is the packet that tells a client it is connected.
 func (s *Socket) welcome() *engineio.Message {
+	if s.client.old() {
+		return s.ns.srv.control(parser.Connect, s.ns.name, nil)
+	}
 	payload := append([]byte(`{"sid":"`), s.id...)
 	if s.session != nil {
 		payload = append(append(payload, `","pid":"`...), s.session.pid...)

@@ -33,12 +33,13 @@ const (
 
 // Conn is one client's connection, on whatever transport. Its methods may be called by any goroutine and don't block.
 type Conn struct {
-	srv     *Server // immutable, like the next three
-	id      string
-	request *Request
-	handler Handler
-	beat    wheelEntry  // the wheel's
-	heard   atomic.Bool // something came since the last ping
+	srv      *Server // immutable, like the next three
+	id       string
+	request  *Request
+	handler  Handler
+	beat     wheelEntry  // the wheel's
+	heard    atomic.Bool // something came since the last ping
+	protocol uint8       // 3 or 4; immutable
 
 	mu           sync.Mutex // guards everything below
 	state        state
@@ -58,6 +59,9 @@ func (c *Conn) ID() string { return c.id }
 
 // Request returns what opened the connection.
 func (c *Conn) Request() *Request { return c.request }
+
+// Protocol is the version of the protocol that the client speaks, 4 or 3.
+func (c *Conn) Protocol() int { return int(c.protocol) }
 
 // Transport is what the connection uses now.
 func (c *Conn) Transport() Transport {
@@ -109,6 +113,9 @@ const volatileBytes = 16 << 10
 var errNotWritable = errors.New("client is not reading")
 
 func (b *Batch) send(c *Conn, volatile bool, ms []*Message) error {
+	if c.protocol == 3 {
+		ms = downgrade(ms)
+	}
 	c.mu.Lock()
 	if c.state != stateOpen {
 		c.mu.Unlock()
@@ -274,6 +281,9 @@ func (c *Conn) linger() { c.srv.wheel.set(&c.beat, lingerTime) }
 func (c *Conn) receive(data []byte, binary bool) error {
 	if !c.heard.Load() {
 		c.heard.Store(true)
+	}
+	if c.protocol == 3 {
+		return c.receive3(data, binary)
 	}
 	if binary {
 		c.handler.Message(data, true)

@@ -167,6 +167,10 @@ func (c *Conn) expire(b *Batch) {
 		c.mu.Unlock()
 		c.close(ReasonForcedClose, nil)
 		return
+	case c.protocol == 3:
+		c.mu.Unlock()
+		c.close(ReasonPingTimeout, nil)
+		return
 	case c.awaitingPong && !c.extended:
 		// Once a ping, the wait is made longer: by a whole time if something came since, perhaps the beginning of a long message
 		// that the pong has to wait behind; else by a little, for an answer that has come but was not read yet, because this
@@ -209,7 +213,7 @@ func (c *Conn) pong() {
 func (c *Conn) overdue() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.state != stateOpen || c.transport != Polling || c.poll.waiting || c.awaitingPong && len(c.queue.pending) == 0 {
+	if c.protocol == 3 || c.state != stateOpen || c.transport != Polling || c.poll.waiting || c.awaitingPong && len(c.queue.pending) == 0 {
 		return false
 	}
 	return !time.Now().Before(c.pingDue.Add(c.srv.opts.PingTimeout))

@@ -17,6 +17,7 @@ type kind uint8
 const (
 	kindText    kind = iota // the payload is an Engine.IO packet: type digit, then data
 	kindBinary              // the payload is the data of a message packet
+	kindBinary3             // the same with the packet type in front: protocol version 3
 	kindControl             // a websocket control frame: means nothing to long-polling
 )
 

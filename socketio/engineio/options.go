@@ -46,6 +46,8 @@ type Options struct {
 	Transports []Transport
 	// DisableUpgrades keeps a connection that begins with long-polling there.
 	DisableUpgrades bool
+	// AllowEIO3 admits clients of protocol version 3 too, those of Socket.IO 2. A request that names no version counts as one.
+	AllowEIO3 bool
 
 	// PingInterval is the time between a client's answer to a ping and the next ping. Default: 25 s.
 	PingInterval time.Duration

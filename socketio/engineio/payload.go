@@ -42,10 +42,9 @@ func decodePayload(body []byte, f func(data []byte, binary bool) error) error {
 	}
 }
 
-// appendPayload takes messages from the queue, joined as one payload of about limit bytes, and appends it to b.
-func (q *queue) appendPayload(b []byte, limit int) []byte {
-	n, _ := q.batch(limit)
-	for _, m := range q.pending[:n] {
+// join appends messages to b as one payload.
+func join(b []byte, ms []*Message) []byte {
+	for _, m := range ms {
 		if m.kind == kindControl {
 			continue
 		}
@@ -54,6 +53,5 @@ func (q *queue) appendPayload(b []byte, limit int) []byte {
 		}
 		b = m.appendPayload(b)
 	}
-	q.discard(n)
 	return b
 }

@@ -18,6 +18,8 @@ type poll struct {
 	late     bool          // the waiting one came after the client had ended the session
 	noop     bool          // the waiting GET is to be ended, for the sake of an upgrade
 	posting  bool          // a POST is being handled
+	b64      bool          // of version 3: the client takes text only; immutable
+	asBytes  bool          // of version 3: the last payload was one of bytes
 	wakeup   chan struct{} // of the waiting GET; buffered
 	released chan struct{} // of a POST that waits for the handler; buffered
 }
@@ -45,19 +47,25 @@ func (p *poll) resume() {
 // openPolling opens c with a GET.
 func (s *Server) openPolling(w http.ResponseWriter, r *http.Request, c *Conn) *Error {
 	c.poll = newPoll()
+	c.poll.b64 = wantsText(r)
 	c.handler = s.opts.Accept(c)
 	if !s.admit(c) {
 		return refusal(CodeBadRequest, "server is shutting down")
 	}
 	upgrades := s.offers(WebSocket) && !s.opts.DisableUpgrades
 	s.addInitialHeaders(w.Header(), r, c)
-	answer(w, s.openPacket(c.id, upgrades).appendPayload(nil))
+	open := []*Message{s.openPacket(c.id, upgrades)}
+	payload := join(nil, open)
+	if c.protocol == 3 {
+		payload = join3(nil, open, false)
+	}
+	answer(w, "text/plain; charset=UTF-8", payload)
 	return nil
 }
 
 // answer sends a polling response.
-func answer(w http.ResponseWriter, payload []byte) {
-	w.Header().Set("Content-Type", "text/plain; charset=UTF-8")
+func answer(w http.ResponseWriter, contentType string, payload []byte) {
+	w.Header().Set("Content-Type", contentType)
 	w.Header().Set("Content-Length", strconv.Itoa(len(payload)))
 	_, _ = w.Write(payload) // a client that has gone is found out by the heartbeat
 }
@@ -65,12 +73,12 @@ func answer(w http.ResponseWriter, payload []byte) {
 var gzips = sync.Pool{New: func() any { return gzip.NewWriter(nil) }}
 
 // answerMaybeCompressed is answer, compressed if that pays and the client takes it.
-func (s *Server) answerMaybeCompressed(w http.ResponseWriter, r *http.Request, payload []byte) {
+func (s *Server) answerMaybeCompressed(w http.ResponseWriter, r *http.Request, contentType string, payload []byte) {
 	if s.opts.DisableCompression || len(payload) < compressFrom || !acceptsGzip(r) {
-		answer(w, payload)
+		answer(w, contentType, payload)
 		return
 	}
-	w.Header().Set("Content-Type", "text/plain; charset=UTF-8")
+	w.Header().Set("Content-Type", contentType)
 	w.Header().Set("Content-Encoding", "gzip")
 	z := gzips.Get().(*gzip.Writer)
 	z.Reset(w)
@@ -98,14 +106,16 @@ func (c *Conn) servePoll(w http.ResponseWriter, r *http.Request) *Error {
 	case c.state == stateClosed:
 		// The client's own close may overtake the poll it sent before: that poll still gets its answer, once.
 		last := c.farewell
-		c.farewell = nil
-		c.mu.Unlock()
 		if last == nil {
+			c.mu.Unlock()
 			return refusal(CodeUnknownSID, "session closed")
 		}
+		c.farewell = nil
+		payload := c.take(nil, 0, last)
+		c.mu.Unlock()
 		c.reap()
 		c.srv.addHeaders(w.Header(), r)
-		answer(w, last.appendPayload(nil))
+		answer(w, "text/plain; charset=UTF-8", payload)
 		return nil
 	case c.transport != Polling:
 		c.mu.Unlock()
@@ -150,6 +160,7 @@ func (c *Conn) servePoll(w http.ResponseWriter, r *http.Request) *Error {
 	}
 	finished := c.state == stateClosing && len(c.queue.pending) == 0 // the close packet is in this response
 	p.waiting = false
+	contentType := c.payloadType()
 	c.mu.Unlock()
 	if len(*payload) == 0 {
 		return refusal(CodeBadRequest, "session was upgraded or has ended")
@@ -158,7 +169,7 @@ func (c *Conn) servePoll(w http.ResponseWriter, r *http.Request) *Error {
 		c.close(ReasonForcedClose, nil)
 	}
 	c.srv.addHeaders(w.Header(), r)
-	c.srv.answerMaybeCompressed(w, r, *payload)
+	c.srv.answerMaybeCompressed(w, r, contentType, *payload)
 	return nil
 }
 
@@ -199,19 +210,20 @@ func (c *Conn) settlePoll(payload *[]byte) {
 			last = closeMessage
 		}
 		c.farewell = nil
-		*payload = last.appendPayload(*payload)
+		*payload = c.take(*payload, 0, last)
 	case c.transport != Polling:
 		p.waiting = false
 	case len(c.queue.pending) > 0:
-		*payload = c.queue.appendPayload(*payload, maxPollingAnswer)
-		if c.state == stateClosing && len(c.queue.pending) == 0 {
-			*payload = closeMessage.appendPayload(append(*payload, separator))
+		if n, _ := c.queue.batch(maxPollingAnswer); c.state == stateClosing && n == len(c.queue.pending) {
+			*payload = c.take(*payload, maxPollingAnswer, closeMessage)
+		} else {
+			*payload = c.take(*payload, maxPollingAnswer)
 		}
 	case c.state == stateClosing:
-		*payload = closeMessage.appendPayload(*payload)
+		*payload = c.take(*payload, 0, closeMessage)
 	case p.noop:
 		p.noop = false
-		*payload = noopMessage.appendPayload(*payload)
+		*payload = c.take(*payload, 0, noopMessage)
 	}
 }
 
@@ -251,12 +263,18 @@ func (c *Conn) servePost(w http.ResponseWriter, r *http.Request) *Error {
 		c.close(ReasonTransportError, err)
 		return refusal(CodeBadRequest, "body could not be read")
 	}
-	err := decodePayload(*body, func(data []byte, binary bool) error {
+	take := func(data []byte, binary bool) error {
 		if err := c.receive(data, binary); err != nil {
 			return err
 		}
 		return c.awaitReady(r)
-	})
+	}
+	var err error
+	if c.protocol == 3 {
+		err = decodePayload3(*body, isBytes(r), take)
+	} else {
+		err = decodePayload(*body, take)
+	}
 	c.Schedule()
 	switch {
 	case err == nil:
@@ -315,12 +333,18 @@ func (c *Conn) readBody(b *[]byte, r *http.Request) error {
 	if r.ContentLength > int64(limit) {
 		return errTooLarge
 	}
-	if ct, _, _ := strings.Cut(r.Header.Get("Content-Type"), ";"); strings.TrimSpace(ct) == "application/octet-stream" {
+	if isBytes(r) && c.protocol != 3 {
 		return errors.New("binary request body")
 	}
 	var err error
 	*b, err = readAll((*b)[:0], r.Body, limit)
 	return err
+}
+
+// isBytes says whether a request's body is binary.
+func isBytes(r *http.Request) bool {
+	ct, _, _ := strings.Cut(r.Header.Get("Content-Type"), ";")
+	return strings.TrimSpace(ct) == "application/octet-stream"
 }
 
 // readAll reads until the end into b, whose content must not grow beyond limit.

@@ -85,18 +85,18 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // serve directs a request to the connection it is for, or opens one.
-func (s *Server) serve(w http.ResponseWriter, r *http.Request, sid string, t Transport, version string) *Error {
-	upgrade := isUpgrade(r)
+func (s *Server) serve(w http.ResponseWriter, r *http.Request, sid string, t Transport, eio string) *Error {
+	upgrade, version := isUpgrade(r), s.version(eio)
 	switch {
 	case !s.offers(t):
 		return refusal(CodeUnknownTransport, "transport not offered")
-	case version != "4":
-		return refusal(CodeUnsupportedVersion, "only version 4 is spoken")
+	case version == 0:
+		return refusal(CodeUnsupportedVersion, "version not spoken")
 	case s.opts.CORS.active() && t == WebSocket && crossOrigin(r) && !s.opts.CORS.allows(r.Header.Get("Origin")):
 		return refusal(CodeForbidden, "origin not allowed")
 	}
 	if sid != "" {
-		return s.serveOpen(w, r, sid, t, upgrade)
+		return s.serveOpen(w, r, sid, t, upgrade, version)
 	}
 	switch {
 	case r.Method != http.MethodGet:
@@ -116,7 +116,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, sid string, t Tra
 			return e
 		}
 	}
-	c := &Conn{srv: s, id: newID(), request: NewRequest(r), transport: t}
+	c := &Conn{srv: s, id: newID(), request: NewRequest(r), transport: t, protocol: version}
 	c.pingDue = c.request.Time.Add(s.opts.PingInterval)
 	c.beat.owner = c
 	if t == WebSocket {
@@ -126,12 +126,15 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, sid string, t Tra
 }
 
 // serveOpen handles a request that names a connection.
-func (s *Server) serveOpen(w http.ResponseWriter, r *http.Request, sid string, t Transport, upgrade bool) *Error {
+func (s *Server) serveOpen(w http.ResponseWriter, r *http.Request, sid string, t Transport, upgrade bool, version uint8) *Error {
 	s.mu.Lock()
 	c := s.conns[sid]
 	s.mu.Unlock()
 	if c == nil {
 		return refusal(CodeUnknownSID, "")
+	}
+	if c.protocol != version {
+		return refusal(CodeBadRequest, "session speaks another version")
 	}
 	if r.Method == http.MethodGet && c.overdue() {
 		c.close(ReasonPingTimeout, nil)
@@ -171,7 +174,11 @@ func (s *Server) admit(c *Conn) bool {
 	}
 	s.conns[c.id] = c
 	s.open.Add(1)
-	s.wheel.set(&c.beat, s.opts.PingInterval)
+	first := s.opts.PingInterval
+	if c.protocol == 3 {
+		first += s.opts.PingTimeout // for the client's ping
+	}
+	s.wheel.set(&c.beat, first)
 	c.Schedule()
 	return true
 }

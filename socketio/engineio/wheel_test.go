@@ -88,13 +88,25 @@ func FuzzPollingPayload(f *testing.F) {
 		}
 		n := len(q.pending)
 		again := 0
-		if out := q.appendPayload(nil, 1<<30); n > 0 {
+		if out := join(nil, q.pending); n > 0 {
 			if err := decodePayload(out, func([]byte, bool) error { again++; return nil }); err != nil {
 				t.Fatalf("%q written as %q: %v", body, out, err)
 			}
 			if again != n {
 				t.Fatalf("%q: %d packets written, %d read", body, n, again)
 			}
+		}
+	})
+}
+
+func FuzzPollingPayload3(f *testing.F) {
+	f.Add([]byte("6:4hello10:b4AQIDBA==2:4\xc3\xbc"), false)
+	f.Add([]byte("\x00\x06\xff4hello\x01\x05\xff\x04\x01\x02\x03\x04"), true)
+	f.Fuzz(func(t *testing.T, body []byte, asBytes bool) {
+		total := 0
+		err := decodePayload3(body, asBytes, func(data []byte, _ bool) error { total += len(data); return nil })
+		if err == nil && total > len(body) {
+			t.Fatalf("%q: %d bytes of packets in %d", body, total, len(body))
 		}
 	})
 }

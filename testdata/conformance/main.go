@@ -2,6 +2,7 @@
 // load generator of this project sends.
 //
 //	conformance -engineio 127.0.0.1:3000    engine.io-protocol v4: echoes every message
+//	conformance -engineio3 127.0.0.1:3003   engine.io-protocol v3
 //	conformance -socketio 127.0.0.1:3000    socket.io-protocol v5
 //	conformance -client 127.0.0.1:3210      the test server of the socket.io-client package
 //	conformance -bench 127.0.0.1:3001       join, publish and echo; with -csr it recovers connections
@@ -38,6 +39,7 @@ type closer interface {
 func run(ctx context.Context, args []string) error {
 	fs := flag.NewFlagSet("conformance", flag.ContinueOnError)
 	engine := fs.String("engineio", "", "address of the Engine.IO echo server")
+	engine3 := fs.String("engineio3", "", "address of the Engine.IO echo server for version 3")
 	socket := fs.String("socketio", "", "address of the Socket.IO protocol server")
 	client := fs.String("client", "", "address of the client library's test server")
 	bench := fs.String("bench", "", "address of the server for load tests")
@@ -47,13 +49,14 @@ func run(ctx context.Context, args []string) error {
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	done := make(chan struct{}, 4)
+	done := make(chan struct{}, 5)
 	n := 0
 	for _, s := range []struct {
 		addr string
 		make func() closer
 	}{
-		{*engine, engineServer},
+		{*engine, func() closer { return engineServer(false) }},
+		{*engine3, func() closer { return engineServer(true) }},
 		{*socket, protocolServer},
 		{*client, clientServer},
 		{*bench, func() closer { return benchServer(*csr) }},

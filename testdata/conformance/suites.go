@@ -9,9 +9,10 @@ import (
 	"github.com/supabridge/supabridge/socketio/engineio"
 )
 
-// engineServer is what engine.io-protocol v4 expects.
-func engineServer() closer {
+// engineServer is what engine.io-protocol v4 expects, or v3.
+func engineServer(version3 bool) closer {
 	return engineio.NewServer(engineio.Options{
+		AllowEIO3:    version3,
 		PingInterval: 300 * time.Millisecond,
 		PingTimeout:  200 * time.Millisecond,
 		Accept:       func(c *engineio.Conn) engineio.Handler { return echo{c} },
