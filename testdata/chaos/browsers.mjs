@@ -16,6 +16,8 @@ const readWait = 5_000; // for one read
 const resyncWait = 500; // several resyncs within this are one
 const maxExamples = 5;
 
+const thoroughness = [null, 'ids', 'anew', 'first'];
+
 const after = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 const counter = (row) => Number(/^n=(\d+) /.exec(row.content)?.[1]);
 const newer = (a, b) => !b || a.updated_at > b.updated_at || (a.updated_at === b.updated_at && a.id > b.id);
@@ -25,11 +27,12 @@ class Browser {
   rows = new Map(); // id -> { room, n }: what is shown
   gone = new Set(); // ids whose delete was told or found
   got = new Map(); // id -> the n that an event brought last
+  opened = new Map(); // id -> the n that was there when its room was opened
   count = { states: 0, events: 0, duplicated: 0, tied: 0, disordered: 0, told: 0, found: 0, connects: 0, recovered: 0, since: 0, resyncs: 0, fallbacks: 0 };
   last = ''; // what happened to the connection last
   examples = [];
   pending = 0;
-  #reading = new Map(); // conversation -> whether another read is wanted
+  #reading = new Map(); // conversation -> how it is to be read once more, or null
   #resync = null;
   #epoch = 0; // of the connection
 
@@ -91,7 +94,7 @@ class Browser {
         if (since) this.count.since++;
         room.joined = true;
         // Without anything seen before, the frontend loads the room as it does at first. A browser that does without since keeps what it has.
-        await this.read(id, !room.last && this.settings.since !== false);
+        await this.read(id, room.last || !this.settings.since ? 'ids' : 'first');
         return;
       }
       if (answer.code === 'bad_since' || answer.code === 'since_too_far') {
@@ -104,21 +107,22 @@ class Browser {
     }
   }
 
-  // read compares a room with the database. Rows that are gone are taken away; with `load` the rows are taken over, as when a room is opened.
-  async read(id, load) {
+  // read compares a room with the database. Rows that are gone are taken away; how 'anew' shows the rows that are there as well, and 'first', as when a room
+  // is opened, counts them as brought.
+  async read(id, how) {
     if (this.#reading.has(id)) {
-      this.#reading.set(id, this.#reading.get(id) || load ? 'load' : 'ids');
+      const wanted = this.#reading.get(id);
+      this.#reading.set(id, thoroughness.indexOf(how) > thoroughness.indexOf(wanted) ? how : wanted);
       return;
     }
-    this.#reading.set(id, null);
-    for (let what = load ? 'load' : 'ids'; what; what = this.#reading.get(id)) {
+    for (let now = how; now; now = this.#reading.get(id)) {
       this.#reading.set(id, null);
-      await this.readOnce(id, what === 'load');
+      await this.readOnce(id, now);
     }
     this.#reading.delete(id);
   }
 
-  async readOnce(id, load) {
+  async readOnce(id, how) {
     for (;;) {
       const shown = [...this.rows].filter(([, row]) => row.room === id).map(([key]) => key);
       const url = `${this.settings.rest}/rest/v1/messages?select=id,content,updated_at&conversation_id=eq.${id}&limit=1000`;
@@ -140,13 +144,12 @@ class Browser {
         this.rows.delete(key);
         this.count.found++;
       }
-      if (!load) return;
+      if (how === 'ids') return;
+      for (const row of rows) this.show(row.id, id, counter(row));
+      if (how === 'anew') return;
+      for (const row of rows) this.opened.set(row.id, Math.max(counter(row), this.opened.get(row.id) ?? 0));
       const room = this.rooms.get(id);
-      for (const row of rows) {
-        this.show(row.id, id, counter(row));
-        if (!room.last) this.got.set(row.id, Math.max(counter(row), this.got.get(row.id) ?? 0));
-      }
-      if (!room.last) room.last = rows.reduce((last, row) => (newer(row, last) ? row : last), null);
+      room.last ??= rows.reduce((last, row) => (newer(row, last) ? row : last), null);
       return;
     }
   }
@@ -161,7 +164,7 @@ class Browser {
     if (this.#resync) return;
     this.#resync = setTimeout(() => {
       this.#resync = null;
-      for (const id of this.rooms.keys()) this.busy(this.read(id, true));
+      for (const id of this.rooms.keys()) this.busy(this.read(id, 'anew'));
     }, resyncWait);
   }
 
@@ -215,6 +218,7 @@ class Browser {
       connected: this.socket.connected,
       pending: this.pending + [...this.rooms.values()].filter((room) => !room.joined).length + (this.#resync ? 1 : 0),
       got: Object.fromEntries(this.got),
+      opened: Object.fromEntries(this.opened),
       rooms,
       ...this.count,
       last: this.last,

@@ -14,6 +14,7 @@ type verdict struct {
 	name     string
 	browsers int
 	starts   int // of the bridge
+	late     []string
 
 	inserts, updates, moves, deletes, bursts int
 
@@ -55,7 +56,7 @@ func judge(w *writer, profiles []profile, views []view, database map[string]map[
 				continue
 			}
 			v.expected++
-			if got := seen.Got[id]; got != row.n {
+			if got := max(seen.Got[id], seen.Opened[id]); got != row.n {
 				v.lost++
 				v.example("browser %d: the last state of %s in %s is n=%d, the last that an event brought n=%d", i, id, row.room, row.n, got)
 			}
@@ -112,7 +113,7 @@ func (v *verdict) example(format string, args ...any) {
 
 // right tells whether everything is as promised.
 func (v *verdict) right() bool {
-	return v.lost == 0 && v.duplicated == 0 && v.disordered == 0 && v.wrongRooms == 0 && v.unsettled == 0 && v.expected > 0
+	return v.lost == 0 && v.duplicated == 0 && v.disordered == 0 && v.wrongRooms == 0 && v.unsettled == 0 && len(v.late) == 0 && v.expected > 0
 }
 
 // percent is a share of a whole as text.
@@ -147,6 +148,7 @@ func print(out io.Writer, verdicts []*verdict) {
 	row("OUT OF ORDER", func(v *verdict) any { return v.disordered })
 	row("rooms unlike the database", func(v *verdict) any { return v.wrongRooms })
 	row("browsers not settled", func(v *verdict) any { return v.unsettled })
+	row("SIGTERM not obeyed in time", func(v *verdict) any { return len(v.late) })
 	row("all states committed", func(v *verdict) any { return v.states })
 	row("of these no event", func(v *verdict) any {
 		return fmt.Sprintf("%d (%s)", max(0, v.states-v.seen), percent(max(0, v.states-v.seen), v.states))
@@ -154,7 +156,7 @@ func print(out io.Writer, verdicts []*verdict) {
 	row("deletes told, found by reading", func(v *verdict) any { return fmt.Sprint(v.told, ", ", v.found) })
 	_ = t.Flush() // stdout
 	for _, v := range verdicts {
-		for _, text := range v.examples {
+		for _, text := range append(v.late, v.examples...) {
 			fmt.Fprintf(out, "  %s: %s\n", v.name, text)
 		}
 		if v.over > 0 {

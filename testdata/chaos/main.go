@@ -187,7 +187,8 @@ func (o *options) trial(ctx context.Context, name string, steps []step) (*verdic
 	if err != nil {
 		return nil, err
 	}
-	v.name, v.starts = name, bridge.starts
+	bridge.end(syscall.SIGTERM)
+	v.name, v.starts, v.late = name, bridge.starts, bridge.late
 	return v, nil
 }
 

@@ -22,6 +22,12 @@ import (
 // recoveryWindow is how long the bridge keeps what a browser misses; short, so that some come back after it.
 const recoveryWindow = 8 * time.Second
 
+// shutdownTimeout is how long the bridge may take to stop, and endWait how long it is waited for.
+const (
+	shutdownTimeout = 3 * time.Second
+	endWait         = shutdownTimeout + 2*time.Second
+)
+
 // feedInterval is how often the bridge reads while all is well: a feed that is stalled is found out after that.
 const feedInterval = 5 * time.Second
 
@@ -39,6 +45,7 @@ type program struct {
 	process *exec.Cmd
 	ended   chan struct{} // closed when process has
 	starts  int
+	late    []string // what it did not do in time
 }
 
 // bridgeEnv is the configuration of the bridge: the defaults, but with times that suit a run of a minute or two.
@@ -65,7 +72,7 @@ func bridgeEnv(p *project, port string, repair bool) []string {
 		"SOCKETIO_PING_TIMEOUT":          "3s",
 		"SOCKETIO_RECOVERY_WINDOW":       recoveryWindow.String(),
 		"ROOMS_AUTHORIZATION_CACHE_SIZE": "10000",
-		"OPS_SHUTDOWN_TIMEOUT":           "3s",
+		"OPS_SHUTDOWN_TIMEOUT":           shutdownTimeout.String(),
 		"LOG_FORMAT":                     "json",
 	}
 	if !repair {
@@ -81,10 +88,9 @@ func bridgeEnv(p *project, port string, repair bool) []string {
 	return list
 }
 
-// naiveEnv is what naive.mjs asks for.
+// naiveEnv is what naive.mjs asks for. It reads nothing by REST, so that one address is enough.
 func naiveEnv(p *project, port string) []string {
-	return []string{"PORT=" + port, "SUPABASE_URL=http://" + p.rest.address(), "SUPABASE_KEY=" + p.server.ServiceKey(),
-		"SUPABASE_REALTIME_URL=ws://" + p.realtime.address() + "/realtime/v1"}
+	return []string{"PORT=" + port, "SUPABASE_URL=http://" + p.realtime.address(), "SUPABASE_KEY=" + p.server.ServiceKey()}
 }
 
 // start runs the program. Starting one that runs does nothing.
@@ -111,21 +117,25 @@ func (p *program) start() error {
 	return nil
 }
 
-// end signals the program and waits for its end, at most ten seconds; then it is killed.
+// end signals the program and waits for its end. One that does not end in time after SIGTERM is a failure: it is made to tell where its goroutines are,
+// and killed.
 func (p *program) end(signal syscall.Signal) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.process == nil {
 		return
 	}
-	_ = p.process.Process.Signal(signal) // it may have ended
-	select {
-	case <-p.ended:
-	case <-time.After(10 * time.Second):
-		_ = p.process.Process.Kill()
-		<-p.ended
+	began := time.Now()
+	for _, last := range []syscall.Signal{signal, syscall.SIGQUIT, syscall.SIGKILL} {
+		_ = p.process.Process.Signal(last) // it may have ended
+		select {
+		case <-p.ended:
+			p.process = nil
+			return
+		case <-time.After(endWait):
+			p.late = append(p.late, fmt.Sprintf("the bridge runs on %s after %v", time.Since(began).Round(time.Millisecond), last))
+		}
 	}
-	p.process = nil
 }
 
 // ready waits until the program says that it is.
@@ -180,6 +190,7 @@ type view struct {
 	Connected  bool                        `json:"connected"`
 	Pending    int                         `json:"pending"` // rooms not entered, reads under way
 	Got        map[string]int64            `json:"got"`     // the last version of each row that an event brought
+	Opened     map[string]int64            `json:"opened"`  // the version of each row that was there when its room was opened, again or first
 	Rooms      map[string]map[string]int64 `json:"rooms"`   // what it shows: n of each row, by conversation and id
 	States     int64                       `json:"states"`  // different versions that events brought
 	Events     int64                       `json:"events"`

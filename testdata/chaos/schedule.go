@@ -47,7 +47,7 @@ const (
 	burst           kind = "burst in one commit"  // many rows in one transaction
 )
 
-// often says how the kinds are mixed. A kind whose weight is 0 is left out.
+// often says how the kinds are mixed.
 var often = []struct {
 	kind     kind
 	weight   int
@@ -87,18 +87,17 @@ const (
 // plan draws the schedule of a seed. The same seed and duration give the same one.
 func plan(seed uint64, duration time.Duration) []step {
 	random := rand.New(rand.NewPCG(seed, 1))
-	total := 0
-	for _, o := range often {
-		total += o.weight
-	}
 	var steps []step
+	var deck []int // indexes of often, each as many times as it weighs, so that nothing is left to chance but the order
 	for at := time.Second; at < duration; at += shortest + time.Duration(random.Int64N(int64(longest-shortest))) {
-		pick := random.IntN(total)
-		i := 0
-		for ; pick >= often[i].weight; i++ {
-			pick -= often[i].weight
+		if len(deck) == 0 {
+			for i, o := range often {
+				deck = append(deck, slices.Repeat([]int{i}, o.weight)...)
+			}
+			random.Shuffle(len(deck), func(i, j int) { deck[i], deck[j] = deck[j], deck[i] })
 		}
-		o := often[i]
+		o := often[deck[0]]
+		deck = deck[1:]
 		s := step{at: at, kind: o.kind, hold: o.min, size: random.Float64()}
 		if o.max > o.min {
 			s.hold += time.Duration(random.Int64N(int64(o.max - o.min)))
