@@ -28,14 +28,15 @@ const (
 
 // Times and sizes that need no knob.
 const (
-	lingerTime       = 2 * time.Second       // what a closed connection has for its last bytes, or its last poll
-	closeTimeout     = 10 * time.Second      // what a closing connection has to take its pending messages
-	probeGrace       = 40 * time.Millisecond // how long a poll during an upgrade waits for the upgrade to be completed
-	overlapGrace     = 5 * time.Millisecond  // how long a second poll waits to be found cancelled
-	compressFrom     = 1024                  // bytes of a polling response from which it is compressed
-	maxBatch         = 32 << 10              // bytes written in one call, if there is more than one message
-	readSize         = 16 << 10              // bytes of a borrowed read buffer
-	maxPollingAnswer = 512 << 10             // bytes of one polling response, if there is more than one message
+	lingerTime       = 2 * time.Second        // what a closed connection has for its last bytes, or its last poll
+	closeTimeout     = 10 * time.Second       // what a closing connection has to take its pending messages
+	nudgeAfter       = 100 * time.Millisecond // how long a poll may last after an upgrade began; the reference server's figure
+	probeGrace       = 40 * time.Millisecond  // how long a poll during an upgrade waits for the upgrade to be completed
+	overlapGrace     = 5 * time.Millisecond   // how long a second poll waits to be found cancelled
+	compressFrom     = 1024                   // bytes of a polling response from which it is compressed
+	maxBatch         = 32 << 10               // bytes written in one call, if there is more than one message
+	readSize         = 16 << 10               // bytes of a borrowed read buffer
+	maxPollingAnswer = 512 << 10              // bytes of one polling response, if there is more than one message
 )
 
 // Options configure a [Server]. The zero value of a field means its default.

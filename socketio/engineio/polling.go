@@ -14,6 +14,7 @@ import (
 // poll is the long-polling half of a connection. Its fields belong to the connection's mutex.
 type poll struct {
 	waiting  bool          // a GET waits
+	turn     uint64        // how many have
 	overlap  bool          // a second one came: an error
 	late     bool          // the waiting one came after the client had ended the session
 	noop     bool          // the waiting GET is to be ended, for the sake of an upgrade
@@ -126,6 +127,7 @@ func (c *Conn) servePoll(w http.ResponseWriter, r *http.Request) *Error {
 	}
 	p := c.poll
 	p.waiting = true
+	p.turn++
 	// A poll that comes during an upgrade is one that was already on its way, and gets a noop. But it may also have been sent
 	// after the upgrade's last packet and have overtaken it; so that is waited for a little.
 	var grace <-chan time.Time

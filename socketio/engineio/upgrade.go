@@ -62,11 +62,11 @@ func (l *link) onProbe(data []byte) error {
 			(*flushTask)(b).run()
 		}
 		c.mu.Lock()
-		if c.poll.waiting {
-			c.poll.noop = true
-			c.poll.wake()
-		}
+		waiting, turn := c.poll.waiting, c.poll.turn
 		c.mu.Unlock()
+		if waiting {
+			time.AfterFunc(nudgeAfter, func() { c.nudge(l, turn) })
+		}
 		return nil
 	case "5":
 		c.mu.Lock()
@@ -88,6 +88,16 @@ func (l *link) onProbe(data []byte) error {
 		return nil
 	}
 	return errPacket
+}
+
+// nudge ends the poll that waited when the upgrade began, so that the client can go on with it.
+func (c *Conn) nudge(l *link, turn uint64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.probing == l && c.poll.waiting && c.poll.turn == turn {
+		c.poll.noop = true
+		c.poll.wake()
+	}
 }
 
 // Upgrader may be implemented by a [Handler] that wants to know when the connection has moved to a websocket. Upgraded must
