@@ -14,6 +14,7 @@ import (
 
 	"github.com/supabridge/supabridge/bridge/standin"
 	"github.com/supabridge/supabridge/config"
+	"github.com/supabridge/supabridge/phoenix/phxserver"
 )
 
 // standinAddress is where local Supabase stacks listen.
@@ -26,18 +27,44 @@ const standinDrain = 300 * time.Millisecond
 func newStandin() *cobra.Command {
 	var addr, seed string
 	var poll time.Duration
+	var faults []string
+	var limits, timing bool
 	cmd := &cobra.Command{
 		Use:   "standin",
 		Short: "Run a Supabase in memory: Realtime, REST and tokens",
-		Args:  noArguments,
+		Long: `Run a Supabase in memory: Realtime, REST and tokens.
+
+Outages can be rehearsed: --fault makes one from the start, and POST /admin/faults,
+from this machine only, at any time. A fault is an action and what it is limited to:
+
+  --fault stall                                       changes stop, heartbeats go on
+  --fault drop,event=heartbeat,direction=out,count=2  two answers get lost
+  --fault refuse,status=429,for=30s                   nobody connects for a while
+  --fault delay,event=system,delay=6s                 the feed is confirmed late
+
+Lasting actions: delay, drop, hang, stall, refuse, refuse_join, throttle. Of a moment:
+cut, close, disconnect, expire, crash, leave, resubscribe, system, send; these need
+somebody connected, and so /admin/faults: curl -d '{"action":"cut"}' URL/admin/faults`,
+		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			opts := standin.Options{}
 			if poll < 0 {
 				return misuse{fmt.Errorf("--poll: expected a duration of 0s or more, found %s", poll)}
 			}
-			opts.Realtime.Timing.Poll = poll
+			if timing {
+				opts.Realtime.Timing = phxserver.RealTiming()
+			}
+			if !timing || cmd.Flags().Changed("poll") {
+				opts.Realtime.Timing.Poll = poll
+			}
+			if limits {
+				opts.Realtime.Limits = phxserver.RealLimits()
+			}
+			injected, err := parseFaults(faults)
+			if err != nil {
+				return err
+			}
 			if seed != "" {
-				var err error
 				if opts.Seed, err = readSeed(seed); err != nil {
 					return err
 				}
@@ -46,6 +73,12 @@ func newStandin() *cobra.Command {
 			s, err := openStandin(addr, "--listen", opts, log)
 			if err != nil {
 				return err
+			}
+			for _, f := range injected {
+				if _, err := s.server.Realtime().Inject(f); err != nil {
+					s.close()
+					return misuse{fmt.Errorf("--fault: %w", err)}
+				}
 			}
 			if err := printStandin(cmd.OutOrStdout(), s); err != nil {
 				return err
@@ -56,7 +89,25 @@ func newStandin() *cobra.Command {
 	cmd.Flags().StringVar(&addr, "listen", standinAddress, "`ADDR` to listen on")
 	cmd.Flags().StringVar(&seed, "seed", "", "YAML `FILE` with tables, rows and users instead of the built-in inbox")
 	cmd.Flags().DurationVar(&poll, "poll", 0, "collect changes at this interval, as Supabase does; 0 delivers each as it is committed")
+	cmd.Flags().StringArrayVar(&faults, "fault", nil, "make a `FAULT` happen from the start; may be repeated")
+	cmd.Flags().BoolVar(&limits, "limits", false, "limit connections, channels, joins, events and payloads as a self-hosted Supabase does")
+	cmd.Flags().BoolVar(&timing, "real-timing", false, "wait where Supabase does: for changes, refusals and idle connections")
 	return cmd
+}
+
+func parseFaults(texts []string) ([]phxserver.Fault, error) {
+	var faults []phxserver.Fault
+	for _, text := range texts {
+		f, err := phxserver.ParseFault(text)
+		if err != nil {
+			return nil, misuse{fmt.Errorf("--fault %s: %w", text, err)}
+		}
+		if !f.Lasting() {
+			return nil, misuse{fmt.Errorf("--fault %s: at the start nobody is connected; POST it to /admin/faults later", text)}
+		}
+		faults = append(faults, f)
+	}
+	return faults, nil
 }
 
 func readSeed(path string) (*standin.Seed, error) {
@@ -95,6 +146,12 @@ func openStandin(addr, flag string, opts standin.Options, log zerolog.Logger) (*
 		endpoint: endpoint{listener: listener, handler: server.Handler(), drain: standinDrain, log: log},
 		url:      "http://" + localHost(listener.Addr()),
 	}, nil
+}
+
+// close gives up a stand-in that was never run.
+func (p *project) close() {
+	_ = p.endpoint.listener.Close()
+	_ = p.server.Close(context.Background()) // nobody is connected
 }
 
 // run serves until ctx ends. It closes the port and every connection.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -140,6 +141,49 @@ func TestStandinRefusesWhatItCannotUse(t *testing.T) {
 		output, _ := cmd.CombinedOutput() // the code says it
 		if code := cmd.ProcessState.ExitCode(); code != test.code || !strings.Contains(string(output), test.want) {
 			t.Errorf("%s ends with %d and says\n%swant %d and %q", test.args, code, output, test.code, test.want)
+		}
+	}
+}
+
+func TestAnOutageIsRehearsedFromTheStart(t *testing.T) {
+	r := start(t, nil, "standin", "--listen", "127.0.0.1:0", "--fault", `refuse,status=429,message="Too many connected users",count=1`)
+	url := r.prints(t, `SUPABASE_URL=(http://\S+)`)
+	key := r.prints(t, `SUPABASE_ANON_KEY=(\S+)`)
+	for _, want := range []int{http.StatusTooManyRequests, http.StatusSwitchingProtocols} {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url+"/realtime/v1/websocket?vsn=2.0.0&apikey="+key, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header = http.Header{"Connection": {"Upgrade"}, "Upgrade": {"websocket"}, "Sec-Websocket-Version": {"13"}, "Sec-Websocket-Key": {"AAAAAAAAAAAAAAAAAAAAAA=="}}
+		resp, err := http.DefaultTransport.RoundTrip(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if resp.StatusCode != want {
+			t.Errorf("handshake: %d, want %d", resp.StatusCode, want)
+		}
+	}
+	r.stop(t, syscall.SIGTERM, 0, 5*time.Second)
+}
+
+func TestAFaultThatIsNoneIsRefusedInWords(t *testing.T) {
+	for _, fault := range []string{"explode", "cut", "delay"} {
+		out, err := program(t, nil, nil, "standin", "--listen", "127.0.0.1:0", "--fault", fault).CombinedOutput()
+		if exit := new(exec.ExitError); !errors.As(err, &exit) || exit.ExitCode() != 2 || !strings.Contains(string(out), "--fault "+fault) {
+			t.Errorf("%s: %v: %s", fault, err, out)
+		}
+	}
+}
+
+func TestTheFaultsInTheHelpAreOnes(t *testing.T) {
+	examples := regexp.MustCompile(`(?m)^  --fault (\S+)`).FindAllStringSubmatch(newStandin().Long, -1)
+	if len(examples) < 4 {
+		t.Fatalf("the help has %d examples", len(examples))
+	}
+	for _, e := range examples {
+		if _, err := parseFaults(e[1:]); err != nil {
+			t.Error(err)
 		}
 	}
 }
