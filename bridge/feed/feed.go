@@ -73,12 +73,22 @@ type Sink interface {
 	NoColumn(table, column string)
 }
 
+// Lane brings live changes as broadcasts from the database; *phoenix.Channel is one. Its events must begin with the feed.
+type Lane interface {
+	Events() <-chan phoenix.Event
+}
+
 // Options of a Feed. Reader, Channel, Sink and Tables are required; zero durations and counts mean the defaults.
 type Options struct {
 	Tables  []Table
 	Reader  Reader
 	Channel Channel
 	Sink    Sink
+
+	// Fast is a second way by which the same changes come, sooner; nil where there is none. Whichever brings a change first passes it on. FastSure says
+	// that it brings the changes of every table; without, it is trusted to be alone only once it has brought one of each.
+	Fast     Lane
+	FastSure bool
 
 	// Overlap is how far behind the cursor each read begins: the longest that a transaction is expected to take from its first statement to its
 	// commit. Longer costs rows read again.
@@ -102,7 +112,9 @@ type Feed struct {
 	stats  stats
 
 	// Owned by Run's goroutine.
-	live        bool      // Realtime says that changes flow
+	live        bool      // changes flow, by either lane
+	main        lineState // postgres_changes
+	fast        lineState // broadcasts from the database
 	whole       bool      // and a pass that began after that has read what came before
 	liveFrom    time.Time // since when
 	away        time.Time // since when they don't; the start of the feed at first
@@ -122,6 +134,7 @@ type tableFeed struct {
 	cursor, found version
 	primed        bool
 	nullable      bool // rows without a value in Updated have been seen
+	fast          bool // the fast lane has brought a change
 }
 
 // New makes a feed; Run runs it.
@@ -154,9 +167,13 @@ func (f *Feed) Run(ctx context.Context) {
 	f.read.init()
 	defer f.read.stop()
 	f.want()
+	fast := f.fastEvents()
 	for events := f.opts.Channel.Events(); ; {
+		if len(fast) > 0 && !f.drain(ctx, fast, f.hearFast) {
+			fast = nil
+		}
 		if len(events) > 0 { // what has been heard goes before what is read: it keeps the order of commits
-			if !f.drain(ctx, events) {
+			if !f.drain(ctx, events, f.hear) {
 				return
 			}
 		}
@@ -169,6 +186,14 @@ func (f *Feed) Run(ctx context.Context) {
 				return
 			}
 			f.hear(ctx, event)
+		case event, open := <-fast:
+			if !open {
+				fast = nil
+				f.fastLost("the fast lane ended")
+				f.report()
+				continue
+			}
+			f.hearFast(ctx, event)
 		case answer := <-f.read.answers:
 			f.answered(ctx, answer)
 		case <-f.read.timer.C:
@@ -179,8 +204,8 @@ func (f *Feed) Run(ctx context.Context) {
 }
 
 // drain takes the events that are waiting, but no more than a queue of them at once, so that a flood does not shut everything else out. It returns
-// false where the feed is to end.
-func (f *Feed) drain(ctx context.Context, events <-chan phoenix.Event) bool {
+// false where the feed, or the lane, is to end.
+func (f *Feed) drain(ctx context.Context, events <-chan phoenix.Event, hear func(context.Context, phoenix.Event)) bool {
 	for range cap(events) {
 		select {
 		case <-ctx.Done():
@@ -189,7 +214,7 @@ func (f *Feed) drain(ctx context.Context, events <-chan phoenix.Event) bool {
 			if !open {
 				return false
 			}
-			f.hear(ctx, event)
+			hear(ctx, event)
 		default:
 			return true
 		}
@@ -217,10 +242,12 @@ func (f *Feed) hear(ctx context.Context, event phoenix.Event) {
 	case *phoenix.Joined:
 		f.want()
 	case *phoenix.Live:
-		f.live, f.whole, f.liveFrom = true, false, time.Now()
+		f.main = lineState{live: true, since: time.Now()}
+		f.flows()
 		f.want()
 	case *phoenix.Gap:
-		if f.gap == nil {
+		f.interrupted(byChanges)
+		if !f.fastCovers(e.Since) && f.gap == nil {
 			f.gap = e
 		}
 		f.lost(string(e.Reason))
@@ -238,7 +265,27 @@ func (f *Feed) hear(ctx context.Context, event phoenix.Event) {
 	f.report()
 }
 
+// lost notes that postgres_changes are away.
 func (f *Feed) lost(reason string) {
+	if f.main.live {
+		f.want() // the other lane may have been behind
+	}
+	f.main.live = false
+	if f.fastStands() {
+		return
+	}
+	f.ebbs(reason)
+}
+
+// flows notes that changes flow.
+func (f *Feed) flows() {
+	if !f.live || !f.fastStands() {
+		f.live, f.whole, f.liveFrom = true, false, time.Now()
+	}
+}
+
+// ebbs notes that they don't.
+func (f *Feed) ebbs(reason string) {
 	if f.live {
 		f.away = time.Now()
 	}
@@ -247,31 +294,66 @@ func (f *Feed) lost(reason string) {
 
 // heard passes a live change on.
 func (f *Feed) heard(ctx context.Context, e *phoenix.Change) {
-	i := slices.IndexFunc(f.tables, func(t *tableFeed) bool { return t.Name == e.Table })
-	if i < 0 {
+	t := f.table(e.Table)
+	if t == nil {
 		return
 	}
-	t := f.tables[i]
 	c := Change{Table: e.Table, Action: Action(e.Type), Row: parse(e.Record), Old: parse(e.OldRecord), Commit: e.CommitTime}
-	if c.Action != Delete {
-		if incomplete(c.Row, e) {
-			var ok bool
-			if c.Row, ok = f.reread(ctx, t, c.Row); !ok {
-				return
-			}
+	f.heardAt, f.heardCommit = time.Now(), c.Commit
+	f.lastLag = max(0, time.Since(c.Commit))
+	if c.Action != Delete && incomplete(c.Row, e) {
+		if !t.merger.covers(c.Row, byChanges) {
+			f.exact(ctx, t, c, byChanges)
 		}
+		return
+	}
+	f.merge(ctx, t, c, byChanges)
+}
+
+// merge passes a change on that no lane has brought before.
+func (f *Feed) merge(ctx context.Context, t *tableFeed, c Change, by lane) {
+	if c.Action != Delete {
 		t.look(c.Row)
 	}
-	f.heardAt, f.heardCommit = time.Now(), c.Commit
-	if c, ok := t.merger.live(c); ok {
-		f.lastLag = max(0, time.Since(c.Commit))
-		f.opts.Sink.Change(ctx, c)
+	if told, ok := t.merger.live(c, by); ok {
+		f.opts.Sink.Change(ctx, told)
 	} else {
 		f.stats.repeats.Add(1)
+	}
+	if !t.merger.placed() {
+		f.exact(ctx, t, c, by)
 	}
 	if !t.merger.settled() {
 		f.settle()
 	}
+}
+
+// exact passes on the row of a change as it is now, where that is news.
+func (f *Feed) exact(ctx context.Context, t *tableFeed, c Change, by lane) {
+	r, found, ok := f.reread(ctx, t, first(c.Row.Text(t.Key), c.Old.Text(t.Key)))
+	if !ok {
+		f.settle()
+		return
+	}
+	var told Change
+	if found {
+		t.look(r)
+		told, ok = t.merger.exact(r, c, by)
+		told.Found, told.Commit = false, c.Commit
+	} else {
+		told, ok = t.merger.gone(c, by)
+	}
+	if ok {
+		f.opts.Sink.Change(ctx, told)
+	}
+}
+
+func (f *Feed) table(name string) *tableFeed {
+	i := slices.IndexFunc(f.tables, func(t *tableFeed) bool { return t.Name == name })
+	if i < 0 {
+		return nil
+	}
+	return f.tables[i]
 }
 
 // look notes whether a row has no value in Updated.
@@ -286,20 +368,17 @@ func incomplete(r row.Row, e *phoenix.Change) bool {
 	return len(e.Errors) > 0 || len(r.Columns) < len(e.Columns) && slices.ContainsFunc(e.Columns, func(c phoenix.Column) bool { return !r.Has(c.Name) })
 }
 
-// reread gets the whole row. It holds the stream up, so that the order of the row's changes is kept; where it fails, a read later brings the row.
-func (f *Feed) reread(ctx context.Context, t *tableFeed, part row.Row) (row.Row, bool) {
+// reread gets the row of a key. It holds the stream up, so that the order of the row's changes is kept; where it fails, a read later brings the row.
+func (f *Feed) reread(ctx context.Context, t *tableFeed, key string) (r row.Row, found, ok bool) {
 	f.stats.rereads.Add(1)
-	key := part.Text(t.Key)
 	if key == "" {
-		f.settle()
-		return row.Row{}, false
+		return row.Row{}, false, false
 	}
 	ctx, cancel := context.WithTimeout(ctx, rereadWait)
 	defer cancel()
 	whole, found, err := f.opts.Reader.Row(ctx, t.Name, t.Key, key)
 	if err != nil {
-		f.settle()
-		return row.Row{}, false
+		return row.Row{}, false, false
 	}
-	return parse(whole), found // a row that is gone is told by its DELETE
+	return parse(whole), found, true
 }

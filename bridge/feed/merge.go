@@ -20,7 +20,7 @@ const (
 )
 
 // Change is one row that was inserted, updated or deleted. Row is the new one and Old what is known of the old one, with the bytes that came from
-// Supabase. Commit is the time of the commit by the database's clock; zero where a read found the row.
+// Supabase. Commit is the time of the commit by the database's clock; zero where a read found the row or the fast lane brought it.
 type Change struct {
 	Table  string
 	Action Action
@@ -31,25 +31,31 @@ type Change struct {
 	Found bool
 }
 
-// merger makes one stream of the live changes of a table and of the rows that reads find, in which no state of a row comes twice and none that is older
+// merger makes one stream of what both lanes bring live and of the rows that reads find, in which no state of a row comes twice and none that is older
 // follows one that is newer.
 //
-// For each row of late it remembers which state was passed on last, where from, and when. "When" is a count of this merger's own and not a clock: a read
-// knows at which count it began, and so which of the states it may not have seen. Rules, for a row as a read found it:
+// For each row of late it keeps the states passed on last, oldest first, and how far into them each lane has come (lane.go). A lane keeps its own
+// order, loses some, and brings most of what the other brings, earlier or later. So for a live change:
+//
+//   - among the states that the lane has not come to yet: it is the copy of that one; the lane has come there, and nothing is done;
+//   - nothing was passed on beyond what the lane has come to: it is new, whatever its version says, for a lane's order is that of the commits;
+//   - the fast lane brings the row before the change too: where that is the state passed on last, it is new as well;
+//   - else others are ahead and did not bring it. It is new where its version is younger than that of the state passed on last. An older one they lost,
+//     and it is dropped; where that is wrong, since an older version was committed later (two writers waiting for each other), the next read passes on
+//     what is true. Of the same version (one transaction, or nobody keeps the version) its row is read by the key at once;
+//   - a DELETE is new unless its commit, or the version it deleted, is older than the row passed on last;
+//   - an INSERT of a row that is there is an UPDATE to whoever has it, and an UPDATE of one that is not is an INSERT.
+//
+// What a lane shows to have gone past it is kept like a state passed on, so that a late copy of it is known: the row before a change by the fast lane
+// where another was passed on last, and a DELETE before an INSERT. Commit times, which postgres_changes alone gives, tell what a new subscription
+// repeats: it begins with what was committed just before it.
+//
+// For a row as a read found it, which knows at which count of changes it began and so which of the states it may not have seen:
 //
 //   - passed on, or deleted, after the read began: the read may be older; nothing is done, and a later read settles it;
-//   - of the version passed on last: nothing;
+//   - of the version passed on last: nothing, but where there is a doubt its content counts;
 //   - else it is another state, committed and never passed on: an UPDATE, or an INSERT where the last was a DELETE;
 //   - not remembered: an INSERT where the row was created after everything forgotten, else an UPDATE.
-//
-// and for a live change:
-//
-//   - the last state came live too: the server's order holds, and only an exact repetition or an older commit (a new subscription repeats what was
-//     committed just before it) is dropped;
-//   - the last state was found by a read: dropped where it is that state or of an older version. Where an older version was committed later (two writers
-//     waiting for each other), that drops a state; it is noted as a doubt, and the next read passes on what is true.
-//
-// In a table without an Updated column versions never change; there a live UPDATE after a read is dropped only where its content is the same.
 //
 // What is remembered is bounded: the oldest entries are forgotten first, and floor tells up to which version. One goroutine uses it.
 type merger struct {
@@ -60,22 +66,29 @@ type merger struct {
 	entries map[string]*list.Element // of *entry, by key
 	age     *list.List               // front: touched last
 	floor   time.Time                // rows created up to here may have been passed on and forgotten
-	doubt   bool
+	lanes   [lanes]bool              // those that have brought something
+	doubt   bool                     // a live change was dropped, or a DELETE passed on, that a read must settle
+	tail    [lanes][maxTail]string   // keys of what each lane brought last, by turns
+	turn    [lanes]int
+	unsure  bool // the row of the last live change must be read by its key
 }
 
 type entry struct {
 	key     string
-	version version
-	digest  uint64 // of a row that a read found
-	count   uint64 // when it was passed on
-	found   bool   // by a read
+	version version // of the state passed on last; after a DELETE the instant only
+	count   uint64  // when it was passed on
 	deleted bool
-	commit  time.Time // of the last live change
-	repeats []uint64  // digests of the live changes of that commit, the newest maxRepeats
+	doubt   bool      // a live change was dropped that may be younger
+	states  history   // what was passed on, and how far the lanes have come
+	commit  time.Time // of the last change by postgres_changes
+	repeats []uint64  // digests of its changes of that commit, the newest maxRepeats
 }
 
 // maxRepeats bounds how many changes of one row in one transaction are recognised when they are repeated.
 const maxRepeats = 8
+
+// maxTail bounds the rows of an interrupted transaction that are looked at.
+const maxTail = 16
 
 func newMerger(table Table, limit int) *merger {
 	return &merger{table: table, limit: limit, entries: make(map[string]*list.Element), age: list.New()}
@@ -86,78 +99,147 @@ func (m *merger) begin() uint64 { return m.count }
 
 // known remembers a row that need not be told, for it was there before the feed began.
 func (m *merger) known(r row.Row) {
-	if key := r.Text(m.table.Key); key != "" {
-		m.touch(key, func(e *entry) { e.version, e.digest, e.found, e.deleted = m.table.version(r), r.Digest(), true, false })
+	key, v := r.Text(m.table.Key), m.table.version(r)
+	if key == "" {
+		return
 	}
+	e := m.entry(key)
+	if e == nil {
+		e = m.make(key)
+	}
+	m.pass(e, v, state{mark: r.Digest(), at: v.at, found: true}, byNone)
 }
 
-// live takes a change from the live feed and gives it back as it is to be passed on; false where it is not.
-func (m *merger) live(c Change) (Change, bool) {
+// live takes a change that a lane brought and gives it back as it is to be passed on; false where it is not.
+func (m *merger) live(c Change, by lane) (Change, bool) {
+	r, s := c.Row, state{}
+	var v version
 	if c.Action == Delete {
-		return m.liveDelete(c)
+		r, s.mark = c.Old, deleteMark
+	} else {
+		v = m.table.version(r)
+		s = state{mark: r.Digest(), at: v.at}
 	}
-	key, v := c.Row.Text(m.table.Key), m.table.version(c.Row)
+	key := r.Text(m.table.Key)
 	if key == "" {
 		return c, true
 	}
-	mark := c.Row.Digest()
+	m.lanes[by] = true
+	m.tail[by][m.turn[by]%maxTail] = key
+	m.turn[by]++
 	e := m.entry(key)
-	switch {
-	case e == nil:
+	if e == nil {
+		e = m.make(key)
 		if c.Action == Update && m.unheard(c.Row) {
 			c.Action = Insert // its INSERT was missed, and nobody can update what they never had
 		}
-	case e.found && !e.deleted:
-		if !m.newer(v, e, c.Action, mark) {
-			return c, false
-		}
-	case e.repeated(c.Commit, mark):
+	} else if !m.fresh(e, c, s, by) {
+		e.note(c, s.mark, by)
 		return c, false
-	case e.deleted:
+	}
+	switch known := len(e.states.list) > 0; {
+	case c.Action == Delete:
+		v = version{at: e.version.at}
+		if s.at = deletedAt(c, m.table); s.at.Before(v.at) {
+			s.at = v.at
+		}
+	case known && e.deleted:
 		c.Action = Insert
+	case known && c.Action == Insert:
+		e.states.skip(state{mark: deleteMark, at: e.version.at})
+		c.Action = Update
 	}
-	m.touch(key, func(e *entry) {
-		e.note(c.Commit, mark)
-		e.version, e.found, e.deleted = v, false, false
-	})
+	if before, ok := m.before(c, by); ok && before.mark != e.states.last().mark {
+		e.states.skip(before)
+	}
+	e.note(c, s.mark, by)
+	m.pass(e, v, s, by)
+	e.deleted = c.Action == Delete
 	return c, true
 }
 
-// newer tells whether a live change is of a later state than the one a read found.
-func (m *merger) newer(v version, e *entry, action Action, mark uint64) bool {
-	if mark == e.digest {
-		return false
+// before gives the state that a change by the fast lane says it follows.
+func (m *merger) before(c Change, by lane) (state, bool) {
+	if by != byBroadcast || len(c.Old.Columns) == 0 {
+		return state{}, false
 	}
-	if m.table.Updated == "" {
-		return action == Update
-	}
-	if v.text == e.version.text {
-		return action == Update // whoever wrote it does not keep the version, or wrote twice in one transaction
-	}
-	if !v.at.After(e.version.at) {
-		m.doubt = true
-		return false
-	}
-	return true
+	return state{mark: c.Old.Digest(), at: m.table.version(c.Old).at}, true
 }
 
-func (m *merger) liveDelete(c Change) (Change, bool) {
-	key := c.Old.Text(m.table.Key)
-	if key == "" {
-		return c, true
+// deletedAt is up to when a row's versions are taken for older than its DELETE: the commit, which is told to the millisecond, or the version deleted.
+func deletedAt(c Change, t Table) time.Time {
+	if c.Commit.IsZero() {
+		return t.version(c.Old).at
 	}
-	const mark = 0 // a delete is repeated by its commit alone
-	if e := m.entry(key); e != nil && (e.repeated(c.Commit, mark) || e.found && !e.deleted && e.version.at.After(c.Commit)) {
-		return c, false // a row that a read found and that is younger than this delete is another of the same key
-	}
-	m.touch(key, func(e *entry) {
-		e.note(c.Commit, mark)
-		e.version, e.found, e.deleted = version{at: e.version.at}, false, true
-	})
-	return c, true
+	return c.Commit.Add(time.Millisecond)
 }
 
-// repeated tells whether a live change was passed on before: of an earlier commit than the last, or of the same and equal to one of its changes.
+// reinserted is how much older than the commit of a DELETE the version of a row must be for that row to be the one deleted, where an earlier DELETE
+// was passed on too: one that was inserted again by the transaction that deleted it is older only by as long as that took.
+const reinserted = 5 * time.Second
+
+// fresh tells whether a live change follows the state that was passed on last. It moves the lane on where it does not.
+func (m *merger) fresh(e *entry, c Change, s state, by lane) bool {
+	if by == byChanges && e.repeated(c.Commit, s.mark) {
+		return false
+	}
+	last := e.states.last()
+	before, chained := m.before(c, by)
+	follows := chained && !e.deleted && before.mark == last.mark
+	if c.Action == Delete {
+		return follows || m.freshDelete(e, c, by)
+	}
+	switch {
+	case e.states.advance(s.mark, by):
+		return false
+	case follows, e.states.caughtUp(by) && (!e.deleted || s.at.After(last.at)):
+		return true
+	case m.table.Updated != "" && !s.at.Equal(last.at) && !e.states.caughtUp(by):
+		if s.at.After(last.at) {
+			return true
+		}
+		e.doubt, m.doubt = true, true
+		return false
+	case c.Action == Insert && !e.deleted && e.states.onlyFound(by):
+		return false
+	}
+	e.doubt, m.unsure = true, true
+	return false
+}
+
+// freshDelete is fresh for a DELETE. A row passed on that is younger than what was deleted is another of the same key.
+func (m *merger) freshDelete(e *entry, c Change, by lane) bool {
+	last, bound := e.states.last().at, deletedAt(c, m.table)
+	switch {
+	case e.states.caughtUp(by) && !e.deleted:
+		return true
+	case e.deleted: // a copy, or of a row that nobody was told of
+		if !e.states.advance(deleteMark, by) {
+			if before, ok := m.before(c, by); ok {
+				e.states.skip(before)
+			}
+			e.states.add(state{mark: deleteMark, at: last}, by, m.lanes)
+		}
+		e.states.age(bound)
+		m.count++
+		e.count = m.count // a read under way may have seen it
+		return false
+	case last.After(bound):
+		e.states.advance(deleteMark, by)
+		return false
+	case by == byChanges:
+		last = last.Add(reinserted)
+	}
+	if !last.IsZero() && bound.After(last) {
+		return true
+	}
+	e.states.advance(deleteMark, by)
+	m.unsure = true
+	return false
+}
+
+// repeated tells whether a change by postgres_changes was brought before: of an earlier commit than the last, or of the same and equal to one of its
+// changes.
 func (e *entry) repeated(commit time.Time, mark uint64) bool {
 	if commit.IsZero() || e.commit.IsZero() {
 		return false
@@ -165,9 +247,13 @@ func (e *entry) repeated(commit time.Time, mark uint64) bool {
 	return commit.Before(e.commit) || commit.Equal(e.commit) && slices.Contains(e.repeats, mark)
 }
 
-func (e *entry) note(commit time.Time, mark uint64) {
-	if !commit.Equal(e.commit) {
-		e.commit, e.repeats = commit, e.repeats[:0]
+// note remembers what postgres_changes may repeat.
+func (e *entry) note(c Change, mark uint64, by lane) {
+	if by != byChanges || c.Commit.Before(e.commit) {
+		return
+	}
+	if !c.Commit.Equal(e.commit) {
+		e.commit, e.repeats = c.Commit, e.repeats[:0]
 	}
 	if len(e.repeats) == maxRepeats {
 		e.repeats = append(e.repeats[:0], e.repeats[1:]...)
@@ -177,7 +263,7 @@ func (e *entry) note(commit time.Time, mark uint64) {
 
 // read takes a row that a read found, which began at count began, and gives the change it amounts to; false where there is none.
 func (m *merger) read(r row.Row, began uint64) (Change, bool) {
-	key, v := r.Text(m.table.Key), m.table.version(r)
+	key, v, mark := r.Text(m.table.Key), m.table.version(r), r.Digest()
 	if key == "" {
 		return Change{}, false
 	}
@@ -185,6 +271,7 @@ func (m *merger) read(r row.Row, began uint64) (Change, bool) {
 	e := m.entry(key)
 	switch {
 	case e == nil:
+		e = m.make(key)
 		if m.unheard(r) {
 			action = Insert
 		}
@@ -192,11 +279,52 @@ func (m *merger) read(r row.Row, began uint64) (Change, bool) {
 		return Change{}, false
 	case e.deleted:
 		action = Insert
-	case e.version.text == v.text:
+	case e.version.text == v.text && (!e.doubt || mark == e.states.last().mark):
+		e.doubt = false
 		return Change{}, false
 	}
-	m.touch(key, func(e *entry) { e.version, e.digest, e.found, e.deleted = v, r.Digest(), true, false })
+	m.pass(e, v, state{mark: mark, at: v.at, found: true}, byNone)
 	return Change{Table: m.table.Name, Action: action, Row: r, Found: true}, true
+}
+
+// exact is read for the row of a change that came incomplete or can't be placed, read by its key: where the version is the same, the content counts.
+func (m *merger) exact(r row.Row, c Change, by lane) (Change, bool) {
+	key := r.Text(m.table.Key)
+	if e := m.entry(key); e != nil {
+		e.doubt = true
+	}
+	found, ok := m.read(r, m.begin())
+	if e := m.entry(key); e != nil && len(c.Row.Columns) > 0 {
+		e.states.advance(c.Row.Digest(), by)
+	}
+	return found, ok
+}
+
+// gone is for such a change whose row turns out not to be there: a DELETE is true, and for another change its DELETE comes yet.
+func (m *merger) gone(c Change, by lane) (Change, bool) {
+	e := m.entry(c.Old.Text(m.table.Key))
+	if c.Action != Delete || e == nil || e.deleted {
+		return c, false
+	}
+	m.pass(e, version{at: e.version.at}, state{mark: deleteMark, at: deletedAt(c, m.table)}, by)
+	e.deleted = true
+	return c, true
+}
+
+// covers tells whether a change that came incomplete is a copy of one passed on whole, by its version, and moves the lane on where it is.
+func (m *merger) covers(part row.Row, by lane) bool {
+	e, v := m.entry(part.Text(m.table.Key)), m.table.version(part)
+	return e != nil && m.table.Updated != "" && !v.at.IsZero() && e.states.reach(v.at, by)
+}
+
+// cut notes that a lane was interrupted: perhaps within a transaction, of which later changes of the rows that it brought last are missing and have the
+// same version.
+func (m *merger) cut(by lane) {
+	for _, key := range m.tail[by] {
+		if e := m.entry(key); e != nil {
+			e.doubt = true
+		}
+	}
 }
 
 // unheard tells whether a row that is not remembered was never passed on.
@@ -209,6 +337,13 @@ func (m *merger) settled() bool {
 	return !doubt
 }
 
+// placed tells, and forgets, whether the last live change was dropped since nothing but its row, read by its key, tells whether it was new.
+func (m *merger) placed() bool {
+	unsure := m.unsure
+	m.unsure = false
+	return !unsure
+}
+
 func (m *merger) entry(key string) *entry {
 	if at, ok := m.entries[key]; ok {
 		return at.Value.(*entry)
@@ -216,19 +351,18 @@ func (m *merger) entry(key string) *entry {
 	return nil
 }
 
-// touch changes a row's entry, makes it the youngest, and forgets the oldest beyond the limit.
-func (m *merger) touch(key string, change func(*entry)) {
+func (m *merger) make(key string) *entry {
+	e := &entry{key: key}
+	m.entries[key] = m.age.PushFront(e)
+	return e
+}
+
+// pass notes a state that is passed on, makes its row's entry the youngest, and forgets the oldest beyond the limit.
+func (m *merger) pass(e *entry, v version, s state, by lane) {
 	m.count++
-	at, ok := m.entries[key]
-	if ok {
-		m.age.MoveToFront(at)
-	} else {
-		at = m.age.PushFront(&entry{key: key})
-		m.entries[key] = at
-	}
-	e := at.Value.(*entry)
-	e.count = m.count
-	change(e)
+	m.age.MoveToFront(m.entries[e.key])
+	e.count, e.version, e.deleted, e.doubt = m.count, v, false, false
+	e.states.add(s, by, m.lanes)
 	for m.age.Len() > m.limit {
 		oldest := m.age.Remove(m.age.Back()).(*entry)
 		delete(m.entries, oldest.key)

@@ -319,7 +319,7 @@ func (f *Feed) failed(err error) {
 // suspect holds a row that a read found against the live feed: one that has been live since before the row's version, and silent while it was overdue, has
 // stalled, and the channel is joined anew.
 func (f *Feed) suspect(at time.Time) {
-	if !f.whole || !at.After(f.liveFrom) || !f.silent() {
+	if !f.whole || !f.main.live || !at.After(f.liveFrom) || !f.silent() {
 		return
 	}
 	f.stats.stalls.Add(1)

@@ -38,13 +38,14 @@ type Stats struct {
 	Rereads  uint64 // rows read anew since their change came incomplete
 	Stalls   uint64 // times a silent live feed was found out
 	Failures uint64 // passes of reading that failed
+	Fast     uint64 // changes that the fast lane brought
 }
 
-type stats struct{ repaired, repeats, rereads, stalls, failures atomic.Uint64 }
+type stats struct{ repaired, repeats, rereads, stalls, failures, fast atomic.Uint64 }
 
 // Stats gives the counts; any goroutine may ask.
 func (f *Feed) Stats() Stats {
-	return Stats{f.stats.repaired.Load(), f.stats.repeats.Load(), f.stats.rereads.Load(), f.stats.stalls.Load(), f.stats.failures.Load()}
+	return Stats{f.stats.repaired.Load(), f.stats.repeats.Load(), f.stats.rereads.Load(), f.stats.stalls.Load(), f.stats.failures.Load(), f.stats.fast.Load()}
 }
 
 // polling tells whether Realtime has been away for so long that the feed polls.
