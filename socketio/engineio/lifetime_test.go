@@ -1,0 +1,246 @@
+package engineio_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/gorilla/websocket"
+
+	"github.com/supabridge/supabridge/socketio/engineio"
+)
+
+func TestClientThatDoesNotAnswerPingsIsGone(t *testing.T) {
+	h := serve(t, engineio.Options{PingInterval: 30 * time.Millisecond, PingTimeout: 30 * time.Millisecond})
+	ws := h.dial(t, "")
+	read(t, ws)
+	for range 3 {
+		want(t, "ping", read(t, ws), "2")
+		write(t, ws, "3")
+	}
+	want(t, "ping", read(t, ws), "2")
+	want(t, "reason", receive(t, "end", h.closed), engineio.ReasonPingTimeout)
+}
+
+func TestClientThatDoesNotReadIsClosedAndOthersDoNotNotice(t *testing.T) {
+	h := serve(t, engineio.Options{MaxQueueBytes: 256 << 10})
+	slow := h.dial(t, "")
+	read(t, slow)
+	c := receive(t, "connection", h.conns)
+	healthy := h.dial(t, "")
+	read(t, healthy)
+	d := receive(t, "second connection", h.conns)
+	m := engineio.NewBinary(bytes.Repeat([]byte{1}, 64<<10))
+	var err error
+	for n := 0; err == nil && n < 1000; n++ {
+		err = c.Send(m)
+		if derr := d.Send(engineio.NewText([]byte("tick"))); derr != nil {
+			t.Fatal(derr)
+		}
+		want(t, "healthy client", read(t, healthy), "4tick")
+	}
+	if !errors.Is(err, engineio.ErrQueueFull) {
+		t.Fatalf("got %v", err)
+	}
+	want(t, "reason", receive(t, "end", h.closed), engineio.ReasonQueueFull)
+	if err := c.Send(m); !errors.Is(err, engineio.ErrClosed) {
+		t.Errorf("send after the end: %v", err)
+	}
+}
+
+func TestCloseSendsWhatIsPending(t *testing.T) {
+	h := serve(t, engineio.Options{})
+	ws := h.dial(t, "")
+	read(t, ws)
+	c := receive(t, "connection", h.conns)
+	big := bytes.Repeat([]byte{1}, 900<<10)
+	if err := c.Send(engineio.NewBinary(big), engineio.NewText([]byte("last"))); err != nil {
+		t.Fatal(err)
+	}
+	c.Close()
+	want(t, "size", len(read(t, ws)), len(big))
+	want(t, "last", read(t, ws), "4last")
+	if _, _, err := ws.ReadMessage(); !websocket.IsCloseError(err, websocket.CloseNoStatusReceived) {
+		t.Errorf("end: %v", err)
+	}
+	sid := h.open(t)
+	c = receive(t, "second connection", h.conns)
+	if err := c.Send(engineio.NewText([]byte("bye"))); err != nil {
+		t.Fatal(err)
+	}
+	c.Close()
+	_, body := h.poll(t, sid)
+	want(t, "last poll", body, "4bye\x1e1")
+}
+
+func TestShutdownDrainsAndRefusesNewConnections(t *testing.T) {
+	h := serve(t, engineio.Options{})
+	ws := h.dial(t, "")
+	read(t, ws)
+	sid := h.open(t)
+	h.engine.Drain()
+	if status, _ := h.do(t, "GET", h.query("&transport=polling"), ""); status != 503 {
+		t.Errorf("new connection while draining: %d", status)
+	}
+	h.post(t, sid, "4still served")
+	done := make(chan error, 1)
+	go func() { done <- h.engine.Shutdown(t.Context(), 10*time.Millisecond) }()
+	_, body := h.poll(t, sid)
+	if !strings.HasPrefix(body, "4still served") {
+		t.Errorf("poll: %q", body)
+	}
+	if !strings.HasSuffix(body, "1") {
+		if _, body = h.poll(t, sid); body != "1" {
+			t.Errorf("next poll: %q", body)
+		}
+	}
+	if _, _, err := ws.ReadMessage(); err == nil {
+		t.Error("websocket lives")
+	}
+	_ = ws.Close()
+	if err := receive(t, "shutdown", done); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestShutdownCutsOffWhenTimeIsUp(t *testing.T) {
+	h := serve(t, engineio.Options{})
+	h.open(t) // nobody polls
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	if err := h.engine.Shutdown(ctx, 0); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("got %v", err)
+	}
+	want(t, "connections", h.engine.Count(), 0)
+}
+
+// Connections are cut off at every stage, and nothing must be left of them.
+func TestNothingIsLeftAfterChurn(t *testing.T) {
+	h := serve(t, engineio.Options{PingInterval: 200 * time.Millisecond, PingTimeout: 200 * time.Millisecond, UpgradeTimeout: 100 * time.Millisecond})
+	addr := strings.TrimPrefix(h.URL, "http://")
+	upgrade := "GET /engine.io/?EIO=4&transport=websocket%s HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n" +
+		"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+	stages := []func(sid string) string{
+		func(string) string { return fmt.Sprintf(upgrade, "") },                                                 // after the handshake
+		func(string) string { return fmt.Sprintf(upgrade, "") + "\x81\x85\x00" },                                // mid-frame
+		func(string) string { return fmt.Sprintf(upgrade, "") + "\x81\x85\x00\x00\x00\x004h" },                  // mid-packet
+		func(string) string { return fmt.Sprintf(upgrade, "") + "\x89\x80\x00\x00\x00\x00" },                    // after a ping
+		func(string) string { return fmt.Sprintf(upgrade, "")[:60] },                                            // mid-request
+		func(sid string) string { return fmt.Sprintf(upgrade, "&sid="+sid) },                                    // before the probe
+		func(sid string) string { return fmt.Sprintf(upgrade, "&sid="+sid) + "\x81\x86\x00\x00\x00\x002probe" }, // mid-upgrade
+		func(sid string) string { // mid-poll
+			return "GET /engine.io/?EIO=4&transport=polling&sid=" + sid + " HTTP/1.1\r\nHost: x\r\n\r\n"
+		},
+		func(sid string) string { // mid-post
+			return "POST /engine.io/?EIO=4&transport=polling&sid=" + sid + " HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n4h"
+		},
+	}
+	before := descriptors(t)
+	var wg sync.WaitGroup
+	for worker := range 8 {
+		wg.Go(func() {
+			for i := range 45 {
+				stage := stages[(worker+i)%len(stages)]
+				nc, err := net.Dial("tcp", addr)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				if i%3 == 0 { // no FIN: a reset
+					_ = nc.(*net.TCPConn).SetLinger(0)
+				}
+				_, _ = io.WriteString(nc, stage(h.open(t)))
+				if i%2 == 0 {
+					b := make([]byte, 16)
+					_ = nc.SetReadDeadline(time.Now().Add(20 * time.Millisecond))
+					_, _ = nc.Read(b)
+				}
+				_ = nc.Close()
+			}
+		})
+	}
+	wg.Wait()
+	waitUntil(t, "all connections are gone", func() bool { return h.engine.Count() == 0 && len(h.engine.Connections()) == 0 })
+	http.DefaultClient.CloseIdleConnections()
+	waitUntil(t, "all descriptors are closed", func() bool { return descriptors(t) <= before+2 }) // epoll's own
+}
+
+func descriptors(t *testing.T) int {
+	t.Helper()
+	d, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		return 0 // only Linux tells
+	}
+	return len(d)
+}
+
+// With TLS in the process there is no readiness to be had: each websocket has a goroutine, and everything else is the same.
+func TestWebSocketsOverTLS(t *testing.T) {
+	h := serve(t, engineio.Options{PingInterval: 50 * time.Millisecond, PingTimeout: 10 * time.Second, MaxQueueBytes: 256 << 10})
+	tls := httptest.NewTLSServer(h.engine)
+	t.Cleanup(tls.Close)
+	d := websocket.Dialer{TLSClientConfig: tls.Client().Transport.(*http.Transport).TLSClientConfig}
+	dial := func() *websocket.Conn {
+		ws, resp, err := d.DialContext(t.Context(), strings.Replace(tls.URL, "http", "ws", 1)+"/engine.io/?EIO=4&transport=websocket", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = resp.Body.Close()
+		t.Cleanup(func() { _ = ws.Close() })
+		return ws
+	}
+	ws := dial()
+	read(t, ws)
+	c := receive(t, "connection", h.conns)
+	want(t, "ping", read(t, ws), "2")
+	write(t, ws, "3")
+	for _, n := range []int{1, 300, 70_000} {
+		text := "4" + strings.Repeat("x", n)
+		write(t, ws, text)
+		got := read(t, ws)
+		for got == "2" {
+			write(t, ws, "3")
+			got = read(t, ws)
+		}
+		if got != text {
+			t.Fatalf("%d bytes: %d came back", n, len(got))
+		}
+	}
+	c.Close()
+	for {
+		if _, _, err := ws.ReadMessage(); err != nil {
+			break
+		}
+	}
+	want(t, "reason", receive(t, "end", h.closed), engineio.ReasonForcedClose)
+
+	slow := dial()
+	read(t, slow)
+	c = receive(t, "second connection", h.conns)
+	m := engineio.NewBinary(bytes.Repeat([]byte{1}, 64<<10))
+	var err error
+	for n := 0; err == nil && n < 10_000; n++ {
+		err = c.Send(m)
+	}
+	if !errors.Is(err, engineio.ErrQueueFull) {
+		t.Fatalf("got %v", err)
+	}
+	want(t, "reason", receive(t, "end", h.closed), engineio.ReasonQueueFull)
+
+	dead := dial()
+	read(t, dead)
+	receive(t, "third connection", h.conns)
+	_ = dead.NetConn().Close()
+	want(t, "reason", receive(t, "end", h.closed), engineio.ReasonTransportClose)
+	waitUntil(t, "all connections are gone", func() bool { return len(h.engine.Connections()) == 0 })
+}
