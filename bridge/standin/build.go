@@ -53,7 +53,7 @@ func (s *seedTable) wrap(line int, err error) error {
 }
 
 func buildTable(s *seedTable) (*table, error) {
-	t := &table{byName: map[string]int{}}
+	t := &table{byName: map[string]int{}, broadcast: s.broadcast}
 	t.info = TableInfo{Schema: s.name.schema, Name: s.name.name, Key: s.key, FullIdentity: s.full, RLS: s.rls, Published: s.published}
 	if len(s.columns) == 0 {
 		return nil, errors.New("it has no columns")

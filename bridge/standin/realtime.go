@@ -42,12 +42,14 @@ type realtime struct {
 	tokens *Tokens
 	opts   RealtimeOptions
 	server *phxserver.Server
+	cancel func() // ends the triggers' broadcasts
 }
 
 // newRealtime starts a Realtime server for the tables of db. The caller closes it.
 func newRealtime(db *DB, tokens *Tokens, opts RealtimeOptions) *realtime {
 	rt := &realtime{db: db, tokens: tokens, opts: opts}
 	rt.server = phxserver.NewServer(rt, opts.Options)
+	rt.cancel = db.OnChange(rt.broadcastChanges)
 	return rt
 }
 
@@ -76,7 +78,10 @@ func (rt *realtime) mount(mux *http.ServeMux) {
 }
 
 // close ends every socket, as a server that restarts does.
-func (rt *realtime) close(ctx context.Context) error { return rt.server.Close(ctx) }
+func (rt *realtime) close(ctx context.Context) error {
+	rt.cancel()
+	return rt.server.Close(ctx)
+}
 
 // Connect admits whoever has a key of the project, or a token it has signed.
 func (rt *realtime) Connect(_ context.Context, h phxserver.Handshake) (Claims, error) {

@@ -38,6 +38,7 @@ type seedTable struct {
 	foreign   []seedForeignKey
 	full      bool
 	published bool
+	broadcast string
 	rls       bool
 	rules     []seedRule
 	rows      []seedRow
@@ -115,6 +116,7 @@ func DefaultSeed() *Seed {
 //	    foreign_keys: [{columns: [conversation_id], references: conversations, on_delete: cascade}]
 //	    replica_identity: full          # or default
 //	    published: true                 # in the publication supabase_realtime; the default
+//	    broadcast: app:rows             # a trigger calls realtime.broadcast_changes on this private topic for each row
 //	    row_security:                   # the key alone enables it; a row that no rule lets through isn't there
 //	      - {through: [conversation_id], column: distributor_id, claim: app_metadata.distributor_id}
 //	      - {for: [select], to: [anon], everything: true}
@@ -210,6 +212,7 @@ func (t *seedTable) read(node *yaml.Node, enums map[string][]string) error {
 			return err
 		},
 		"published": func(n *yaml.Node) error { return readScalar(n, &t.published) },
+		"broadcast": func(n *yaml.Node) error { return readScalar(n, &t.broadcast) },
 		"row_security": func(n *yaml.Node) error {
 			t.rls = true
 			return eachItem(n, func(n *yaml.Node) error {

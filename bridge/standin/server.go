@@ -2,6 +2,7 @@ package standin
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"time"
 )
@@ -18,6 +19,9 @@ type Options struct {
 	MaxRows int
 	// Limits bound what the tables hold.
 	Limits Limits
+	// Broadcast gives tables, by the name they have in the first schema, the private topic on which a trigger broadcasts
+	// each change of a row, over what the seed says of them.
+	Broadcast map[string]string
 	// Realtime adjusts the server of changes, broadcast and presence.
 	Realtime RealtimeOptions
 	// Now is the clock. Nil is time.Now.
@@ -64,6 +68,13 @@ func New(opts Options) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{seed: opts.Seed, db: db, tokens: tokens, tokenTTL: opts.TokenTTL, maxRows: opts.MaxRows, now: opts.Now}
+	for name, topic := range opts.Broadcast {
+		t := db.tables[tableName{db.schemas[0], name}]
+		if t == nil {
+			return nil, fmt.Errorf("standin: broadcast: there is no table %q", name)
+		}
+		t.broadcast = topic
+	}
 	s.realtime = newRealtime(db, tokens, opts.Realtime)
 	s.handler = gateway(s.mux())
 	return s, nil

@@ -12,7 +12,8 @@ import (
 // table is one table: what the seed says of it, immutable, and its rows, guarded by DB.mu.
 type table struct {
 	info       TableInfo
-	ordinal    int // place in the seed
+	ordinal    int    // place in the seed
+	broadcast  string // topic of its trigger's broadcasts; empty without
 	columns    []column
 	byName     map[string]int
 	key        []int        // primary key; empty when there is none
