@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/supabridge/supabridge/bridge/feed"
+	"github.com/supabridge/supabridge/bridge/migration"
 	"github.com/supabridge/supabridge/config"
 	"github.com/supabridge/supabridge/phoenix"
 )
@@ -26,7 +27,10 @@ const closeTimeout = time.Second
 type upstream struct {
 	client  *phoenix.Client
 	channel *phoenix.Channel
+	fast    *phoenix.Channel // of broadcasts from the database; nil where that is off
 	feed    *feed.Feed
+	over    context.Context // ends with the feed: who waits for it after that waits in vain
+	end     context.CancelFunc
 }
 
 // newUpstream makes the feed of a project's changes. It connects to nothing yet.
@@ -36,6 +40,7 @@ func (b *Bridge) newUpstream() (*upstream, error) {
 		return nil, err
 	}
 	u := &upstream{client: client}
+	u.over, u.end = context.WithCancel(context.Background())
 	tables := b.cfg.Tables
 	u.channel, err = client.Channel(feedTopic, phoenix.ChannelOptions{
 		Changes: []phoenix.Binding{
@@ -49,7 +54,7 @@ func (b *Bridge) newUpstream() (*upstream, error) {
 		return nil, fmt.Errorf("bridge: channel %s: %w", feedTopic, err)
 	}
 	s := b.cfg.Supabase
-	u.feed = feed.New(feed.Options{
+	opts := feed.Options{
 		Tables: []feed.Table{ // conversations first: they say where messages go
 			{Name: tables.Conversations.Name, Key: tables.Conversations.ID, Updated: tables.Conversations.Updated, Created: tables.Conversations.Created},
 			{Name: tables.Messages.Name, Key: tables.Messages.ID, Updated: tables.Messages.Updated, Created: tables.Messages.Created},
@@ -57,7 +62,17 @@ func (b *Bridge) newUpstream() (*upstream, error) {
 		Reader: b.rows, Channel: u.channel, Sink: sink{b},
 		Overlap: s.Feed.Overlap, Interval: s.Feed.Interval, Stall: s.Feed.Stall, Window: s.Feed.Window,
 		PollAfter: s.Polling.After, PollMin: s.Polling.Min, PollMax: s.Polling.Max,
-	})
+	}
+	if s.FastLane != "off" {
+		if u.fast, err = client.Channel(migration.Topic, phoenix.ChannelOptions{
+			Private: true, Broadcast: phoenix.BroadcastOptions{ReplicationReady: true}, Queue: feedQueue,
+		}); err != nil {
+			u.close(context.Background())
+			return nil, fmt.Errorf("bridge: channel %s: %w", migration.Topic, err)
+		}
+		opts.Fast, opts.FastSure = u.fast, s.FastLane == "on"
+	}
+	u.feed = feed.New(opts)
 	return u, nil
 }
 
@@ -82,8 +97,14 @@ func dial(s config.Supabase) (*phoenix.Client, error) {
 
 // follow joins the channel and passes changes on until ctx ends. The client reconnects and rejoins by itself, for as long as that takes.
 func (u *upstream) follow(ctx context.Context) error {
+	defer u.end()
 	if err := u.channel.Subscribe(ctx); err != nil {
 		return fmt.Errorf("subscribe to %s: %w", feedTopic, err)
+	}
+	if u.fast != nil { // after the other: where it is refused the connection is held up for seconds
+		if err := u.fast.Subscribe(ctx); err != nil {
+			return fmt.Errorf("subscribe to %s: %w", migration.Topic, err)
+		}
 	}
 	u.feed.Run(ctx)
 	return nil
@@ -91,6 +112,7 @@ func (u *upstream) follow(ctx context.Context) error {
 
 // close leaves the channel and ends the client.
 func (u *upstream) close(ctx context.Context) error {
+	u.end()
 	farewell, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
 	defer cancel()
 	if err := u.client.Close(farewell); err != nil && !errors.Is(err, context.DeadlineExceeded) {

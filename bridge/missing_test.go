@@ -102,6 +102,60 @@ func TestAJoinWithSinceBringsWhatWasMissedAndThenGoesLive(t *testing.T) {
 	}
 }
 
+func TestAJoinWithSeveralMessagesAsSinceBringsWhatLiesBetweenThemAndNoneOfThem(t *testing.T) {
+	w := newWorld(t, nil)
+	var seen []map[string]any
+	var missed string
+	for _, content := range []string{"oldest", "missed", "changed later", "newest"} {
+		id := w.write(bakery, content)
+		if content == "missed" {
+			missed = id
+			continue
+		}
+		seen = append(seen, w.rest("GET", "messages?id=eq."+id, "")[0])
+	}
+	changed := seen[1]["id"]
+	w.rest("PATCH", "messages?id=eq."+changed.(string), `{"content":"changed"}`)
+	ana := w.as(anaID)
+	ana.must("join_conversation", map[string]any{"conversationId": bakery, "since": seen})
+	if got := ana.event("new_message"); got["id"] != missed {
+		t.Errorf("new_message %v, want the one missed", got)
+	}
+	if got := ana.event("message_updated"); got["id"] != changed || got["content"] != "changed" {
+		t.Errorf("message_updated %v, want the one changed since it was seen", got)
+	}
+	ana.sync()
+	if ana.heard("new_message") || ana.heard("message_updated") {
+		t.Errorf("more came: %q", ana.held)
+	}
+	for name, since := range map[string]any{"a list with a bare id": []any{seen[0], missed}, "an empty list": []any{}} {
+		if o := ana.try("join_conversation", bakery, map[string]any{"since": since}); o.Success || o.Code != "bad_since" {
+			t.Errorf("%s: %+v, want bad_since", name, o)
+		}
+	}
+}
+
+func TestStoppingDoesNotWaitForAJoinWithSinceThatNobodyCanSettle(t *testing.T) {
+	w := newWorld(t, func(cfg *config.Config) { cfg.Ops.ShutdownTimeout = time.Second })
+	w.bridge.upstream.end() // as when the feed has ended while the client's event is being handled
+	ana := w.as(anaID)
+	since := map[string]any{"id": "e1000000-0000-4000-8000-000000000001", "updated_at": "2026-01-01T00:00:00Z"}
+	stuck, done := make(chan struct{}), make(chan struct{})
+	held := make(chan struct{})
+	go func() { // keeps the feed from coming to the join, as its end does
+		defer close(done)
+		if err := w.bridge.upstream.feed.Do(t.Context(), func() { close(held); <-stuck }); err != nil {
+			t.Errorf("Do: %v", err)
+		}
+	}()
+	<-held
+	if o := ana.try("join_conversation", map[string]any{"conversationId": bakery, "since": since}); o.Success || o.Code != "unavailable" {
+		t.Errorf("a join that the feed can't settle: %+v, want unavailable", o)
+	}
+	close(stuck)
+	<-done
+}
+
 func TestNoRowIsLostOrTwiceWhereWritersAndJoinsWithSinceMeet(t *testing.T) {
 	w := newWorld(t, nil)
 	start := w.write(bakery, "start")

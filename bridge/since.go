@@ -106,9 +106,10 @@ func (x *hold) has(table feed.Table, c feed.Change) bool {
 }
 
 // enterSince enters a conversation's room with everything that came after since.
-func (c *client) enterSince(ctx context.Context, conversation string, since vocabulary.Since) error {
+func (c *client) enterSince(ctx context.Context, conversation string, since []vocabulary.Since) error {
 	ctx, cancel := context.WithTimeout(ctx, 2*c.b.cfg.Supabase.RequestTimeout)
 	defer cancel()
+	defer context.AfterFunc(c.b.upstream.over, cancel)()
 	router, between := c.b.router, c.b.upstream.feed.Do
 	var x *hold
 	var tenant string
@@ -116,8 +117,7 @@ func (c *client) enterSince(ctx context.Context, conversation string, since voca
 		return err
 	}
 	missed, err := c.b.missedSince(ctx, conversation, tenant, since)
-	settle := context.WithoutCancel(ctx) // the hold must be settled even where the socket is gone
-	return errors.Join(err, between(settle, func() {
+	settled := between(c.b.upstream.over, func() { // not ctx: the hold must be settled even where the socket is gone
 		if err == nil && len(x.kept) > maxKept {
 			err = errTooFar
 		}
@@ -126,14 +126,17 @@ func (c *client) enterSince(ctx context.Context, conversation string, since voca
 			return
 		}
 		router.release(c, conversation, x, missed)
-	}))
+	})
+	return errors.Join(err, settled)
 }
 
 // release sends what a hold is for, and lets the socket into the room.
 func (r *router) release(c *client, conversation string, x *hold, missed []missedRow) {
 	x.read = make(map[string]time.Time, len(missed))
 	for _, m := range missed {
-		c.tell(m.told.event, m.told.payload)
+		if !m.seen {
+			c.tell(m.told.event, m.told.payload)
+		}
 		x.read[m.key] = m.at
 		r.messages.Add(m.key, m.message)
 	}
@@ -152,86 +155,115 @@ func (r *router) release(c *client, conversation string, x *hold, missed []misse
 // missedRow is a row that was read for a client, ready to be sent.
 type missedRow struct {
 	key     string
+	seen    bool      // the client named it: it is not sent, now or when it comes through the feed
 	at      time.Time // of its version
 	message message
 	told    outgoing
 }
 
-// missedSince reads the messages of a conversation that came after since, in order. One created before it is told as an update.
-func (b *Bridge) missedSince(ctx context.Context, conversation, tenant string, since vocabulary.Since) ([]missedRow, error) {
-	rows, from, err := b.rowsSince(ctx, conversation, since)
+// missedSince reads the messages of a conversation that changed after the oldest of those that a client names, in order. One that it names is told as an
+// update, or not at all where it is the same; one created before the oldest as an update too.
+//
+// One message is enough where the client has seen all that came before it. That need not be so: while Supabase is in trouble newer rows come live before
+// older ones are found by a read, and a bridge that is killed between the two does not know of it afterwards. A client that names all it has seen of late
+// gets those too, and none twice.
+func (b *Bridge) missedSince(ctx context.Context, conversation, tenant string, since []vocabulary.Since) ([]missedRow, error) {
+	from, err := b.oldest(ctx, conversation, since)
+	if err != nil {
+		return nil, err
+	}
+	rows, err := b.rowsSince(ctx, conversation, from)
 	if err != nil {
 		return nil, err
 	}
 	table := b.router.holds.table
-	seen := row.Time(since.At)
+	seen := make(map[string]time.Time, len(since))
+	for _, s := range since {
+		if at := row.Time(s.At); !at.IsZero() {
+			seen[s.ID] = at
+		}
+	}
 	extras := []vocabulary.Extra{vocabulary.String("conversationId", conversation), vocabulary.String(b.words.TenantKey(), tenant)}
 	missed := make([]missedRow, 0, len(rows))
 	for _, r := range rows {
 		key, at := table.State(r)
-		if key == since.ID && at.Equal(seen) {
-			continue
-		}
+		before, known := seen[key]
 		event := vocabulary.MessageCreated
-		if created := table.Born(r); !created.IsZero() && created.Before(from) {
+		if created := table.Born(r); known || !created.IsZero() && created.Before(from) {
 			event = vocabulary.MessageUpdated
 		}
 		payload, err := b.words.Shape(r, "message", extras...)
 		if err != nil {
 			return nil, err
 		}
-		status := r.Text(b.cfg.Tables.Messages.Status)
-		missed = append(missed, missedRow{key: key, at: at, message: message{conversation, status}, told: outgoing{event, payload}})
+		m := missedRow{key: key, at: at, seen: known && at.Equal(before), told: outgoing{event, payload}}
+		m.message = message{conversation, r.Text(b.cfg.Tables.Messages.Status)}
+		missed = append(missed, m)
 	}
 	return missed, nil
 }
 
-// rowsSince reads the messages of a conversation from a time on, in order, and that time. A time is included, since other rows of one transaction share
-// it. Of a message that is named without a time it is the creation: when the client saw it last nobody knows.
-func (b *Bridge) rowsSince(ctx context.Context, conversation string, since vocabulary.Since) ([]row.Row, time.Time, error) {
-	t := b.cfg.Tables.Messages
-	page := supabase.Page{Table: t.Name, Column: first(t.Updated, t.Created), Key: t.ID, Where: t.Conversation, Equals: conversation}
-	if page.Column == "" {
-		return nil, time.Time{}, fmt.Errorf("tables.messages has neither updated nor created")
-	}
-	from := row.Time(since.At)
-	if from.IsZero() && since.ID != "" {
-		record, found, err := b.rows.Row(ctx, t.Name, t.ID, since.ID)
-		if err != nil {
-			return nil, from, err
-		}
-		if found {
-			last, err := row.Parse(record)
+// oldest gives the time that a read has to begin with. Of one message that is named without a time it is the creation: when the client saw it last nobody
+// knows. In a list all have times.
+func (b *Bridge) oldest(ctx context.Context, conversation string, since []vocabulary.Since) (time.Time, error) {
+	var from time.Time
+	for _, s := range since {
+		at := row.Time(s.At)
+		if at.IsZero() && len(since) == 1 && s.ID != "" {
+			t := b.cfg.Tables.Messages
+			record, found, err := b.rows.Row(ctx, t.Name, t.ID, s.ID)
 			if err != nil {
-				return nil, from, err
+				return from, err
 			}
-			if last.Text(t.Conversation) == conversation {
-				from = b.router.holds.table.Born(last)
+			if found {
+				last, err := row.Parse(record)
+				if err != nil {
+					return from, err
+				}
+				if last.Text(t.Conversation) == conversation {
+					at = b.router.holds.table.Born(last)
+				}
 			}
+		}
+		if at.IsZero() {
+			return from, errBadSince
+		}
+		if from.IsZero() || at.Before(from) {
+			from = at
 		}
 	}
 	if from.IsZero() {
-		return nil, from, errBadSince
+		return from, errBadSince
+	}
+	return from, nil
+}
+
+// rowsSince reads the messages of a conversation from a time on, in order. The time is included, since other rows of one transaction share it.
+func (b *Bridge) rowsSince(ctx context.Context, conversation string, from time.Time) ([]row.Row, error) {
+	t := b.cfg.Tables.Messages
+	page := supabase.Page{Table: t.Name, Column: first(t.Updated, t.Created), Key: t.ID, Where: t.Conversation, Equals: conversation}
+	if page.Column == "" {
+		return nil, fmt.Errorf("tables.messages has neither updated nor created")
 	}
 	page.From = row.Timestamp(from)
 	var rows []row.Row
 	for {
 		more, err := b.rows.Rows(ctx, page)
 		if err != nil {
-			return nil, from, err
+			return nil, err
 		}
 		for _, record := range more {
 			r, err := row.Parse(record)
 			if err != nil {
-				return nil, from, err
+				return nil, err
 			}
 			rows = append(rows, r)
 		}
 		if len(rows) > maxSince {
-			return nil, from, errTooFar
+			return nil, errTooFar
 		}
 		if len(more) < supabase.MaxRows {
-			return rows, from, nil
+			return rows, nil
 		}
 		last := rows[len(rows)-1]
 		page.AfterValue, page.AfterKey = last.Text(page.Column), last.Text(t.ID)

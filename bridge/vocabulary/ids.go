@@ -78,23 +78,34 @@ func (v *Vocabulary) NamesTenantRoom(args []json.RawMessage) bool {
 // Since is what a client that joins has seen last: a time, a message, or both.
 type Since struct{ At, ID string }
 
-// SinceOf finds `since` in the first or second argument: a time, a message's id, or a message as it was received, with its id and times. Text is tried
-// as a time by the caller; both fields hold it.
-func SinceOf(args []json.RawMessage) (Since, bool) {
+// SinceOf finds `since` in the first or second argument: a time, a message's id, a message as it was received, with its id and times, or a list of such
+// messages. Text is tried as a time by the caller; both fields hold it.
+func SinceOf(args []json.RawMessage) ([]Since, bool) {
 	for i := range min(2, len(args)) {
 		raw, ok := Field(args[i:], "since")
 		if !ok {
 			continue
 		}
-		if id, ok := scalarID(raw); ok {
-			return Since{id.Text, id.Text}, true
+		var list []json.RawMessage
+		if json.Unmarshal(raw, &list) != nil || list == nil {
+			list = []json.RawMessage{raw}
 		}
-		var s Since
-		s.ID, _ = sinceField(raw, "id", "messageId", "message_id")
-		s.At, _ = sinceField(raw, "updated_at", "updatedAt", "created_at", "createdAt", "timestamp")
-		return s, true
+		all := make([]Since, 0, len(list))
+		for _, one := range list {
+			all = append(all, sinceOf(one))
+		}
+		return all, true
 	}
-	return Since{}, false
+	return nil, false
+}
+
+func sinceOf(raw json.RawMessage) (s Since) {
+	if id, ok := scalarID(raw); ok {
+		return Since{id.Text, id.Text}
+	}
+	s.ID, _ = sinceField(raw, "id", "messageId", "message_id")
+	s.At, _ = sinceField(raw, "updated_at", "updatedAt", "created_at", "createdAt", "timestamp")
+	return s
 }
 
 func sinceField(message json.RawMessage, names ...string) (string, bool) {
