@@ -56,7 +56,12 @@ func (l *lines) String() string {
 
 func newWorld(t *testing.T, change func(*config.Config)) *world {
 	t.Helper()
-	project, err := standin.New(standin.Options{})
+	return newWorldOn(t, standin.Options{}, change)
+}
+
+func newWorldOn(t *testing.T, options standin.Options, change func(*config.Config)) *world {
+	t.Helper()
+	project, err := standin.New(options)
 	if err != nil {
 		t.Fatal(err)
 	}

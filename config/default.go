@@ -13,6 +13,7 @@ func Default() *Config {
 			HeartbeatInterval: 25 * time.Second,
 			JoinTimeout:       15 * time.Second,
 			Reconnect:         Reconnect{Min: time.Second, Max: 30 * time.Second},
+			FastLane:          "auto",
 			Feed:              Feed{Overlap: 30 * time.Second, Interval: time.Minute, Stall: 5 * time.Second, Window: 100_000},
 			Polling:           Polling{After: 10 * time.Second, Min: time.Second, Max: 15 * time.Second},
 			RequestTimeout:    10 * time.Second,

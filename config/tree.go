@@ -91,6 +91,10 @@ type Supabase struct {
 	JoinTimeout time.Duration `key:"join_timeout" min:"1s" max:"5m"`
 	// Waiting between attempts to reach Realtime: doubled from min to max, each wait a random part of that.
 	Reconnect Reconnect `key:"reconnect"`
+	// Whether changes are also taken from broadcasts of the database, which come some 300ms sooner and bring deletes with their whole row. They need the
+	// triggers that supabridge sql prints. auto joins their channel and uses what comes; on also counts on them alone while the changes of Realtime are away,
+	// which auto does only once each table has shown to broadcast; off does not join it.
+	FastLane string `key:"fast_lane" enum:"auto|on|off"`
 	// Reading rows that Realtime did not bring: after every gap, and on a timer.
 	Feed Feed `key:"feed"`
 	// Reading rows while Realtime can't be had.

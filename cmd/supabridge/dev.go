@@ -9,9 +9,11 @@ import (
 	"github.com/rs/zerolog"
 	"github.com/spf13/cobra"
 
+	"github.com/supabridge/supabridge/bridge/migration"
 	"github.com/supabridge/supabridge/bridge/sample"
 	"github.com/supabridge/supabridge/bridge/standin"
 	"github.com/supabridge/supabridge/config"
+	"github.com/supabridge/supabridge/phoenix/phxserver"
 )
 
 func newDev() *cobra.Command {
@@ -38,7 +40,10 @@ project. auth.insecure_dev is on unless SUPABRIDGE_AUTH_INSECURE_DEV=false.`,
 
 func runDev(cmd *cobra.Command, supabaseAddr string, quiet bool) error {
 	log := newLog(cmd.ErrOrStderr(), config.Default().Log)
-	p, err := openStandin(supabaseAddr, "--supabase-listen", standin.Options{}, log)
+	tables := config.Default().Tables
+	seeded := standin.Options{Broadcast: map[string]string{tables.Messages.Name: migration.Topic, tables.Conversations.Name: migration.Topic}}
+	seeded.Realtime.Timing.Poll = phxserver.RealTiming().Poll
+	p, err := openStandin(supabaseAddr, "--supabase-listen", seeded, log)
 	if err != nil {
 		return err
 	}
