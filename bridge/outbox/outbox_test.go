@@ -375,7 +375,9 @@ func TestFileThatCanGrowNoMoreRefuses(t *testing.T) {
 
 func TestCorruptFileIsToldAndLeftAlone(t *testing.T) {
 	for name, damage := range map[string]func([]byte) []byte{
-		"a byte of a body":    func(b []byte) []byte { return bytes.ReplaceAll(b, []byte("body-of-an-entry-7"), []byte("bady-of-an-entry-7")) },
+		"a byte of a body": func(b []byte) []byte {
+			return bytes.ReplaceAll(b, []byte("body-of-an-entry-7"), []byte("bady-of-an-entry-7"))
+		},
 		"cut in half":         func(b []byte) []byte { return b[:len(b)/2] },
 		"cut to a page":       func(b []byte) []byte { return b[:4096] },
 		"both metas":          func(b []byte) []byte { clear(b[:8192]); return b },

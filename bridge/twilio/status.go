@@ -42,14 +42,3 @@ func Supersedes(now, before string) bool {
 		return to > from
 	}
 }
-
-// Superseded gives the statuses that now may follow.
-func Superseded(now string) []string {
-	var before []string
-	for status := range ranks {
-		if Supersedes(now, status) {
-			before = append(before, status)
-		}
-	}
-	return before
-}
