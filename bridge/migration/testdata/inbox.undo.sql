@@ -1,0 +1,16 @@
+-- supabridge: takes the fast lane back. It can be applied again.
+
+begin;
+
+drop trigger if exists supabridge_broadcast on "public"."messages";
+drop index if exists "public"."supabridge_messages_cursor";
+
+drop trigger if exists supabridge_broadcast on "public"."conversations";
+drop index if exists "public"."supabridge_conversations_cursor";
+
+-- Fails where a trigger of another table still uses it: undo that first.
+drop function if exists supabridge.broadcast_change();
+drop schema if exists supabridge;
+drop policy if exists supabridge_service_role_only on realtime.messages;
+
+commit;
