@@ -1,7 +1,7 @@
 // The browsers of the chaos test: real socket.io-clients that do what a good frontend does, and count what events bring them. The Go program speaks to
 // this one in lines of JSON on stdin, each answered by a line on stdout; the end of stdin ends it.
 //
-// What a good frontend does: on connecting it enters its rooms, unless the connection was recovered, with `since`: the newest message that an event brought.
+// What a good frontend does: on connecting it enters its rooms, unless the connection was recovered, with `since`: the messages that it was told of last.
 // Since deletes leave no row to be found by that, it then reads the ids of the room and takes away what is gone. On `resync` it reads the room anew. A join
 // that fails for a reason that will pass is tried again.
 import { createRequire } from 'node:module';
@@ -14,21 +14,29 @@ const ackWait = 10_000; // until a join counts as unanswered
 const retryWait = 500; // until it, or a read, is tried again
 const readWait = 5_000; // for one read
 const resyncWait = 500; // several resyncs within this are one
+const maxSince = 300; // messages named in one
 const maxExamples = 5;
 
 const thoroughness = [null, 'ids', 'anew', 'first'];
 
 const after = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 const counter = (row) => Number(/^n=(\d+) /.exec(row.content)?.[1]);
-const newer = (a, b) => !b || a.updated_at > b.updated_at || (a.updated_at === b.updated_at && a.id > b.id);
+
+// latest gives the newest of the messages that events brought, whole transactions of them: their rows share an instant.
+function latest(told) {
+  const all = [...told].map(([id, updated_at]) => ({ id, updated_at })).sort((a, b) => (a.updated_at < b.updated_at ? 1 : -1));
+  if (all.length <= maxSince) return all;
+  const cut = all.filter((message) => message.updated_at > all[maxSince].updated_at);
+  return cut.length > 0 ? cut : all;
+}
 
 class Browser {
-  rooms = new Map(); // conversation -> { joined, last }
+  rooms = new Map(); // conversation -> { joined, told: id -> updated_at of what events brought, or what was there on opening }
   rows = new Map(); // id -> { room, n }: what is shown
   gone = new Set(); // ids whose delete was told or found
   got = new Map(); // id -> the n that an event brought last
   opened = new Map(); // id -> the n that was there when its room was opened
-  count = { states: 0, events: 0, duplicated: 0, tied: 0, disordered: 0, told: 0, found: 0, connects: 0, recovered: 0, since: 0, resyncs: 0, fallbacks: 0 };
+  count = { states: 0, events: 0, duplicated: 0, disordered: 0, told: 0, found: 0, connects: 0, recovered: 0, since: 0, resyncs: 0, fallbacks: 0 };
   last = ''; // what happened to the connection last
   examples = [];
   pending = 0;
@@ -39,7 +47,7 @@ class Browser {
   constructor(settings, profile) {
     this.settings = settings;
     this.profile = profile;
-    for (const room of profile.rooms) this.rooms.set(room, { joined: false, last: null });
+    for (const room of profile.rooms) this.rooms.set(room, { joined: false, told: new Map() });
     this.socket = io(profile.url, { forceNew: true, auth: { token: profile.token }, ...(profile.transports ? { transports: profile.transports } : {}) });
     this.socket.on('connect', () => this.connected());
     this.socket.on('disconnect', (reason) => {
@@ -80,8 +88,7 @@ class Browser {
   // enter joins a room, again and again until that succeeds or the connection is another.
   async enter(id, room, epoch) {
     while (epoch === this.#epoch) {
-      const since = this.settings.since && room.last;
-      room.since = since;
+      const since = this.settings.since && room.told.size > 0 ? latest(room.told) : null;
       let answer;
       try {
         answer = await this.socket.timeout(ackWait).emitWithAck('join_conversation', since ? { conversationId: id, since } : { conversationId: id });
@@ -94,12 +101,12 @@ class Browser {
         if (since) this.count.since++;
         room.joined = true;
         // Without anything seen before, the frontend loads the room as it does at first. A browser that does without since keeps what it has.
-        await this.read(id, room.last || !this.settings.since ? 'ids' : 'first');
+        await this.read(id, since || !this.settings.since ? 'ids' : 'first');
         return;
       }
       if (answer.code === 'bad_since' || answer.code === 'since_too_far') {
         this.count.fallbacks++;
-        room.last = null;
+        room.told.clear();
         continue;
       }
       this.happened(`join of ${id}: ${answer.error}`);
@@ -147,9 +154,11 @@ class Browser {
       if (how === 'ids') return;
       for (const row of rows) this.show(row.id, id, counter(row));
       if (how === 'anew') return;
-      for (const row of rows) this.opened.set(row.id, Math.max(counter(row), this.opened.get(row.id) ?? 0));
-      const room = this.rooms.get(id);
-      room.last ??= rows.reduce((last, row) => (newer(row, last) ? row : last), null);
+      const { told } = this.rooms.get(id);
+      for (const row of rows) {
+        this.opened.set(row.id, Math.max(counter(row), this.opened.get(row.id) ?? 0));
+        if (!(told.get(row.id) >= row.updated_at)) told.set(row.id, row.updated_at);
+      }
       return;
     }
   }
@@ -173,10 +182,7 @@ class Browser {
     const n = counter(row);
     const before = this.got.get(row.id) ?? 0;
     this.count.events++;
-    const since = this.rooms.get(row.conversation_id)?.since;
-    if (n === before && since?.updated_at === row.updated_at && since.id !== row.id) {
-      this.count.tied++;
-    } else if (n === before) {
+    if (n === before) {
       this.count.duplicated++;
       this.note(`${event} ${row.id} n=${n} came twice`);
     } else if (n < before) {
@@ -190,8 +196,10 @@ class Browser {
     }
     if (n > before) this.got.set(row.id, n);
     this.show(row.id, row.conversation_id, n);
-    const room = this.rooms.get(row.conversation_id);
-    if (room && newer(row, room.last)) room.last = { id: row.id, updated_at: row.updated_at };
+    for (const [id, { told }] of this.rooms) {
+      if (id !== row.conversation_id) told.delete(row.id);
+      else if (n > before) told.set(row.id, row.updated_at);
+    }
   }
 
   deleted(row) {
@@ -204,6 +212,7 @@ class Browser {
     this.count.told++;
     this.gone.add(id);
     this.rows.delete(id);
+    for (const { told } of this.rooms.values()) told.delete(id);
   }
 
   drop() {

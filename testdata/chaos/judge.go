@@ -18,21 +18,21 @@ type verdict struct {
 
 	inserts, updates, moves, deletes, bursts int
 
-	expected, lost   int64 // final states of rows that had to come
-	duplicated, tied int64
-	disordered       int64
-	wrongRooms       int // rooms that show something else than the database holds
-	states, seen     int64
-	told, found      int64
-	connects         int64
-	recovered        int64
-	since            int64
-	resyncs          int64
-	fallbacks        int64
-	unsettled        int // browsers that were not connected and in all rooms in the end
-	examples         []string
-	kinds            map[string]int // how many of each kind there were
-	over             int            // that are not among examples
+	expected, lost int64 // final states of rows that had to come
+	duplicated     int64
+	disordered     int64
+	wrongRooms     int // rooms that show something else than the database holds
+	states, seen   int64
+	told, found    int64
+	connects       int64
+	recovered      int64
+	since          int64
+	resyncs        int64
+	fallbacks      int64
+	unsettled      int // browsers that were not connected and in all rooms in the end
+	examples       []string
+	kinds          map[string]int // how many of each kind there were
+	over           int            // that are not among examples
 }
 
 // judge compares what the browsers have seen with what was committed.
@@ -58,12 +58,12 @@ func judge(w *writer, profiles []profile, views []view, database map[string]map[
 			v.expected++
 			if got := max(seen.Got[id], seen.Opened[id]); got != row.n {
 				v.lost++
-				v.example("browser %d: the last state of %s in %s is n=%d, the last that an event brought n=%d", i, id, row.room, row.n, got)
+				v.example("browser %d: the last state of %s in %s is n=%d of %s, the last that an event brought n=%d", i, id, row.room, row.n,
+					w.versions[row.n-1].at.UTC().Format("15:04:05.000"), got)
 			}
 		}
 		v.seen += seen.States
 		v.duplicated += seen.Duplicated
-		v.tied += seen.Tied
 		v.disordered += seen.Disordered
 		v.told += seen.Told
 		v.found += seen.Found
@@ -144,7 +144,6 @@ func print(out io.Writer, verdicts []*verdict) {
 	row("final states due", func(v *verdict) any { return v.expected })
 	row("LOST", func(v *verdict) any { return fmt.Sprintf("%d (%s)", v.lost, percent(v.lost, v.expected)) })
 	row("DUPLICATED", func(v *verdict) any { return v.duplicated })
-	row("repeated by since, same instant", func(v *verdict) any { return v.tied })
 	row("OUT OF ORDER", func(v *verdict) any { return v.disordered })
 	row("rooms unlike the database", func(v *verdict) any { return v.wrongRooms })
 	row("browsers not settled", func(v *verdict) any { return v.unsettled })

@@ -195,7 +195,6 @@ type view struct {
 	States     int64                       `json:"states"`  // different versions that events brought
 	Events     int64                       `json:"events"`
 	Duplicated int64                       `json:"duplicated"`
-	Tied       int64                       `json:"tied"`
 	Disordered int64                       `json:"disordered"`
 	Told       int64                       `json:"told"`  // deletes by an event
 	Found      int64                       `json:"found"` // deletes found by reading ids

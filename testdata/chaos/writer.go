@@ -23,6 +23,7 @@ const (
 type version struct {
 	n            int64
 	room, before string // the conversation, and the one before where the row moved
+	at           time.Time
 }
 
 // record is what was committed of one row.
@@ -132,7 +133,7 @@ func (w *writer) transact(times int, do func(tx *standin.Tx) error) error {
 // next gives the content of the next version.
 func (w *writer) next(room, before string) string {
 	w.n++
-	w.versions = append(w.versions, version{w.n, room, before})
+	w.versions = append(w.versions, version{w.n, room, before, time.Now()})
 	return fmt.Sprintf("n=%d %s", w.n, w.filler)
 }
 
