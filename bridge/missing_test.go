@@ -135,6 +135,25 @@ func TestAJoinWithSeveralMessagesAsSinceBringsWhatLiesBetweenThemAndNoneOfThem(t
 	}
 }
 
+func TestWhatIsKeptForAJoinComesByNoOtherRoomMeanwhile(t *testing.T) {
+	h := newHolds(config.Default())
+	var told []keptChange
+	x := h.put(bakery, "a socket", func(k keptChange) { told = append(told, k) })
+	rooms := []string{"conversation:" + bakery, "tenant:" + harbour}
+	for n := range maxKept {
+		if got := h.take(bakery, feed.Change{Action: feed.Insert}, rooms, nil); len(got) != 1 || got[0] != "a socket" {
+			t.Fatalf("change %d goes to all but %q, want all but the socket that is joining", n, got)
+		}
+	}
+	if len(told) != 0 {
+		t.Fatalf("%d changes were told before the join has failed", len(told))
+	}
+	if got := h.take(bakery, feed.Change{Action: feed.Insert}, rooms, nil); len(got) != 0 || !x.broken || len(told) != maxKept || len(told[0].rooms) != 2 {
+		t.Errorf("beyond the bound: all but %q, broken %t, %d told of %d kept", got, x.broken, len(told), maxKept)
+	}
+	h.remove(bakery, x)
+}
+
 func TestStoppingDoesNotWaitForAJoinWithSinceThatNobodyCanSettle(t *testing.T) {
 	w := newWorld(t, func(cfg *config.Config) { cfg.Ops.ShutdownTimeout = time.Second })
 	w.bridge.upstream.end() // as when the feed has ended while the client's event is being handled

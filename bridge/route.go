@@ -99,7 +99,7 @@ func (r *router) routeMessage(ctx context.Context, c feed.Change) {
 		}
 		told = r.tell(told, vocabulary.MessageDeleted, c.Old, "message", append(extras, vocabulary.String("messageId", id)))
 	}
-	except := r.holds.take(now.conversation, c, told)
+	except := r.holds.take(now.conversation, c, rooms, told)
 	for _, o := range told {
 		r.emit(rooms, except, o.event, o.payload)
 	}

@@ -25,20 +25,23 @@ var (
 )
 
 // A join with `since` leaves no hole between the rows read from Supabase and those that come live, and brings none twice: first a hold is put on the
-// conversation for the socket, and what the feed brings is kept there; then the rows are read; then, between two changes of the feed, the socket gets the
-// rows, then what was kept and is not among them, and enters the room. The hold stays for a while, since a row that was read may still be on its way
+// conversation for the socket, and what the feed brings is kept there, even where another room would bring it at once; then the rows are read; then, between
+// two changes of the feed, the socket gets the rows, then what was kept and is not among them, and enters the room. The hold stays for a while, since a row that was read may still be on its way
 // through the feed.
 // The feed's goroutine alone uses it.
 type hold struct {
 	socket    string
 	capturing bool
 	kept      []keptChange
+	broken    bool                 // more than maxKept came: the join fails
+	elsewhere func(keptChange)     // tells the socket of a change in the rooms it is in already
 	read      map[string]time.Time // versions of the rows that were read, by key
 	until     time.Time
 }
 
 type keptChange struct {
 	change feed.Change
+	rooms  []string
 	told   []outgoing
 }
 
@@ -64,8 +67,8 @@ func messagesTable(cfg *config.Config) feed.Table {
 }
 
 // put begins to keep a conversation's changes for a socket.
-func (h *holds) put(conversation, socket string) *hold {
-	x := &hold{socket: socket, capturing: true}
+func (h *holds) put(conversation, socket string, elsewhere func(keptChange)) *hold {
+	x := &hold{socket: socket, capturing: true, elsewhere: elsewhere}
 	h.by[conversation] = append(h.by[conversation], x)
 	return x
 }
@@ -78,14 +81,17 @@ func (h *holds) remove(conversation string, x *hold) {
 	}
 }
 
-// take keeps a change for the sockets that are still reading, and names those that have read it already and must not get it.
-func (h *holds) take(conversation string, c feed.Change, told []outgoing) (except []string) {
+// take keeps a change for the sockets that are still reading, and names those that must not get it: for they will get it later, or have read it already.
+func (h *holds) take(conversation string, c feed.Change, rooms []string, told []outgoing) (except []string) {
 	for _, x := range slices.Clone(h.by[conversation]) {
 		switch {
+		case x.broken:
+		case x.capturing && len(x.kept) == maxKept:
+			x.broken = true
+			x.giveUp()
 		case x.capturing:
-			if len(x.kept) <= maxKept {
-				x.kept = append(x.kept, keptChange{c, told})
-			}
+			x.kept = append(x.kept, keptChange{c, rooms, told})
+			except = append(except, x.socket)
 		case time.Now().After(x.until):
 			h.remove(conversation, x)
 		case x.has(h.table, c):
@@ -93,6 +99,14 @@ func (h *holds) take(conversation string, c feed.Change, told []outgoing) (excep
 		}
 	}
 	return except
+}
+
+// giveUp tells what was kept in the other rooms it was for: the socket does not enter this one.
+func (x *hold) giveUp() {
+	for _, k := range x.kept {
+		x.elsewhere(k)
+	}
+	x.kept = nil
 }
 
 // has tells whether a change is among the rows that were read.
@@ -113,21 +127,34 @@ func (c *client) enterSince(ctx context.Context, conversation string, since []vo
 	router, between := c.b.router, c.b.upstream.feed.Do
 	var x *hold
 	var tenant string
-	if err := between(ctx, func() { x, tenant = router.holds.put(conversation, c.socket.ID()), router.tenants.recall(conversation) }); err != nil {
+	if err := between(ctx, func() {
+		x, tenant = router.holds.put(conversation, c.socket.ID(), c.tellElsewhere), router.tenants.recall(conversation)
+	}); err != nil {
 		return err
 	}
 	missed, err := c.b.missedSince(ctx, conversation, tenant, since)
 	settled := between(c.b.upstream.over, func() { // not ctx: the hold must be settled even where the socket is gone
-		if err == nil && len(x.kept) > maxKept {
+		if err == nil && x.broken {
 			err = errTooFar
 		}
 		if err != nil {
+			x.giveUp()
 			router.holds.remove(conversation, x)
 			return
 		}
 		router.release(c, conversation, x, missed)
 	})
 	return errors.Join(err, settled)
+}
+
+// tellElsewhere tells of a change that is for a room the socket is in.
+func (c *client) tellElsewhere(k keptChange) {
+	if !slices.ContainsFunc(k.rooms, c.socket.In) {
+		return
+	}
+	for _, o := range k.told {
+		c.tell(o.event, o.payload)
+	}
 }
 
 // release sends what a hold is for, and lets the socket into the room.
