@@ -127,6 +127,7 @@ func TestEveryKeyIsSetByItsVariableAndByTheFile(t *testing.T) {
 		"presence.enabled":             "false",
 		"typing.enabled":               "false",
 		"supabase.vsn":                 "1.0.0",
+		"supabase.fast_lane":           "on",
 		"vocabulary.preset":            "kebab",
 		"vocabulary.shape":             "row",
 		"vocabulary.conversation_noun": "ticket",

@@ -267,11 +267,12 @@ func (f *Feed) hear(ctx context.Context, event phoenix.Event) {
 
 // lost notes that postgres_changes are away.
 func (f *Feed) lost(reason string) {
-	if f.main.live {
-		f.want() // the other lane may have been behind
-	}
+	was := f.main.live
 	f.main.live = false
 	if f.fastStands() {
+		if was {
+			f.want() // the lane that stands may have been behind
+		}
 		return
 	}
 	f.ebbs(reason)

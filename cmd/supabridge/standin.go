@@ -88,7 +88,7 @@ somebody connected, and so /admin/faults: curl -d '{"action":"cut"}' URL/admin/f
 	}
 	cmd.Flags().StringVar(&addr, "listen", standinAddress, "`ADDR` to listen on")
 	cmd.Flags().StringVar(&seed, "seed", "", "YAML `FILE` with tables, rows and users instead of the built-in inbox")
-	cmd.Flags().DurationVar(&poll, "poll", 0, "collect changes at this interval, as Supabase does; 0 delivers each as it is committed")
+	cmd.Flags().DurationVar(&poll, "poll", phxserver.RealTiming().Poll, "collect changes at this interval, five times as long while there are none; 0 delivers each as it is committed")
 	cmd.Flags().StringArrayVar(&faults, "fault", nil, "make a `FAULT` happen from the start; may be repeated")
 	cmd.Flags().BoolVar(&limits, "limits", false, "limit connections, channels, joins, events and payloads as a self-hosted Supabase does")
 	cmd.Flags().BoolVar(&timing, "real-timing", false, "wait where Supabase does: for changes, refusals and idle connections")
