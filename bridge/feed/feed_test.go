@@ -296,6 +296,21 @@ func TestRowsOfAGapAreFoundOnceAndDeletesAreAskedToBeResynced(t *testing.T) {
 	})
 }
 
+func TestAFeedThatWasLateToBeLiveAsksForDeletesToBeResynced(t *testing.T) {
+	for after, want := range map[time.Duration][]string{50 * time.Millisecond: nil, 5 * time.Second: {"start"}} {
+		run(t, nil, func(b *bench) {
+			time.Sleep(after)
+			b.goLive()
+			b.state(Live)
+			b.seen(func() {
+				if !slices.Equal(b.resyncs, want) {
+					b.t.Errorf("live after %v: resyncs %q, want %q", after, b.resyncs, want)
+				}
+			})
+		})
+	}
+}
+
 func TestALateCommitIsFoundByTheOverlap(t *testing.T) {
 	run(t, nil, func(b *bench) {
 		b.goLive()

@@ -10,13 +10,19 @@ import (
 	"github.com/supabridge/supabridge/bridge/supabase"
 )
 
+// startWait is how soon after its start a feed that is live was so for every browser that could come.
+const startWait = 200 * time.Millisecond
+
 // reading is the state of the feed's reads: one pass over all tables at a time, a page at a time. Owned by Run's goroutine, but for the request itself.
 type reading struct {
 	answers chan answer
 	timer   *time.Timer
 	cancel  context.CancelFunc // of the request under way; nil while there is none
 
-	wanted  time.Time // when the next pass is due; zero: not before the interval or poll
+	wanted   time.Time // when the next pass is due; zero: not before the interval or poll
+	start    time.Time // of the feed
+	followed bool      // it has been live and whole once
+
 	last    time.Time // when the last pass ended
 	backoff time.Duration
 	poll    time.Duration
@@ -42,6 +48,7 @@ type answer struct {
 }
 
 func (r *reading) init() {
+	r.start = time.Now()
 	r.answers = make(chan answer)
 	r.timer = time.NewTimer(time.Hour)
 	r.limit = supabase.MaxRows
@@ -288,10 +295,13 @@ func (f *Feed) passed() {
 		f.wantIn(0)
 	case f.live && !f.whole:
 		f.whole, f.reason = true, ""
-		if f.gap != nil {
+		switch late := f.liveFrom.Sub(r.start); {
+		case f.gap != nil:
 			f.opts.Sink.Resync(f.gap.Since, string(f.gap.Reason))
-			f.gap = nil
+		case !r.followed && late > startWait: // who came meanwhile was told of no delete
+			f.opts.Sink.Resync(r.start, "start")
 		}
+		f.gap, r.followed = nil, true
 	}
 	f.report()
 }
