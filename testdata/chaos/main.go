@@ -1,3 +1,25 @@
+// Command chaos breaks everything between a database and fifty browsers for a while, and then looks whether each browser has what was committed.
+//
+//	go run ./testdata/chaos                             90 s of a schedule that a seed decides
+//	go run ./testdata/chaos -seed 7 -duration 10m -v    a given one, longer, printed
+//	go run ./testdata/chaos -no-repair -duration 30s    the bridge without what makes up for losses: the test must see some
+//	go run ./testdata/chaos -naive                      the same schedule against naive.mjs too (after npm ci --prefix testdata/chaos)
+//
+// The database is a stand-in in this process; its REST, its Realtime and each browser are reached through TCP proxies of their own (gate.go). The bridge is
+// the real program and is killed and started again. The browsers are real socket.io-clients in one Node process (browsers.mjs, with the packages of
+// testdata/node). Everything listens on loopback, and every wait has a bound. The seed decides the schedule and what is written, not how they fall
+// together in time.
+//
+// What is counted, for each browser and each row of the conversations it is in:
+//
+//   - lost: the row's last committed state was brought by no event, nor by the read with which a conversation was opened. What `resync` has a browser read
+//     does not count as brought. States that another overwrote are listed as "no event" and are not lost: a read can only find the last.
+//   - duplicated: an event brought a state, or told a delete, that one had before on the same browser.
+//   - out of order: an event brought an older state than one before it, or any after the delete.
+//   - rooms unlike the database: in the end the browser shows other rows, or other states, than the database holds. Deletes count here: they reach a
+//     browser as events, or by its reading the ids, after a join or when `resync` asks for it.
+//
+// An event of status alone (message_status_update) is no state of a row and isn't counted.
 package main
 
 import (

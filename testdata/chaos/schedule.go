@@ -8,13 +8,13 @@ import (
 	"time"
 )
 
-// step is one disturbance of a schedule: at is when it begins, for how long it holds, size what else there is to it.
+// step is one disturbance of a schedule: at is when it begins, hold how long it lasts, size what else there is to it.
 type step struct {
 	at   time.Duration
 	kind kind
 	hold time.Duration
 	who  int     // browser or edge
-	size float64 // share, rows: see kinds
+	size float64 // from 0 to 1: of the requests that fail, of the rows of a burst, and such
 	text string  // how REST fails
 }
 
@@ -33,7 +33,7 @@ const (
 	crashChannels   kind = "crash channels"       // phx_error
 	closeLate       kind = "close channels late"  // changes are lost first, phx_close comes after
 	resubscribe     kind = "resubscribe"          // the subscription is made anew
-	throttle        kind = "refuse joins"         // ClientJoinRateLimitReached
+	throttle        kind = "refuse joins"         // as too many
 	dropFrames      kind = "lose frames"          // single frames to the bridge are lost
 	failRest        kind = "REST fails"           // 429, 500, 502 in HTML, or answers that come too late
 	killBridge      kind = "kill -9 the bridge"   // and start it again
