@@ -15,6 +15,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -43,6 +44,8 @@ type Bridge struct {
 	metrics    *metrics
 	resync     *resyncer
 	upstream   *upstream
+	webhooks   *webhooks     // nil where none is configured
+	reporter   *reporter     // nil where none is sent
 	serial     atomic.Uint64 // of connections
 
 	io     *socketio.Server
@@ -98,6 +101,12 @@ func (b *Bridge) build(ctx context.Context) (err error) {
 	if b.upstream, err = b.newUpstream(); err != nil {
 		return err
 	}
+	if b.webhooks, err = b.newWebhooks(); err != nil {
+		return err
+	}
+	if cfg.Webhooks.Outgoing.URL != "" {
+		b.reporter = newReporter(b, cfg.Webhooks.Outgoing, b.webhooks.box)
+	}
 	b.listen()
 	b.metrics.watch(b.upstream.feed, b.io, b.spaces)
 	if cfg.Auth.InsecureDev {
@@ -106,7 +115,7 @@ func (b *Bridge) build(ctx context.Context) (err error) {
 	return nil
 }
 
-// Handler serves the Socket.IO endpoint, /healthz and /readyz.
+// Handler serves the Socket.IO endpoint, /healthz and /readyz, and the webhooks and publishing paths that are configured.
 func (b *Bridge) Handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", healthz)
@@ -115,6 +124,10 @@ func (b *Bridge) Handler() http.Handler {
 		mux.Handle(path, b.io)
 		mux.Handle(path+"/", b.io)
 	}
+	if b.webhooks != nil {
+		b.webhooks.mount(mux)
+	}
+	b.mountPublishing(mux)
 	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
 		writeJSON(w, http.StatusNotFound, map[string]string{"error": "there is nothing here; the Socket.IO endpoint is at " + b.cfg.SocketIO.Paths[0]})
 	})
@@ -125,7 +138,9 @@ func (b *Bridge) Handler() http.Handler {
 // trying again can't help: a misconfiguration. Run a bridge once.
 func (b *Bridge) Run(ctx context.Context) error {
 	defer b.Close()
+	stopHooks := b.runHooks(ctx)
 	err := b.upstream.follow(ctx)
+	stopHooks()
 	shutdown, cancel := context.WithTimeout(context.WithoutCancel(ctx), max(b.cfg.Ops.ShutdownTimeout, time.Millisecond))
 	defer cancel()
 	if e := b.io.Shutdown(shutdown); e != nil && !errors.Is(e, context.DeadlineExceeded) {
@@ -135,6 +150,19 @@ func (b *Bridge) Run(ctx context.Context) error {
 		return fmt.Errorf("bridge: %w", err)
 	}
 	return nil
+}
+
+// runHooks delivers webhooks, in and out, until ctx ends or stop is called; stop waits for what is under way.
+func (b *Bridge) runHooks(ctx context.Context) (stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	var hooks sync.WaitGroup
+	if b.webhooks != nil {
+		hooks.Go(func() { b.webhooks.run(ctx) })
+	}
+	if b.reporter != nil {
+		hooks.Go(func() { b.reporter.run(ctx) })
+	}
+	return func() { cancel(); hooks.Wait() }
 }
 
 // Close ends what New started. Run calls it.
@@ -152,6 +180,9 @@ func (b *Bridge) Close() {
 	if b.presence != nil {
 		b.presence.close()
 	}
+	if b.webhooks != nil {
+		b.webhooks.close()
+	}
 	if b.rows != nil {
 		b.rows.Close()
 	}
@@ -162,6 +193,9 @@ func (b *Bridge) Close() {
 func (b *Bridge) emit(rooms, except []string, event vocabulary.Event, payload json.RawMessage) {
 	if len(rooms) == 0 {
 		return
+	}
+	if kind := reported(event); kind != "" {
+		b.reporter.tell(kind, rooms[0], payload)
 	}
 	for _, space := range b.spaces {
 		for _, name := range b.words.Names(event) {
@@ -190,6 +224,11 @@ func (b *Bridge) tellPresence(tenant string, who *Identity, online bool, lastSee
 	if !online {
 		event, state, seen = vocabulary.UserOffline, "offline", lastSeen.UTC().Format(time.RFC3339Nano)
 	}
+	kind := userOnline
+	if !online {
+		kind = userOffline
+	}
+	b.reporter.tell(kind, tenant+"/"+who.UserID, object("userId", who.UserID, b.words.TenantKey(), tenant, "lastSeen", seen))
 	room := []string{roomName(b.cfg.Rooms.Tenant, tenant)}
 	b.emit(room, nil, event, object("userId", who.UserID, "userName", who.Name, "lastSeen", seen))
 	b.emit(room, nil, vocabulary.PresenceUpdate, object("userId", who.UserID, "userName", who.Name, "status", state, "isOnline", online, "lastSeen", seen))

@@ -126,6 +126,9 @@ type sink struct{ b *Bridge }
 
 // Change routes one change. It may wait for Supabase to name a conversation's tenant: changes keep their order.
 func (s sink) Change(ctx context.Context, c feed.Change) {
+	if s.b.webhooks != nil && s.b.webhooks.recognise(c) {
+		return
+	}
 	s.b.router.route(ctx, c)
 	s.b.metrics.changed(c)
 }

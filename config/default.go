@@ -76,7 +76,31 @@ func Default() *Config {
 		},
 		Presence: Presence{Enabled: true, Grace: 10 * time.Second},
 		Typing:   Typing{Enabled: true, Timeout: 5 * time.Second},
-		Ops:      Ops{ShutdownTimeout: 10 * time.Second},
-		Log:      Log{Level: "info", Format: "auto"},
+		Webhooks: Webhooks{
+			Twilio: Twilio{
+				Paths:          []string{"/webhooks/twilio"},
+				PublicURLs:     []string{},
+				TrustedProxies: []string{},
+				Modes:          []string{"store"},
+				MaxBody:        256 << 10,
+				Store: TwilioStore{
+					SidColumn:          "external_message_id",
+					Columns:            []string{"conversation_id={conversation}", "content={Body}", "is_from_customer:=true", "status={status}", "attachments:={media}"},
+					Statuses:           []string{"received=DELIVERED", "sent=SENT", "delivered=DELIVERED", "read=READ"},
+					FailureColumns:     []string{},
+					Lookups:            []string{},
+					ConversationFind:   []string{"customer_phone={FromNumber}"},
+					ConversationCreate: []string{},
+				},
+			},
+			Supabase: DatabaseWebhook{Path: "/webhooks/supabase", MaxBody: 4 << 20},
+			Outgoing: Outgoing{Events: []string{"user_online", "user_offline"}},
+			Outbox:   Outbox{MaxSize: 256 << 20, MaxAge: 72 * time.Hour, KeepDead: 720 * time.Hour, DedupeFor: time.Hour, Workers: 16, RetryMax: time.Minute},
+		},
+		Publish: Publish{
+			Path: "/api/publish", DisconnectPath: "/api/disconnect", Window: 5 * time.Minute, IdempotencyFor: 10 * time.Minute, MaxBody: 1 << 20, MaxBatch: 100,
+		},
+		Ops: Ops{ShutdownTimeout: 10 * time.Second},
+		Log: Log{Level: "info", Format: "auto"},
 	}
 }

@@ -133,6 +133,27 @@ func TestEveryKeyIsSetByItsVariableAndByTheFile(t *testing.T) {
 		"vocabulary.conversation_noun": "ticket",
 		"log.level":                    "debug",
 		"log.format":                   "json",
+		"supabase.fast_lane":           "on",
+
+		"webhooks.twilio.paths":                     "/hooks/a,/hooks/b",
+		"webhooks.twilio.public_urls":               "https://hooks.example.com#rc=2",
+		"webhooks.twilio.trusted_proxies":           "10.0.0.0/8",
+		"webhooks.twilio.modes":                     "forward,emit",
+		"webhooks.twilio.forward_url":               "https://app.example.com/api/twilio",
+		"webhooks.twilio.store.columns":             "body={Body}",
+		"webhooks.twilio.store.statuses":            "read=SEEN",
+		"webhooks.twilio.store.failure_columns":     "code?={ErrorCode}",
+		"webhooks.twilio.store.lookups":             "shop = shops.id where phone={ToNumber}",
+		"webhooks.twilio.store.conversation_find":   "phone={FromNumber}",
+		"webhooks.twilio.store.conversation_create": "name={ProfileName}",
+		"webhooks.supabase.secret":                  "sixteen bytes or more",
+		"webhooks.supabase.path":                    "/hooks/db",
+		"webhooks.outgoing.url":                     "https://app.example.com/api/bridge",
+		"webhooks.outgoing.secret":                  "sixteen bytes or more",
+		"webhooks.outgoing.events":                  "messages_read",
+		"publish.secret":                            "sixteen bytes or more",
+		"publish.path":                              "/publish",
+		"publish.disconnect_path":                   "/disconnect",
 	}
 	var environ []string
 	for k := range root().leaves() {
@@ -162,7 +183,7 @@ func TestEveryKeyIsSetByItsVariableAndByTheFile(t *testing.T) {
 	if err := fromEnvironment.Print(&printed); err != nil {
 		t.Fatal(err)
 	}
-	readable := strings.NewReplacer(`"[redacted]"`, "key", `'[redacted]'`, "key").Replace(printed.String())
+	readable := strings.NewReplacer(`"[redacted]"`, "a_key_of_twenty_bytes", `'[redacted]'`, "a_key_of_twenty_bytes").Replace(printed.String())
 	fromFile := mustLoad(t, Sources{File: file(t, "c.yaml", readable)})
 	for k := range root().leaves() {
 		if k.kind == secret {

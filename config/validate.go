@@ -26,6 +26,8 @@ func (c *Config) validate() Errors {
 	v.vocabulary()
 	v.socketio()
 	v.auth()
+	v.webhooks()
+	v.publish()
 	return v.errs
 }
 

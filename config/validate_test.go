@@ -55,6 +55,39 @@ func TestWhatDoesNotFitIsNamedWithItsSource(t *testing.T) {
 		{"no events", nil, "vocabulary: {status_event: '', resync_event: '', preset: loud}\n", []string{
 			"FILE:1: vocabulary.preset: expected one of underscore, colon, kebab, camel, found \"loud\"",
 		}},
+		{"webhooks of Twilio", nil, `webhooks:
+  twilio:
+    auth_tokens: "hush,"
+    paths: [twilio, /healthz, /socket.io/x, /a/]
+    public_urls: [hooks.example.com, "https://h.example/t?x=1"]
+    trusted_proxies: [10.0.0.1]
+    modes: [forward, forward]
+    store:
+      columns: [content]
+      lookups: ["a = b where c=d"]
+      statuses: [delivered, seen=SEEN]
+`, []string{
+			"FILE:3: webhooks.twilio.auth_tokens: expected tokens with commas between",
+			"FILE:4: webhooks.twilio.paths: expected a path such as /webhooks/twilio, without a slash at its end, found \"twilio\"",
+			"FILE:4: webhooks.twilio.paths: expected a path that isn't taken, found \"/healthz\"",
+			"FILE:4: webhooks.twilio.paths: expected a path that isn't taken, found \"/socket.io/x\"",
+			"FILE:4: webhooks.twilio.paths: expected a path such as /webhooks/twilio, without a slash at its end, found \"/a/\"",
+			"FILE:5: webhooks.twilio.public_urls: expected an address such as https://hooks.example.com, without a query, found \"hooks.example.com\"",
+			"FILE:5: webhooks.twilio.public_urls: expected an address such as https://hooks.example.com, without a query, found \"https://h.example/t?x=1\"",
+			"FILE:6: webhooks.twilio.trusted_proxies: expected a network such as 10.0.0.0/8 or 192.0.2.7/32, found \"10.0.0.1\"",
+			"FILE:7: webhooks.twilio.modes: holds \"forward\" twice",
+			"FILE:9: webhooks.twilio.store.columns: expected column=text, column?=text or column:=json, found \"content\"",
+			"FILE:10: webhooks.twilio.store.lookups: expected name = table.column where column=text, found \"a = b where c=d\"",
+			"FILE:11: webhooks.twilio.store.statuses: expected a status of Twilio's and a word, as delivered=DELIVERED, found \"delivered\"",
+			"FILE:11: webhooks.twilio.store.statuses: expected a status of Twilio's and a word, as delivered=DELIVERED, found \"seen=SEEN\"",
+			"webhooks.twilio.forward_url: required for the mode forward; set it in the file or in the environment as SUPABRIDGE_WEBHOOKS_TWILIO_FORWARD_URL",
+			"webhooks.outbox.path: required where webhooks are forwarded, stored or sent; set it in the file or in the environment as SUPABRIDGE_WEBHOOKS_OUTBOX_PATH",
+		}},
+		{"short secrets", nil, "webhooks: {supabase: {secret: hush}}\npublish: {secret: hush, path: /p, disconnect_path: /p}\n", []string{
+			"FILE:1: webhooks.supabase.secret: expected a secret of at least 16 bytes",
+			"FILE:2: publish.secret: expected a secret of at least 16 bytes",
+			"FILE:2: publish.disconnect_path: expected another path than publish.path, found \"/p\" for both",
+		}},
 		{"waits the wrong way round", nil, "supabase:\n  reconnect: {min: 40s}\n  polling: {min: 1m}\n", []string{
 			"FILE:2: supabase.reconnect.min: expected at most supabase.reconnect.max, which is 30s, found 40s",
 			"FILE:3: supabase.polling.min: expected at most supabase.polling.max, which is 15s, found 1m",
