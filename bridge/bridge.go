@@ -41,6 +41,7 @@ type Bridge struct {
 	typing     *typing
 	presence   *presence // nil where presence is off
 	unknown    *unknownEvents
+	dialects   dialects
 	metrics    *metrics
 	resync     *resyncer
 	upstream   *upstream
@@ -56,7 +57,8 @@ type Bridge struct {
 // by them. Run ends what it started; a bridge that is never run is ended by Close.
 func New(cfg *config.Config, log zerolog.Logger) (*Bridge, error) {
 	ctx, stop := context.WithCancel(context.Background())
-	b := &Bridge{cfg: cfg, log: log, stop: stop, unknown: newUnknownEvents(log), metrics: newMetrics()}
+	b := &Bridge{cfg: cfg, log: log, stop: stop, metrics: newMetrics()}
+	b.unknown = newUnknownEvents(log, b.metrics.unknown)
 	b.resync = &resyncer{log: log, ask: func(since time.Time, reason string) {
 		b.emitAll(cfg.Vocabulary.ResyncEvent, object("since", since.UTC().Format(time.RFC3339Nano), "reason", reason))
 	}}
@@ -73,6 +75,8 @@ func (b *Bridge) build(ctx context.Context) (err error) {
 		Preset: cfg.Vocabulary.Preset, Shape: vocabulary.Shape(cfg.Vocabulary.Shape),
 		ConversationNoun: cfg.Vocabulary.ConversationNoun, TenantNoun: cfg.Vocabulary.TenantNoun,
 		ConversationRoom: cfg.Rooms.Conversation.Name, TenantRoom: cfg.Rooms.Tenant.Name,
+		ConversationParse: cfg.Rooms.Conversation.Parse, TenantParse: cfg.Rooms.Tenant.Parse, Accept: cfg.Vocabulary.Accept,
+		ConversationIDs: cfg.Vocabulary.IDs.Conversation, TenantIDs: cfg.Vocabulary.IDs.Tenant, In: cfg.Vocabulary.In, Out: cfg.Vocabulary.Out,
 	}); err != nil {
 		return fmt.Errorf("bridge: %w", err)
 	}
@@ -188,22 +192,6 @@ func (b *Bridge) Close() {
 	}
 }
 
-// emit sends an event, under each of its names, to every socket that is in any of rooms, once, but for those in any of except. A socket's id is the room
-// of that socket alone.
-func (b *Bridge) emit(rooms, except []string, event vocabulary.Event, payload json.RawMessage) {
-	if len(rooms) == 0 {
-		return
-	}
-	if kind := reported(event); kind != "" {
-		b.reporter.tell(kind, rooms[0], payload)
-	}
-	for _, space := range b.spaces {
-		for _, name := range b.words.Names(event) {
-			_ = space.To(rooms...).Except(except...).Emit(name, payload) // raw JSON can always be encoded
-		}
-	}
-}
-
 // emitAll sends an event to every socket; nothing where it has no name.
 func (b *Bridge) emitAll(name string, payload json.RawMessage) {
 	if name == "" {
@@ -215,23 +203,29 @@ func (b *Bridge) emitAll(name string, payload json.RawMessage) {
 }
 
 func (b *Bridge) tellTyping(conversation string, who *Identity, event vocabulary.Event) {
-	payload := object("conversationId", conversation, "userId", who.UserID, "userName", who.Name, "isTyping", event == vocabulary.TypingStarted)
-	b.emit([]string{roomName(b.cfg.Rooms.Conversation, conversation)}, []string{userRoom(who.UserID)}, event, payload)
+	o := about(who, event, vocabulary.String("conversationId", conversation), vocabulary.String("userId", who.UserID), vocabulary.String("userName", who.Name),
+		vocabulary.Bool("isTyping", event == vocabulary.TypingStarted))
+	o.Conversation = vocabulary.NewID(conversation)
+	own := []string{userRoom(who.UserID)}
+	b.emit(reach{conversation: []string{roomName(b.cfg.Rooms.Conversation, conversation)}, user: own, sender: own}, o)
 }
 
 func (b *Bridge) tellPresence(tenant string, who *Identity, online bool, lastSeen time.Time) {
-	event, state, seen := vocabulary.UserOnline, "online", ""
+	event, state, seen, kind := vocabulary.UserOnline, "online", "", userOnline
 	if !online {
-		event, state, seen = vocabulary.UserOffline, "offline", lastSeen.UTC().Format(time.RFC3339Nano)
-	}
-	kind := userOnline
-	if !online {
-		kind = userOffline
+		event, state, seen, kind = vocabulary.UserOffline, "offline", lastSeen.UTC().Format(time.RFC3339Nano), userOffline
 	}
 	b.reporter.tell(kind, tenant+"/"+who.UserID, object("userId", who.UserID, b.words.TenantKey(), tenant, "lastSeen", seen))
-	room := []string{roomName(b.cfg.Rooms.Tenant, tenant)}
-	b.emit(room, nil, event, object("userId", who.UserID, "userName", who.Name, "lastSeen", seen))
-	b.emit(room, nil, vocabulary.PresenceUpdate, object("userId", who.UserID, "userName", who.Name, "status", state, "isOnline", online, "lastSeen", seen))
+	own := []string{userRoom(who.UserID)}
+	to := reach{tenant: []string{roomName(b.cfg.Rooms.Tenant, tenant)}, user: own, sender: own}
+	user, name, last := vocabulary.String("userId", who.UserID), vocabulary.String("userName", who.Name), vocabulary.String("lastSeen", seen)
+	for _, o := range []*vocabulary.Occasion{
+		about(who, event, user, name, last),
+		about(who, vocabulary.PresenceUpdate, user, name, vocabulary.String("status", state), vocabulary.Bool("isOnline", online), last),
+	} {
+		o.Tenant = vocabulary.NewID(tenant)
+		b.emit(to, o)
+	}
 }
 
 // userRoom is the room of all sockets of one user. The name can't be that of another room: those are not entered by name.

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/supabridge/supabridge/bridge/vocabulary"
@@ -26,6 +27,12 @@ type client struct {
 	conversations entered
 	tenants       entered
 	expiry        *expiry
+
+	style   atomic.Uint32 // the vocabulary.Style it hears; whoever tells it something reads it
+	settled bool          // it has shown its style
+	speaker speaker
+	intent  vocabulary.Intent // of the event that is being handled
+	about   place             // and where it takes place, as far as it is known
 }
 
 // entered holds the rooms of one kind that a socket is in: ids as the client writes them and as the row spells them, each with the latter. The mutex
@@ -102,13 +109,15 @@ func (c *client) dispatch(e *socketio.Event) {
 	if intent == vocabulary.JoinConversation && c.b.words.NamesTenantRoom(e.Args) {
 		intent = vocabulary.JoinTenant
 	}
+	c.intent, c.about = intent, place{}
+	c.listen(e.Name)
 	c.b.metrics.received.WithLabelValues(intent.String()).Inc()
 	switch intent {
 	case vocabulary.JoinConversation:
 		c.joinConversation(e)
 	case vocabulary.LeaveConversation:
 		c.leaveConversation(e)
-	case vocabulary.JoinTenant:
+	case vocabulary.JoinTenant, vocabulary.JoinOwnTenant:
 		c.joinTenant(e)
 	case vocabulary.LeaveTenant:
 		c.leaveTenant(e)
@@ -117,7 +126,7 @@ func (c *client) dispatch(e *socketio.Event) {
 	case vocabulary.StopTyping:
 		c.typing(e, false)
 	case vocabulary.Typing:
-		c.typing(e, vocabulary.TypingState(e.Args))
+		c.typing(e, c.b.words.TypingState(e.Args, &c.speaker))
 	case vocabulary.ListOnline:
 		c.listOnline(e)
 	case vocabulary.MarkRead:
@@ -162,7 +171,7 @@ func (c *client) enter(e *socketio.Event, kind roomKind, id string, rooms *enter
 }
 
 func (c *client) joinConversation(e *socketio.Event) {
-	id, ok := c.b.words.ConversationID(e.Args)
+	id, ok := c.b.words.ConversationID(c.intent, e.Args, &c.speaker)
 	if !ok {
 		c.fail(e, failBadRequest)
 		return
@@ -179,8 +188,9 @@ func (c *client) joinConversation(e *socketio.Event) {
 		return
 	}
 	name := idPayload(id, asStored)
+	c.about.conversation = vocabulary.ID{Text: asStored, JSON: name}
 	c.succeed(e, "conversationId", name)
-	c.tell(vocabulary.Joined, object("conversationId", name, "success", true))
+	c.tellConversation(vocabulary.Joined)
 }
 
 // failSince tells why a join with since did not succeed. A client then reads the conversation anew and joins without.
@@ -197,7 +207,7 @@ func (c *client) failSince(e *socketio.Event, err error) {
 }
 
 func (c *client) leaveConversation(e *socketio.Event) {
-	id, ok := c.b.words.ConversationID(e.Args)
+	id, ok := c.b.words.ConversationID(c.intent, e.Args, &c.speaker)
 	if !ok {
 		c.fail(e, failBadRequest)
 		return
@@ -207,8 +217,16 @@ func (c *client) leaveConversation(e *socketio.Event) {
 		c.b.typing.stop(joined, c.key, c.who)
 		c.socket.Leave(roomName(c.b.cfg.Rooms.Conversation, joined))
 	}
+	c.about.conversation = id
 	c.succeed(e, "conversationId", id.JSON)
-	c.tell(vocabulary.Left, object("conversationId", id.JSON, "success", true))
+	c.tellConversation(vocabulary.Left)
+}
+
+// tellConversation tells the client that it has entered or left one.
+func (c *client) tellConversation(event vocabulary.Event) {
+	o := c.occasion(event, vocabulary.Extra{Name: "conversationId", Value: c.about.conversation.JSON}, vocabulary.Bool("success", true))
+	o.Conversation = c.about.conversation
+	c.say(o)
 }
 
 func (c *client) joinTenant(e *socketio.Event) {
@@ -222,9 +240,10 @@ func (c *client) joinTenant(e *socketio.Event) {
 		return
 	}
 	c.socket.Join(roomName(c.b.cfg.Rooms.Tenant, asStored))
-	c.succeed(e, c.b.words.TenantKey(), idPayload(id, asStored))
+	c.about.tenant = vocabulary.ID{Text: asStored, JSON: idPayload(id, asStored)}
+	c.succeed(e, c.b.words.TenantKey(), c.about.tenant.JSON)
 	if c.appear(asStored) {
-		c.tell(vocabulary.OnlineUsers, c.online(asStored))
+		c.tellOnline(asStored, c.online(asStored))
 	}
 }
 
@@ -257,12 +276,20 @@ func (c *client) leaveTenant(e *socketio.Event) {
 			c.vanish(joined)
 		}
 	}
+	c.about.tenant = id
 	c.succeed(e, c.b.words.TenantKey(), id.JSON)
+}
+
+// tellOnline tells the client who is online in a tenant.
+func (c *client) tellOnline(tenant string, list json.RawMessage) {
+	o := c.occasion(vocabulary.OnlineUsers)
+	o.List, o.Tenant = list, vocabulary.NewID(tenant)
+	c.say(o)
 }
 
 // tenantOf is the tenant an event names, else the one that the token names.
 func (c *client) tenantOf(e *socketio.Event) (vocabulary.ID, bool) {
-	if id, ok := c.b.words.TenantID(e.Args); ok {
+	if id, ok := c.b.words.TenantID(c.intent, e.Args, &c.speaker); ok {
 		return id, true
 	}
 	return vocabulary.NewID(c.who.Tenant), c.who.Tenant != ""
@@ -270,7 +297,7 @@ func (c *client) tenantOf(e *socketio.Event) (vocabulary.ID, bool) {
 
 // joined gives the conversation an event is about, as stored, where the socket is in its room; else it says what is wrong.
 func (c *client) joined(e *socketio.Event) (string, bool) {
-	id, ok := c.b.words.ConversationID(e.Args)
+	id, ok := c.b.words.ConversationID(c.intent, e.Args, &c.speaker)
 	if !ok {
 		c.fail(e, failBadRequest)
 		return "", false
@@ -279,6 +306,7 @@ func (c *client) joined(e *socketio.Event) (string, bool) {
 	if !ok {
 		c.fail(e, failNotJoined)
 	}
+	c.about.conversation = id
 	return asStored, ok
 }
 
@@ -313,7 +341,7 @@ func (c *client) listOnline(e *socketio.Event) {
 	}
 	list := c.online(tenant)
 	if !e.Ack(list) {
-		c.tell(vocabulary.OnlineUsers, list)
+		c.tellOnline(tenant, list)
 	}
 }
 
@@ -341,8 +369,10 @@ func (c *client) markRead(e *socketio.Event) {
 	} else if one, ok := vocabulary.Field(e.Args, "messageId"); ok {
 		messages = json.RawMessage("[" + string(one) + "]")
 	}
-	payload := object("conversationId", id, "userId", c.who.UserID, "readBy", c.who.UserID, "messageIds", messages)
-	c.b.emit([]string{roomName(c.b.cfg.Rooms.Conversation, id)}, []string{c.socket.ID()}, vocabulary.MessagesRead, payload)
+	o := c.occasion(vocabulary.MessagesRead, vocabulary.String("conversationId", id), vocabulary.String("userId", c.who.UserID),
+		vocabulary.String("readBy", c.who.UserID), vocabulary.Extra{Name: "messageIds", Value: messages})
+	o.Conversation = vocabulary.NewID(id)
+	c.b.emit(reach{conversation: []string{roomName(c.b.cfg.Rooms.Conversation, id)}, user: []string{userRoom(c.who.UserID)}, sender: []string{c.socket.ID()}}, o)
 	c.succeed(e)
 }
 
@@ -386,24 +416,28 @@ func (c *client) gone(reason string) {
 	c.b.log.Info().Str("socket", c.socket.ID()).Str("user", c.who.UserID).Str("reason", reason).Msg("disconnected")
 }
 
-// tell sends an event to this socket, under each of its names.
-func (c *client) tell(event vocabulary.Event, payload json.RawMessage) {
-	for _, name := range c.b.words.Names(event) {
-		if err := c.socket.Emit(name, payload); err != nil {
-			return // the socket is going; its disconnect is logged
-		}
-	}
-}
-
 // succeed acknowledges an event in both styles that clients look for.
+// What the configuration has for the intent stands instead.
 func (c *client) succeed(e *socketio.Event, pairs ...any) {
+	if !e.WantsAck() {
+		return
+	}
+	o := c.occasion(0)
+	o.Conversation = c.about.conversation
+	if c.about.tenant.Text != "" {
+		o.Tenant = c.about.tenant
+	}
+	if answer, ok := c.b.words.Ack(c.intent, o); ok {
+		e.Ack(asValues(answer)...)
+		return
+	}
 	e.Ack(object(append([]any{"success", true, "ok", true}, pairs...)...))
 }
 
 // fail says why not: in the ack where one is wanted, else as an event, so that nobody waits in vain.
 func (c *client) fail(e *socketio.Event, f failure) {
 	if !e.Ack(object("success", false, "ok", false, "error", f.message, "code", f.code)) {
-		c.tell(vocabulary.Failure, object("code", f.code, "message", f.message, "event", e.Name))
+		c.say(c.occasion(vocabulary.Failure, vocabulary.String("code", f.code), vocabulary.String("message", f.message), vocabulary.String("event", e.Name)))
 	}
 }
 

@@ -1,6 +1,7 @@
 package bridge
 
 import (
+	"encoding/json"
 	"errors"
 	"strconv"
 	"time"
@@ -68,6 +69,7 @@ type admission struct {
 func (b *Bridge) welcome(s *socketio.Socket) {
 	a := s.Data().(*admission) // admit set it
 	c := &client{b: b, socket: s, key: strconv.FormatUint(b.serial.Add(1), 36), who: a.who, home: a.who.Tenant}
+	c.speaker.c = c
 	s.SetData(c)
 	if c.who.UserID != "" {
 		s.Join(userRoom(c.who.UserID))
@@ -77,6 +79,8 @@ func (b *Bridge) welcome(s *socketio.Socket) {
 	}
 	if s.Recovered() && a.before != nil {
 		c.resume(a.before)
+	} else {
+		c.speak(b.words.Preset())
 	}
 	c.expiry = newExpiry(c.who.Expires, c.warn, c.expire)
 	if name := b.cfg.Vocabulary.StatusEvent; name != "" {
@@ -90,6 +94,8 @@ func (b *Bridge) welcome(s *socketio.Socket) {
 
 // resume takes over the rooms of the connection that was lost.
 func (c *client) resume(before *client) {
+	c.style.Store(before.style.Load())
+	c.settled = before.settled
 	for _, id := range before.conversations.all() {
 		c.conversations.add(id, id)
 	}
@@ -101,7 +107,8 @@ func (c *client) resume(before *client) {
 
 // warn tells the client that its token is about to end. A frontend answers with a new one in an `access_token` event.
 func (c *client) warn() {
-	c.tell(vocabulary.TokenExpiring, object("expiresInSeconds", int(expiryWarning/time.Second)))
+	seconds := strconv.Itoa(int(expiryWarning / time.Second))
+	c.say(&vocabulary.Occasion{Event: vocabulary.TokenExpiring, Fields: []vocabulary.Extra{{Name: "expiresInSeconds", Value: json.RawMessage(seconds)}}})
 }
 
 // expire ends the connection in a way that has the client come back by itself, with a fresh token where its auth is a function.

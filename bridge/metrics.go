@@ -24,6 +24,8 @@ type metrics struct {
 	refused   *prometheus.CounterVec
 	joins     *prometheus.CounterVec
 	received  *prometheus.CounterVec
+	dialects  *prometheus.CounterVec
+	unknown   *prometheus.CounterVec
 	sent      *prometheus.CounterVec
 	latency   prometheus.Histogram
 }
@@ -46,12 +48,14 @@ func newMetrics() *metrics {
 		refused:   vector("connections_refused_total", "Clients refused at the handshake, by code.", "code"),
 		joins:     vector("joins_total", "Joins, by kind of room and result.", "room", "result"),
 		received:  vector("events_received_total", "Events from clients, by intent.", "intent"),
+		dialects:  vector("dialects_detected_total", "Sockets that have shown the style of their vocabulary, by style.", "style"),
+		unknown:   vector("events_unknown_total", "Events from clients that the vocabulary does not know, by name; names beyond the first 200 are (other).", "event"),
 		sent:      vector("changes_sent_total", "Row changes sent to rooms, by table, action and how they were found (live or read).", "table", "action", "by"),
 		latency: prometheus.NewHistogram(prometheus.HistogramOpts{Namespace: namespace, Name: "commit_to_emit_seconds",
 			Help:    "Time from a row's commit, by the database's clock, to its being sent to rooms; of live changes.",
 			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60}}),
 	}
-	m.registry.MustRegister(m.opened, m.closed, m.upgraded, m.queueFull, m.refused, m.joins, m.received, m.sent, m.latency,
+	m.registry.MustRegister(m.opened, m.closed, m.upgraded, m.queueFull, m.refused, m.joins, m.received, m.dialects, m.unknown, m.sent, m.latency,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }

@@ -24,7 +24,7 @@ type router struct {
 	words    *vocabulary.Vocabulary
 	tenants  *tenants
 	messages *lru.Cache[string, message]
-	emit     func(rooms, except []string, event vocabulary.Event, payload json.RawMessage)
+	emit     func(reach, *vocabulary.Occasion)
 	resync   func(since time.Time, reason string)
 	holds    holds
 	log      zerolog.Logger
@@ -37,7 +37,7 @@ type message struct {
 }
 
 func newRouter(cfg *config.Config, words *vocabulary.Vocabulary, t *tenants, log zerolog.Logger,
-	emit func(rooms, except []string, event vocabulary.Event, payload json.RawMessage), resync func(time.Time, string)) (*router, error) {
+	emit func(reach, *vocabulary.Occasion), resync func(time.Time, string)) (*router, error) {
 	messages, err := lru.New[string, message](cfg.Rooms.MessageCacheSize)
 	if err != nil {
 		return nil, fmt.Errorf("bridge: rooms.message_cache_size: %w", err)
@@ -74,22 +74,24 @@ func (r *router) routeMessage(ctx context.Context, c feed.Change) {
 			r.log.Warn().Err(err).Str("conversation", now.conversation).Msg("a message goes to its conversation's room only")
 		}
 	}
-	rooms := r.roomsOf(now.conversation, tenant)
+	to := r.reachOf(now.conversation, tenant)
 	if before.conversation != "" && before.conversation != now.conversation {
-		rooms = append(rooms, r.roomsOf(before.conversation, r.tenants.recall(before.conversation))...)
+		left := r.reachOf(before.conversation, r.tenants.recall(before.conversation))
+		to.conversation, to.tenant = append(to.conversation, left.conversation...), append(to.tenant, left.tenant...)
 	}
-	extras := []vocabulary.Extra{vocabulary.String("conversationId", now.conversation), vocabulary.String(r.words.TenantKey(), tenant)}
+	rooms := to.rooms(vocabulary.ToConversation | vocabulary.ToTenant)
+	place := place{idOf(now.conversation, t.Conversation, row, old), idOf(tenant, t.Tenant, row, old)}
 
 	var told []outgoing
 	switch c.Action {
 	case feed.Insert:
 		r.messages.Add(id, now)
-		told = r.tell(told, vocabulary.MessageCreated, c.Row, "message", extras)
+		told = r.tell(told, vocabulary.MessageCreated, c.Row, "message", place)
 	case feed.Update:
 		r.messages.Add(id, now)
-		told = r.tell(told, vocabulary.MessageUpdated, c.Row, "message", extras)
+		told = r.tell(told, vocabulary.MessageUpdated, c.Row, "message", place)
 		if before.status != "" && before.status != now.status {
-			told = append(told, outgoing{vocabulary.MessageStatus, r.messageStatus(id, before, now, row, c.Commit)})
+			told = append(told, r.messageStatus(idOf(id, t.ID, row, old), before, now, row, place, c.Commit))
 		}
 	case feed.Delete:
 		r.messages.Remove(id)
@@ -97,18 +99,28 @@ func (r *router) routeMessage(ctx context.Context, c feed.Change) {
 			r.resync(c.Commit, "the room of a deleted message is not known any more")
 			return
 		}
-		told = r.tell(told, vocabulary.MessageDeleted, c.Old, "message", append(extras, vocabulary.String("messageId", id)))
+		told = r.tell(told, vocabulary.MessageDeleted, c.Old, "message", place, vocabulary.Extra{Name: "messageId", Value: idOf(id, t.ID, old).JSON})
 	}
-	except := r.holds.take(now.conversation, c, rooms, told)
+	to.except = r.holds.take(now.conversation, c, rooms, told)
 	for _, o := range told {
-		r.emit(rooms, except, o.event, o.payload)
+		r.emit(to, o)
 	}
 }
 
-// outgoing is an event with its payload, ready to be sent.
-type outgoing struct {
-	event   vocabulary.Event
-	payload json.RawMessage
+// outgoing is an event, ready to be said.
+type outgoing = *vocabulary.Occasion
+
+// place is the conversation and the tenant that a row belongs to, as the row spells them.
+type place struct{ conversation, tenant vocabulary.ID }
+
+// idOf is an id as the first row that has it in a column spells it.
+func idOf(text, column string, rows ...row.Row) vocabulary.ID {
+	for _, r := range rows {
+		if r.Text(column) == text {
+			return vocabulary.IDOf(r, column, text)
+		}
+	}
+	return vocabulary.IDOf(row.Row{}, column, text)
 }
 
 func (r *router) routeConversation(c feed.Change) {
@@ -121,48 +133,53 @@ func (r *router) routeConversation(c feed.Change) {
 	}
 	before := first(old.Text(t.Tenant), r.tenants.recall(id))
 	tenant := first(row.Text(t.Tenant), before)
-	rooms := r.roomsOf(id, tenant)
+	to := r.reachOf(id, tenant)
 	if before != "" && before != tenant {
-		rooms = append(rooms, roomName(r.rooms.Tenant, before))
+		to.tenant = append(to.tenant, roomName(r.rooms.Tenant, before))
 	}
-	extras := []vocabulary.Extra{vocabulary.String("conversationId", id), vocabulary.String(r.words.TenantKey(), tenant)}
+	place := place{idOf(id, t.ID, row, old), idOf(tenant, t.Tenant, row, old)}
 	var told []outgoing
 	switch c.Action {
 	case feed.Insert:
 		r.tenants.learn(id, tenant)
-		told = r.tell(nil, vocabulary.ConversationCreated, c.Row, "conversation", extras)
+		told = r.tell(nil, vocabulary.ConversationCreated, c.Row, "conversation", place)
 	case feed.Update:
 		r.tenants.learn(id, tenant)
-		told = r.tell(nil, vocabulary.ConversationUpdated, c.Row, "conversation", extras)
+		told = r.tell(nil, vocabulary.ConversationUpdated, c.Row, "conversation", place)
 	case feed.Delete:
 		r.tenants.forget(id)
-		told = r.tell(nil, vocabulary.ConversationDeleted, c.Old, "conversation", extras)
+		told = r.tell(nil, vocabulary.ConversationDeleted, c.Old, "conversation", place)
 	}
 	for _, o := range told {
-		r.emit(rooms, nil, o.event, o.payload)
+		r.emit(to, o)
 	}
 }
 
 // tell adds the event of a row.
-func (r *router) tell(told []outgoing, event vocabulary.Event, record row.Row, nested string, extras []vocabulary.Extra) []outgoing {
-	payload, err := r.words.Shape(record, nested, extras...)
-	if err != nil {
-		r.log.Error().Err(err).Msg("a change can't be sent")
+func (r *router) tell(told []outgoing, event vocabulary.Event, record row.Row, nested string, in place, more ...vocabulary.Extra) []outgoing {
+	if len(record.Record) == 0 {
+		r.log.Error().Stringer("event", event).Msg("a change can't be sent: it has no row")
 		return told
 	}
-	return append(told, outgoing{event, payload})
+	return append(told, rowEvent(r.words, event, record, nested, in, more...))
 }
 
-// roomsOf names the rooms of a conversation and of its tenant, as far as they are known.
-func (r *router) roomsOf(conversation, tenant string) []string {
-	rooms := make([]string, 0, 4)
+// rowEvent is an event about a row.
+func rowEvent(words *vocabulary.Vocabulary, event vocabulary.Event, record row.Row, nested string, in place, more ...vocabulary.Extra) outgoing {
+	fields := append([]vocabulary.Extra{{Name: "conversationId", Value: in.conversation.JSON}, {Name: words.TenantKey(), Value: in.tenant.JSON}}, more...)
+	return &vocabulary.Occasion{Event: event, Row: record, Nested: nested, Fields: fields, Conversation: in.conversation, Tenant: in.tenant}
+}
+
+// reachOf names the rooms of a conversation and of its tenant, as far as they are known.
+func (r *router) reachOf(conversation, tenant string) reach {
+	var to reach
 	if conversation != "" {
-		rooms = append(rooms, roomName(r.rooms.Conversation, conversation))
+		to.conversation = []string{roomName(r.rooms.Conversation, conversation)}
 	}
 	if tenant != "" {
-		rooms = append(rooms, roomName(r.rooms.Tenant, tenant))
+		to.tenant = []string{roomName(r.rooms.Tenant, tenant)}
 	}
-	return rooms
+	return to
 }
 
 // roomName fills a room's template in.
@@ -171,10 +188,12 @@ func roomName(room config.Room, id string) string {
 }
 
 // messageStatus tells a change of status in the fields that frontends look for.
-func (r *router) messageStatus(id string, before, now message, row row.Row, commit time.Time) json.RawMessage {
+func (r *router) messageStatus(id vocabulary.ID, before, now message, row row.Row, in place, commit time.Time) outgoing {
 	t := r.tables.Messages
 	timestamp := first(row.Text(t.Updated), row.Text(t.Created), commit.UTC().Format(time.RFC3339Nano))
-	return object("messageId", id, "id", id, "conversationId", now.conversation, "status", now.status, "previousStatus", before.status, "timestamp", timestamp)
+	return &vocabulary.Occasion{Event: vocabulary.MessageStatus, Row: row, Conversation: in.conversation, Tenant: in.tenant, Fields: []vocabulary.Extra{
+		{Name: "messageId", Value: id.JSON}, {Name: "id", Value: id.JSON}, {Name: "conversationId", Value: in.conversation.JSON},
+		vocabulary.String("status", now.status), vocabulary.String("previousStatus", before.status), vocabulary.String("timestamp", timestamp)}}
 }
 
 // first gives the first text that is not empty.

@@ -56,12 +56,13 @@ func newRoute(t *testing.T, tenants map[string]string) *route {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.router, err = newRouter(cfg, words, known, zerolog.Nop(), func(rooms, _ []string, event vocabulary.Event, payload json.RawMessage) {
-		e := emission{event: event}
+	r.router, err = newRouter(cfg, words, known, zerolog.Nop(), func(to reach, o *vocabulary.Occasion) {
+		e := emission{event: o.Event}
+		payload := said(t, words, o)
 		if err := json.Unmarshal(payload, &e.payload); err != nil {
 			t.Errorf("payload %s: %v", payload, err)
 		}
-		rooms = slices.Clone(rooms)
+		rooms := to.rooms(vocabulary.ToConversation | vocabulary.ToTenant)
 		slices.Sort(rooms)
 		e.rooms = strings.Join(slices.Compact(rooms), " ")
 		r.sent = append(r.sent, e)
@@ -70,6 +71,16 @@ func newRoute(t *testing.T, tenants map[string]string) *route {
 		t.Fatal(err)
 	}
 	return r
+}
+
+// said is the payload with which the preset sends an occasion.
+func said(t *testing.T, words *vocabulary.Vocabulary, o *vocabulary.Occasion) json.RawMessage {
+	t.Helper()
+	us := words.Say(words.Preset(), o)
+	if len(us) != 1 || len(us[0].Args) != 1 {
+		t.Fatalf("%v is said as %+v, want one event with one argument", o.Event, us)
+	}
+	return us[0].Args[0]
 }
 
 func (r *route) change(table, action, record, old string) []emission {
@@ -137,7 +148,7 @@ func TestADeleteThatCarriesOnlyTheKeyReachesItsRooms(t *testing.T) {
 	r := newRoute(t, map[string]string{"c1": "d1"})
 	r.change("messages", "INSERT", `{"id":7,"conversation_id":"c1"}`, "")
 	r.expect(r.change("messages", "DELETE", "", `{"id":7}`),
-		emission{vocabulary.MessageDeleted, "conversation:c1 tenant:d1", map[string]any{"id": 7.0, "messageId": "7", "conversationId": "c1"}})
+		emission{vocabulary.MessageDeleted, "conversation:c1 tenant:d1", map[string]any{"id": 7.0, "messageId": 7.0, "conversationId": "c1"}})
 	r.expect(r.change("messages", "DELETE", "", `{"id":7}`))
 	if len(r.resyncs) != 1 {
 		t.Errorf("%d resyncs, want one for the delete of a message that nobody remembers", len(r.resyncs))
@@ -181,7 +192,7 @@ func TestChangesOfOtherTablesAndWithoutAKeyReachNobody(t *testing.T) {
 func TestDigitsBeyondAFloatPassUntouched(t *testing.T) {
 	var payload json.RawMessage
 	r := newRoute(t, map[string]string{"c1": "d1"})
-	r.emit = func(_, _ []string, _ vocabulary.Event, p json.RawMessage) { payload = p }
+	r.emit = func(_ reach, o *vocabulary.Occasion) { payload = said(t, r.words, o) }
 	r.route(t.Context(), feed.Change{Table: "messages", Action: feed.Insert, Row: parsed(t, `{"id":9223372036854775807,"conversation_id":"c1","n":10.50}`)})
 	for _, want := range []string{`"id":9223372036854775807`, `"n":10.50`} {
 		if !strings.Contains(string(payload), want) {

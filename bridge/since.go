@@ -153,7 +153,7 @@ func (c *client) tellElsewhere(k keptChange) {
 		return
 	}
 	for _, o := range k.told {
-		c.tell(o.event, o.payload)
+		c.say(o)
 	}
 }
 
@@ -162,7 +162,7 @@ func (r *router) release(c *client, conversation string, x *hold, missed []misse
 	x.read = make(map[string]time.Time, len(missed))
 	for _, m := range missed {
 		if !m.seen {
-			c.tell(m.told.event, m.told.payload)
+			c.say(m.told)
 		}
 		x.read[m.key] = m.at
 		r.messages.Add(m.key, m.message)
@@ -172,7 +172,7 @@ func (r *router) release(c *client, conversation string, x *hold, missed []misse
 			continue
 		}
 		for _, o := range k.told {
-			c.tell(o.event, o.payload)
+			c.say(o)
 		}
 	}
 	x.capturing, x.kept, x.until = false, nil, time.Now().Add(r.holds.stay)
@@ -210,7 +210,6 @@ func (b *Bridge) missedSince(ctx context.Context, conversation, tenant string, s
 			seen[s.ID] = at
 		}
 	}
-	extras := []vocabulary.Extra{vocabulary.String("conversationId", conversation), vocabulary.String(b.words.TenantKey(), tenant)}
 	missed := make([]missedRow, 0, len(rows))
 	for _, r := range rows {
 		key, at := table.State(r)
@@ -219,12 +218,10 @@ func (b *Bridge) missedSince(ctx context.Context, conversation, tenant string, s
 		if created := table.Born(r); known || !created.IsZero() && created.Before(from) {
 			event = vocabulary.MessageUpdated
 		}
-		payload, err := b.words.Shape(r, "message", extras...)
-		if err != nil {
-			return nil, err
-		}
-		m := missedRow{key: key, at: at, seen: known && at.Equal(before), told: outgoing{event, payload}}
-		m.message = message{conversation, r.Text(b.cfg.Tables.Messages.Status)}
+		t := b.cfg.Tables.Messages
+		told := rowEvent(b.words, event, r, "message", place{idOf(conversation, t.Conversation, r), idOf(tenant, t.Tenant, r)})
+		m := missedRow{key: key, at: at, seen: known && at.Equal(before), told: told}
+		m.message = message{conversation, r.Text(t.Status)}
 		missed = append(missed, m)
 	}
 	return missed, nil

@@ -31,8 +31,8 @@ func Default() *Config {
 			Tenants:       TenantsTable{Name: "distributors", ID: "id"},
 		},
 		Rooms: Rooms{
-			Conversation: Room{Name: "conversation:{id}"},
-			Tenant:       Room{Name: "tenant:{id}"},
+			Conversation: Room{Name: "conversation:{id}", Parse: []string{}},
+			Tenant:       Room{Name: "tenant:{id}", Parse: []string{}},
 			Authorization: Authorization{
 				AllowedFor: 60 * time.Second,
 				RefusedFor: 10 * time.Second,
@@ -43,11 +43,16 @@ func Default() *Config {
 		},
 		Vocabulary: Vocabulary{
 			Preset:           "underscore",
+			Dialect:          "auto",
+			Accept:           []string{"all"},
 			Shape:            "superset",
 			ConversationNoun: "conversation",
 			TenantNoun:       "distributor",
 			StatusEvent:      "bridge_status",
 			ResyncEvent:      "resync",
+			IDs:              VocabularyIDs{Conversation: []string{}, Tenant: []string{}},
+			In:               InRules{},
+			Out:              OutRules{},
 		},
 		SocketIO: SocketIO{
 			Paths:          []string{"/socket.io"},

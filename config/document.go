@@ -118,6 +118,8 @@ func (r *documentReader) section(k *key, n *yaml.Node) map[string]any {
 			r.errs.add(r.at(n.Content[i]), full, "%s", unknown(k, name.Value))
 		case child.kind == section:
 			settings[child.name] = r.section(child, value)
+		case child.kind == inRules || child.kind == outRules:
+			settings[child.name] = setting{value: r.mapping(child, value), origin: r.at(n.Content[i])}
 		default:
 			if v, m := parseNode(child, resolve(value)); m != nil {
 				r.errs.add(r.at(value), child.path, "%s", m)

@@ -71,7 +71,7 @@ func TestMistakesInTheFileAreNamed(t *testing.T) {
 			"FILE:1: socketio.max_queue: expected a size such as 1MiB, 64KiB, 1MB or a number of bytes from 16KiB to 1GiB, found \"1 mib\"",
 		}},
 		{"enum, near one", "vocabulary: {preset: undrescore}\n", []string{
-			"FILE:1: vocabulary.preset: expected one of underscore, colon, kebab, camel, found \"undrescore\" (did you mean underscore?)",
+			"FILE:1: vocabulary.preset: expected one of underscore, colon, kebab, camel, whaticket, none, found \"undrescore\" (did you mean underscore?)",
 		}},
 		{"enum in a list", "socketio:\n  transports:\n    - polling\n    - websockets\n", []string{
 			"FILE:3: socketio.transports: expected a list of some of polling, websocket, found \"websockets\" (did you mean websocket?)",

@@ -23,6 +23,8 @@ const (
 	duration
 	size
 	list // of texts
+	inRules
+	outRules
 )
 
 // key is one place of the tree: a section or a leaf. The tree is built once
@@ -99,6 +101,10 @@ func kindOf(t reflect.Type) kind {
 		return size
 	case reflect.TypeFor[[]string]():
 		return list
+	case reflect.TypeFor[InRules]():
+		return inRules
+	case reflect.TypeFor[OutRules]():
+		return outRules
 	}
 	if t.Kind() != reflect.Struct {
 		panic(fmt.Sprintf("config: no key can be a %s", t))

@@ -57,6 +57,8 @@ func (k *key) leafYAML(value reflect.Value) *yaml.Node {
 			sequence.Content = append(sequence.Content, textYAML(member))
 		}
 		return sequence
+	case inRules, outRules:
+		return mappingYAML(value.Interface())
 	case boolean:
 		return &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!bool", Value: strconv.FormatBool(value.Bool())}
 	case number:

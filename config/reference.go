@@ -152,6 +152,8 @@ func (k *key) schema(defaults *Config) map[string]any {
 		}
 		members := value.Interface().([]string)
 		s["type"], s["items"], s["default"] = "array", items, append([]string{}, members...)
+	case inRules, outRules:
+		s["type"], s["default"], s["additionalProperties"] = []string{"object", "null"}, map[string]any{}, k.mappingSchema()
 	default:
 		s["type"], s["default"] = "string", value.String()
 		if k.enum != nil {

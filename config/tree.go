@@ -204,6 +204,8 @@ type Rooms struct {
 type Room struct {
 	// Name of the room; {id} stands for the id. Servers that publish to rooms must use the same.
 	Name string `key:"name"`
+	// Further room names that browsers send in place of an id, such as conv_{id}; the id is taken out of them. They name no rooms here.
+	Parse []string `key:"parse"`
 }
 
 // Authorization bounds how long an answer of Row Level Security is kept.
@@ -219,9 +221,15 @@ type Authorization struct {
 
 // Vocabulary chooses the names and forms the frontend expects.
 type Vocabulary struct {
-	// Style of the event names sent: underscore new_message, colon message:new, kebab new-message, camel newMessage.
-	// Every style is understood from browsers whatever this says.
-	Preset string `key:"preset" enum:"underscore|colon|kebab|camel"`
+	// Style of the events sent to a browser that has shown none: underscore new_message, colon message:new, kebab new-message, camel newMessage,
+	// whaticket appMessage with an action within, none only what vocabulary.out says.
+	Preset string `key:"preset" enum:"underscore|colon|kebab|camel|whaticket|none"`
+	// auto: the style of the first event a browser sends that has one is the style it hears from then on, since nearly all frontends keep to one. fixed: every
+	// browser hears vocabulary.preset. Each style in use has an event encoded once more.
+	Dialect string `key:"dialect" enum:"auto|fixed"`
+	// Styles understood from browsers: all, or some by name; tutorial are the names with spaces, as join chat. Names that every style has, and those of
+	// vocabulary.in, always are.
+	Accept []string `key:"accept" enum:"all|underscore|colon|kebab|camel|whaticket|tutorial"`
 	// Form of a message's payload: row as in the table, camel or snake with keys in that case, wrapped as {message: …},
 	// superset all of these at once. superset fits most frontends unchanged and costs about three times the bytes of row.
 	Shape string `key:"shape" enum:"row|camel|snake|superset|wrapped"`
@@ -233,6 +241,26 @@ type Vocabulary struct {
 	StatusEvent string `key:"status_event"`
 	// Name of the event that asks a browser to read its rooms anew, since deletes may have been missed: {since, reason}. Empty sends none.
 	ResyncEvent string `key:"resync_event"`
+	// Where ids stand in what a browser sends.
+	IDs VocabularyIDs `key:"ids"`
+	// Further events that are understood, by intent: join, leave, join_tenant, leave_tenant, join_own_tenant, typing_start, typing_stop, typing, list_online, mark_read,
+	// renew_token, heartbeat, send_message. Each takes events (names, in which {tenant}, {Tenant}, {conversation} stand for the nouns), id (selectors, as in vocabulary.ids), for typing state
+	// (selectors of the boolean), and ack (a template of the answer).
+	In InRules `key:"in"`
+	// Rules that stand in place of what the presets send, by event: message.created, message.updated, message.deleted, message.status, conversation.created,
+	// conversation.updated, conversation.deleted, typing.start, typing.stop, user.online, user.offline, presence, presence.list, read, joined, left, token.expiring, error. A rule
+	// takes event (the name), to (conversation, tenant, user, socket, all), except (sender or nobody), when (values of columns), shape, pick, omit, rename, add, map (values by
+	// path of a field), and payload or args. An empty list sends nothing. Texts hold variables: ${row.id}, ${conversation.id}, ${tenant.id}, ${user.id}, ${user.name}, ${payload}, ${payload.field}.
+	Out OutRules `key:"out"`
+}
+
+// VocabularyIDs says where ids stand.
+type VocabularyIDs struct {
+	// Selectors of the conversation's id, the first hit counting: $0 an argument, $0.room.id a field of it, auth.x, claims.x, query.x, header.x, cookie.x.
+	// Empty looks where frontends are known to have it: in the first argument itself, or in its fields conversationId, roomId and the like.
+	Conversation []string `key:"conversation"`
+	// Selectors of the tenant's id likewise. Where none hits it is the tenant that the token names.
+	Tenant []string `key:"tenant"`
 }
 
 // SocketIO sets up the endpoint browsers connect to.

@@ -53,7 +53,7 @@ func TestWhatDoesNotFitIsNamedWithItsSource(t *testing.T) {
 			"FILE:1: vocabulary.resync_event: expected another name than vocabulary.status_event, found \"disconnect\" for both",
 		}},
 		{"no events", nil, "vocabulary: {status_event: '', resync_event: '', preset: loud}\n", []string{
-			"FILE:1: vocabulary.preset: expected one of underscore, colon, kebab, camel, found \"loud\"",
+			"FILE:1: vocabulary.preset: expected one of underscore, colon, kebab, camel, whaticket, none, found \"loud\"",
 		}},
 		{"webhooks of Twilio", nil, `webhooks:
   twilio:

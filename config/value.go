@@ -62,6 +62,8 @@ func (k *key) parse(s string) (any, *mismatch) {
 			return nil, k.mismatch(s)
 		}
 		return n, nil
+	case inRules, outRules:
+		return k.parseMapping(s)
 	default:
 		if k.enum != nil && !slices.Contains(k.enum, s) {
 			return nil, k.mismatch(s)
@@ -122,6 +124,10 @@ func (k *key) expectation() string {
 		s = "a size such as 1MiB, 64KiB, 1MB or a number of bytes"
 	case list:
 		return "a list of texts"
+	case inRules:
+		return "rules by intent"
+	case outRules:
+		return "lists of rules by event"
 	default:
 		return "a text"
 	}

@@ -2,7 +2,11 @@ package vocabulary
 
 import (
 	"encoding/json"
+	"fmt"
+	"slices"
 	"strings"
+
+	"github.com/supabridge/supabridge/bridge/row"
 )
 
 // ID is an id as a client sent it. Text is its text, for room names and look-ups (7 and "7" are the same); JSON is how it was written, for payloads.
@@ -14,26 +18,71 @@ type ID struct {
 // maxID bounds an id's text, in bytes: longer ones are no ids.
 const maxID = 256
 
-func (v *Vocabulary) compileIDs() {
+func (v *Vocabulary) compileIDs() (err error) {
 	conversation, tenant := v.opts.ConversationNoun, v.opts.TenantNoun
-	v.conversationKeys = dedupe(camelNoun(conversation)+"Id", conversation+"_id", "conversationId", "conversation_id", "roomId", "room_id", "chatId", "chat_id",
-		"threadId", "thread_id", "ticketId", "ticket_id", "room", "conversation", "id")
-	keys := []string{camelNoun(tenant) + "Id", tenant + "_id"}
+	conversations := []string{camelNoun(conversation) + "Id", conversation + "_id", "conversationId", "conversation_id", "roomId", "room_id", "chatId", "chat_id",
+		"threadId", "thread_id", "ticketId", "ticket_id", "room", "conversation", "id"}
+	tenants := []string{camelNoun(tenant) + "Id", tenant + "_id"}
 	for _, noun := range tenantNouns {
-		keys = append(keys, noun+"Id", noun+"_id")
+		tenants = append(tenants, noun+"Id", noun+"_id")
 	}
-	v.tenantKeys = dedupe(append(keys, "id")...)
-	v.conversationPre = dedupe(prefix(v.opts.ConversationRoom), conversation+":", conversation+"_", "conversation:", "conversation_", "conv:", "chat:")
-	v.tenantPre = dedupe(prefix(v.opts.TenantRoom), tenant+":", tenant+"_", "tenant:", "tenant_", "org:", "org_")
+	if v.conversationIDs, err = v.selectors("ids.conversation", v.opts.ConversationIDs, conversations); err != nil {
+		return err
+	}
+	if v.tenantIDs, err = v.selectors("ids.tenant", v.opts.TenantIDs, append(tenants, "id")); err != nil {
+		return err
+	}
+	if v.state, err = parseSelectors([]string{"$0.isTyping", "$0.is_typing", "$0.typing", "$1"}); err != nil {
+		return err
+	}
+	own := append([]string{v.opts.ConversationRoom}, v.opts.ConversationParse...)
+	if v.conversationForms, err = v.forms("rooms.conversation", own, conversation+":{id}", conversation+"_{id}", "conversation:{id}", "conversation_{id}", "conv:{id}", "chat:{id}"); err != nil {
+		return err
+	}
+	own = append([]string{v.opts.TenantRoom}, v.opts.TenantParse...)
+	v.tenantForms, err = v.forms("rooms.tenant", own, tenant+":{id}", tenant+"_{id}", "tenant:{id}", "tenant_{id}", "org:{id}", "org_{id}")
+	return err
 }
 
-// prefix gives what stands before {id} in a room template that ends with it.
-func prefix(template string) string {
-	before, after, found := strings.Cut(template, "{id}")
-	if !found || after != "" {
-		return ""
+// selectors reads those configured, else makes them of the names that ids usually have in the first argument.
+func (v *Vocabulary) selectors(key string, configured, names []string) ([]selector, error) {
+	if len(configured) == 0 {
+		configured = []string{"$0"}
+		for _, name := range dedupe(names...) {
+			configured = append(configured, "$0."+name)
+		}
 	}
-	return before
+	list, err := parseSelectors(configured)
+	if err != nil {
+		return nil, fmt.Errorf("vocabulary: %s: %w", key, err)
+	}
+	return list, nil
+}
+
+// form is a room's name around its id.
+type form struct{ before, after string }
+
+func (v *Vocabulary) forms(key string, configured []string, usual ...string) ([]form, error) {
+	var list []form
+	for i, template := range dedupe(append(configured, usual...)...) {
+		before, after, found := strings.Cut(v.nouns.Replace(template), "{id}")
+		if !found || before+after == "" && i > 0 {
+			return nil, fmt.Errorf("vocabulary: %s: %q: want {id} and something around it", key, template)
+		}
+		if before+after != "" {
+			list = append(list, form{before, after})
+		}
+	}
+	return list, nil
+}
+
+// cut takes an id out of a room's name.
+func (f form) cut(name string) (string, bool) {
+	id, ok := strings.CutPrefix(name, f.before)
+	if ok {
+		id, ok = strings.CutSuffix(id, f.after)
+	}
+	return id, ok && id != ""
 }
 
 func dedupe(words ...string) []string {
@@ -47,15 +96,37 @@ func dedupe(words ...string) []string {
 	return out
 }
 
-// ConversationID finds the conversation's id in an event's arguments: the first argument itself, or a field of it. A whole room name is taken for
-// the id within it.
-func (v *Vocabulary) ConversationID(args []json.RawMessage) (ID, bool) {
-	return find(args, v.conversationKeys, v.conversationPre)
+// ConversationID finds the conversation's id in an event: in the first argument itself, or in a field of it, or where the configuration says. A whole room
+// name is taken for the id within it. from may be nil.
+func (v *Vocabulary) ConversationID(intent Intent, args []json.RawMessage, from Speaker) (ID, bool) {
+	return v.find(intent, looking{args: args, from: from}, v.conversationIDs, v.conversationForms)
 }
 
 // TenantID finds the tenant's id likewise.
-func (v *Vocabulary) TenantID(args []json.RawMessage) (ID, bool) {
-	return find(args, v.tenantKeys, v.tenantPre)
+func (v *Vocabulary) TenantID(intent Intent, args []json.RawMessage, from Speaker) (ID, bool) {
+	if intent == JoinOwnTenant && (v.understanding[intent] == nil || v.understanding[intent].ids == nil) {
+		return ID{}, false
+	}
+	return v.find(intent, looking{args: args, from: from}, v.tenantIDs, v.tenantForms)
+}
+
+func (v *Vocabulary) find(intent Intent, l looking, places []selector, forms []form) (ID, bool) {
+	if u := v.understanding[intent]; u != nil && u.ids != nil {
+		places = u.ids
+	}
+	for i := range places {
+		id, ok := scalarID(l.find(&places[i]))
+		if !ok {
+			continue
+		}
+		for _, f := range forms {
+			if within, ok := f.cut(id.Text); ok {
+				return NewID(within), true
+			}
+		}
+		return id, true
+	}
+	return ID{}, false
 }
 
 // NamesTenantRoom reports whether the first argument is the name of a tenant's room, as clients with one `join` for everything send it.
@@ -64,15 +135,10 @@ func (v *Vocabulary) NamesTenantRoom(args []json.RawMessage) bool {
 		return false
 	}
 	id, ok := scalarID(args[0])
-	if !ok {
-		return false
-	}
-	for _, p := range v.tenantPre {
-		if strings.HasPrefix(id.Text, p) {
-			return true
-		}
-	}
-	return false
+	return ok && slices.ContainsFunc(v.tenantForms, func(f form) bool {
+		_, is := f.cut(id.Text)
+		return is
+	})
 }
 
 // Since is what a client that joins has seen last: a time, a message, or both.
@@ -118,54 +184,33 @@ func sinceField(message json.RawMessage, names ...string) (string, bool) {
 	return "", false
 }
 
-// TypingState reads the boolean of a Typing event: `isTyping`, `is_typing` or `typing` of the first argument, or the second argument. Absent means true.
-func TypingState(args []json.RawMessage) bool {
-	for _, key := range []string{"isTyping", "is_typing", "typing"} {
-		if raw, ok := Field(args, key); ok {
-			return string(raw) != "false"
+// TypingState reads the boolean of a Typing event: `isTyping`, `is_typing` or `typing` of the first argument, or the second argument, or where the
+// configuration says. Absent means true.
+func (v *Vocabulary) TypingState(args []json.RawMessage, from Speaker) bool {
+	places := v.state
+	if u := v.understanding[Typing]; u != nil && u.state != nil {
+		places = u.state
+	}
+	l := looking{args: args, from: from}
+	for i := range places {
+		switch string(l.find(&places[i])) {
+		case "false", "0", `"false"`:
+			return false
+		case "":
+		default:
+			return true
 		}
 	}
-	return len(args) < 2 || string(args[1]) != "false"
+	return true
 }
 
 // Field gives a field of the first argument, where that is an object that has it.
 func Field(args []json.RawMessage, key string) (json.RawMessage, bool) {
-	if len(args) == 0 || len(args[0]) == 0 || args[0][0] != '{' {
-		return nil, false
-	}
-	var object map[string]json.RawMessage
-	if json.Unmarshal(args[0], &object) != nil {
-		return nil, false
-	}
-	raw, ok := object[key]
-	return raw, ok
-}
-
-func find(args []json.RawMessage, keys, prefixes []string) (ID, bool) {
 	if len(args) == 0 {
-		return ID{}, false
+		return nil, false
 	}
-	id, ok := scalarID(args[0])
-	if !ok {
-		var object map[string]json.RawMessage
-		if len(args[0]) == 0 || args[0][0] != '{' || json.Unmarshal(args[0], &object) != nil {
-			return ID{}, false
-		}
-		for _, key := range keys {
-			if id, ok = scalarID(object[key]); ok {
-				break
-			}
-		}
-	}
-	if !ok {
-		return ID{}, false
-	}
-	for _, p := range prefixes {
-		if rest, cut := strings.CutPrefix(id.Text, p); cut && rest != "" {
-			return NewID(rest), true
-		}
-	}
-	return id, true
+	raw := inside(args[0], []string{key})
+	return raw, raw != nil
 }
 
 // scalarID reads a string or a number.
@@ -184,7 +229,15 @@ func scalarID(raw json.RawMessage) (ID, bool) {
 }
 
 // NewID makes the ID of a text.
-func NewID(text string) ID {
-	raw, _ := json.Marshal(text) // a string can always be marshaled
-	return ID{Text: text, JSON: raw}
+func NewID(text string) ID { return ID{Text: text, JSON: appendQuoted(nil, text)} }
+
+// IDOf makes the ID of a text as a row has it in a column: a number stays one.
+func IDOf(r row.Row, column, text string) ID {
+	if text == "" {
+		return ID{}
+	}
+	if raw := r.Get(column); len(raw) > 0 && row.Text(raw) == text {
+		return ID{Text: text, JSON: raw}
+	}
+	return NewID(text)
 }

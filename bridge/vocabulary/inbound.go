@@ -1,7 +1,9 @@
 package vocabulary
 
 import (
+	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -15,6 +17,8 @@ const (
 	LeaveConversation
 	JoinTenant
 	LeaveTenant
+	// JoinOwnTenant is for names whose arguments name no tenant: the token does.
+	JoinOwnTenant
 	// StartTyping and StopTyping name their state; Typing carries it as a boolean (absent means started).
 	StartTyping
 	StopTyping
@@ -26,11 +30,22 @@ const (
 	Heartbeat
 	// SendMessage asks the bridge to write a row; it is refused in words, since Supabase is where rows are written.
 	SendMessage
+	intentCount
 )
 
-func (i Intent) String() string {
-	return [...]string{"none", "join", "leave", "join_tenant", "leave_tenant", "typing_start", "typing_stop", "typing", "list_online", "mark_read", "renew_token",
-		"heartbeat", "send_message"}[i]
+var intentNames = [intentCount]string{"none", "join", "leave", "join_tenant", "leave_tenant", "join_own_tenant", "typing_start", "typing_stop", "typing", "list_online",
+	"mark_read", "renew_token", "heartbeat", "send_message"}
+
+// String is the intent's name in the configuration.
+func (i Intent) String() string { return intentNames[i] }
+
+// Intents lists the intents by their names in the configuration.
+func Intents() []string { return intentNames[1:] }
+
+// claim is what an incoming name means.
+type claim struct {
+	intent     Intent
+	configured bool
 }
 
 // fixedNames are the names without a noun that was configured, of all families at once.
@@ -39,15 +54,16 @@ var fixedNames = map[Intent]string{
 		"joinConversation conversation:join join:conversation joinChatBox",
 	LeaveConversation: "leave leave_room leave-room leaveRoom room:leave leave:room leave_chat leave-chat leaveChat chat:leave leave:chat leave_conversation " +
 		"leave-conversation leaveConversation conversation:leave leave:conversation leaveChatBox",
-	JoinTenant:  "joinNotification",
-	StartTyping: "typing_start typing:start typing-start typingStart start_typing start-typing startTyping",
-	StopTyping:  "typing_stop typing:stop typing-stop typingStop stop_typing stop-typing stopTyping",
-	Typing:      "typing",
-	ListOnline:  "get_online_users get-online-users getOnlineUsers presence:list presence:get",
+	JoinOwnTenant: "joinNotification joinTickets",
+	StartTyping:   "typing_start typing:start typing-start typingStart start_typing start-typing startTyping",
+	StopTyping:    "typing_stop typing:stop typing-stop typingStop stop_typing stop-typing stopTyping",
+	Typing:        "typing",
+	ListOnline:    "get_online_users get-online-users getOnlineUsers presence:list presence:get",
 	MarkRead: "mark_read mark-read markRead mark_as_read mark-as-read markAsRead mark_messages_read mark-messages-read markMessagesRead message:read messages:read " +
 		"message_read messages_read conversation:read read_messages",
-	RenewToken:  "access_token token:refresh refresh_token",
-	Heartbeat:   "heartbeat ping presence:heartbeat",
+	RenewToken: "access_token token:refresh refresh_token",
+	// A list of tickets that is left says nothing of the other lists, which need the same room.
+	Heartbeat:   "heartbeat ping presence:heartbeat leaveTickets leaveNotification",
 	SendMessage: "send_message send-message sendMessage message:send chat:send",
 }
 
@@ -60,6 +76,22 @@ var tutorialNames = map[string]Intent{
 var tenantNouns = []string{"tenant", "organization", "organisation", "org", "distributor", "company", "workspace", "business", "agency", "branch"}
 
 func (v *Vocabulary) compileInbound() error {
+	for name, in := range v.opts.In {
+		intent := Intent(slices.Index(intentNames[:], name))
+		if !slices.Contains(Intents(), name) {
+			return fmt.Errorf("vocabulary: in.%s%s: no such intent: there are %s", name, line(in.Line), strings.Join(Intents(), ", "))
+		}
+		for _, event := range in.Events {
+			event = v.nouns.Replace(event)
+			if other, taken := v.inbound[event]; taken && other.intent != intent {
+				return fmt.Errorf("vocabulary: in.%s%s: event %q would mean both %s and %s", name, line(in.Line), event, other.intent, intent)
+			}
+			v.inbound[event] = claim{intent, true}
+		}
+		if err := v.compileUnderstanding(intent, in); err != nil {
+			return fmt.Errorf("vocabulary: in.%s%s: %w", name, line(in.Line), err)
+		}
+	}
 	for intent, names := range fixedNames {
 		for _, name := range strings.Fields(names) {
 			if err := v.claim(name, intent); err != nil {
@@ -83,12 +115,16 @@ func (v *Vocabulary) compileInbound() error {
 // camelNoun joins the words of a noun, which underscores or hyphens part.
 func camelNoun(noun string) string { return camel(strings.ReplaceAll(noun, "-", "_")) }
 
+// upperNoun is camelNoun with a capital in front.
+func upperNoun(noun string) string {
+	noun = camelNoun(noun)
+	return strings.ToUpper(noun[:1]) + noun[1:]
+}
+
 // claimNoun claims the join and leave names of a noun in every style.
 func (v *Vocabulary) claimNoun(noun string, join, leave Intent) error {
-	upper := camelNoun(noun)
-	upper = strings.ToUpper(upper[:1]) + upper[1:]
 	for verb, intent := range map[string]Intent{"join": join, "leave": leave} {
-		for _, name := range []string{verb + "_" + noun, verb + "-" + noun, verb + upper, noun + ":" + verb, verb + ":" + noun} {
+		for _, name := range []string{verb + "_" + noun, verb + "-" + noun, verb + upperNoun(noun), noun + ":" + verb, verb + ":" + noun} {
 			if err := v.claim(name, intent); err != nil {
 				return err
 			}
@@ -97,10 +133,38 @@ func (v *Vocabulary) claimNoun(noun string, join, leave Intent) error {
 	return nil
 }
 
+// claim gives a name its meaning, if its style is accepted. What the configuration says of a name stands.
 func (v *Vocabulary) claim(name string, intent Intent) error {
-	if other, taken := v.inbound[name]; taken && other != intent {
-		return fmt.Errorf("vocabulary: event %q would mean both %s and %s", name, other, intent)
+	if !v.accepts(name, intent) {
+		return nil
 	}
-	v.inbound[name] = intent
+	other, taken := v.inbound[name]
+	if taken && !other.configured && other.intent != intent {
+		return fmt.Errorf("vocabulary: event %q would mean both %s and %s", name, other.intent, intent)
+	}
+	if !taken {
+		v.inbound[name] = claim{intent: intent}
+	}
 	return nil
+}
+
+// accepts tells whether a name is of an accepted preset. What every style has, and what the bridge itself asks for, always is.
+func (v *Vocabulary) accepts(name string, intent Intent) bool {
+	if slices.Contains(v.opts.Accept, All) || intent == RenewToken || intent == Heartbeat {
+		return true
+	}
+	if strings.Contains(name, " ") {
+		return slices.Contains(v.opts.Accept, Tutorial)
+	}
+	style := styleOf(name)
+	return style == StyleNone || slices.Contains(v.opts.Accept, style.String())
+}
+
+// Ack gives the answer that is configured for an intent that succeeded; false where none is.
+func (v *Vocabulary) Ack(intent Intent, o *Occasion) ([]json.RawMessage, bool) {
+	u := v.understanding[intent]
+	if u == nil || u.ack == nil {
+		return nil, false
+	}
+	return []json.RawMessage{u.ack.write(nil, &filling{o: o})}, true
 }

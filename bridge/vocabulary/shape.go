@@ -1,9 +1,8 @@
 package vocabulary
 
 import (
-	"bytes"
 	"encoding/json"
-	"errors"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -32,6 +31,9 @@ const (
 // Shapes lists the shapes.
 func Shapes() []Shape { return []Shape{Row, Camel, Snake, Superset, Wrapped} }
 
+// shapeCount is the number of shapes.
+const shapeCount = 5
+
 // Extra is a field that the bridge adds to a row: its name in camelCase and the JSON text of its value. One without a value is left out.
 type Extra struct {
 	Name  string
@@ -46,78 +48,134 @@ func String(name, value string) Extra {
 	return Extra{name, NewID(value).JSON}
 }
 
-// Shape builds the payload of an event about a row: nested is the name that Superset and Wrapped give the row within
-// (`message`, `conversation`). It fails where there is no row.
-func (v *Vocabulary) Shape(r row.Row, nested string, extras ...Extra) (json.RawMessage, error) {
-	if len(r.Record) == 0 {
-		return nil, errors.New("vocabulary: there is no row")
+// Bool makes an Extra of a truth.
+func Bool(name string, value bool) Extra {
+	if value {
+		return Extra{name, json.RawMessage("true")}
 	}
-	if v.opts.Shape == Row {
-		return r.Record, nil
+	return Extra{name, json.RawMessage("false")}
+}
+
+// shape gives the payload of an occasion in a shape, by its place in Shapes. It is built once.
+func (v *Vocabulary) shape(place int, o *Occasion) json.RawMessage {
+	switch {
+	case o.List != nil:
+		return o.List
+	case o.Nested == "":
+		place = 0
+		if o.built[place] == nil {
+			o.built[place] = o.Plain()
+		}
+	case o.built[place] == nil:
+		o.built[place] = v.build(Shapes()[place], o.Row, o.Nested, o.Fields)
+	}
+	return o.built[place]
+}
+
+// Plain gives the fields as one object, as no style and no rule has changed it.
+func (o *Occasion) Plain() json.RawMessage {
+	var all object
+	for _, e := range o.Fields {
+		all.add(e.Name, e.Value)
+	}
+	return all.bytes()
+}
+
+// build makes the payload of an event about a row.
+func (v *Vocabulary) build(shape Shape, r row.Row, nested string, extras []Extra) json.RawMessage {
+	if shape == Row {
+		return r.Record
 	}
 	fields := r.Columns
-	o := object{seen: make(map[string]bool, 2*len(fields)+len(extras)+1)}
-	o.buf.Grow(3*len(r.Record) + 128)
-	switch v.opts.Shape {
+	o := object{buf: make([]byte, 0, 3*len(r.Record)+128)}
+	if shape != Wrapped {
+		o.names = make([]string, 0, 2*len(fields)+len(extras)+2)
+	}
+	switch shape {
 	case Camel:
-		o.addAll(fields, camel)
+		o.addAll(fields, v.camel)
 	case Snake:
 		o.addAll(fields, snake)
 	case Superset:
-		o.addAll(fields, func(name string) string { return name })
-		o.addAll(fields, camel)
+		o.addAll(fields, nil)
+		o.addAll(fields, v.camel)
 	}
 	for _, e := range extras {
 		name := e.Name
-		if v.opts.Shape == Snake {
+		if shape == Snake {
 			name = snake(name)
 		}
 		o.add(name, e.Value)
-		if v.opts.Shape == Superset && e.Name == "conversationId" {
+		if shape == Superset && e.Name == "conversationId" {
 			o.add("conversation_id", e.Value)
 		}
 	}
-	if v.opts.Shape == Superset || v.opts.Shape == Wrapped {
-		inner := object{seen: make(map[string]bool, len(fields))}
-		inner.addAll(fields, camel)
-		o.add(nested, inner.bytes())
+	if (shape == Superset || shape == Wrapped) && o.begin(nested) {
+		inner := object{buf: o.buf, start: len(o.buf), names: make([]string, 0, len(fields))}
+		inner.addAll(fields, v.camel)
+		o.buf = inner.bytes()
 	}
-	return o.bytes(), nil
+	return o.bytes()
 }
 
-// object writes a JSON object in which the first of two equal names wins.
+// object writes a JSON object, at the end of buf, in which the first of two equal names wins.
 type object struct {
-	buf  bytes.Buffer
-	seen map[string]bool
+	buf   []byte
+	start int      // where it begins
+	names []string // those written; few enough to be looked through
 }
 
 func (o *object) addAll(fields []row.Column, rename func(string) string) {
 	for _, f := range fields {
-		o.add(rename(f.Name), f.Value)
+		name := f.Name
+		if rename != nil {
+			name = rename(name)
+		}
+		o.add(name, f.Value)
 	}
 }
 
 func (o *object) add(name string, value json.RawMessage) {
-	if len(value) == 0 || o.seen[name] {
-		return
+	if len(value) > 0 && o.begin(name) {
+		o.buf = append(o.buf, value...)
 	}
-	o.seen[name] = true
-	if o.buf.Len() == 0 {
-		o.buf.WriteByte('{')
+}
+
+// begin writes a name, after which its value must follow; false where it has been written.
+func (o *object) begin(name string) bool {
+	if slices.Contains(o.names, name) {
+		return false
+	}
+	o.names = append(o.names, name)
+	if len(o.buf) == o.start {
+		o.buf = append(o.buf, '{')
 	} else {
-		o.buf.WriteByte(',')
+		o.buf = append(o.buf, ',')
 	}
-	o.buf.Write(NewID(name).JSON)
-	o.buf.WriteByte(':')
-	o.buf.Write(value)
+	o.buf = append(appendQuoted(o.buf, name), ':')
+	return true
 }
 
 func (o *object) bytes() json.RawMessage {
-	if o.buf.Len() == 0 {
-		o.buf.WriteByte('{')
+	if len(o.buf) == o.start {
+		o.buf = append(o.buf, '{')
 	}
-	o.buf.WriteByte('}')
-	return o.buf.Bytes()
+	return append(o.buf, '}')
+}
+
+// maxCamel bounds the column names whose camelCase is remembered. Columns are few; beyond it each is worked out anew.
+const maxCamel = 4096
+
+// camel is camel with a memory.
+func (v *Vocabulary) camel(name string) string {
+	if known, ok := v.camels.Load(name); ok {
+		return known.(string)
+	}
+	turned := camel(name)
+	if v.camelCount.Add(1) <= maxCamel {
+		v.camels.Store(name, turned)
+	}
+	return turned
 }
 
 // camel turns snake_case into camelCase; a leading underscore stays.

@@ -34,7 +34,7 @@ func TestEveryStyleOfNameIsUnderstoodAtOnce(t *testing.T) {
 	for name, want := range map[string]Intent{
 		"join_conversation": JoinConversation, "conversation:join": JoinConversation, "join:conversation": JoinConversation, "join-conversation": JoinConversation,
 		"joinConversation": JoinConversation, "join_room": JoinConversation, "join": JoinConversation, "join_chat": JoinConversation, "room:join": JoinConversation,
-		"joinChatBox": JoinConversation, "join chat": JoinConversation,
+		"joinChatBox": JoinConversation, "joinNotification": JoinOwnTenant, "joinTickets": JoinOwnTenant, "join chat": JoinConversation,
 		"leave_conversation": LeaveConversation, "leave-room": LeaveConversation,
 		"join_distributor": JoinTenant, "distributor:join": JoinTenant, "joinOrganization": JoinTenant, "join-tenant": JoinTenant, "join_company": JoinTenant,
 		"leave_distributor": LeaveTenant,
@@ -87,17 +87,26 @@ func TestTypingThatEndedIsToldInTheOrderThatLeavesNoStyleStuck(t *testing.T) {
 		"kebab":      {"user-typing", "user-stop-typing"},
 		"camel":      {"userTyping", "userStopTyping"},
 	} {
-		if got := compile(t, Options{Preset: preset}).Names(TypingStopped); !slices.Equal(got, want) {
+		if got := names(compile(t, Options{Preset: preset}), TypingStopped); !slices.Equal(got, want) {
 			t.Errorf("%s: %v, want %v", preset, got, want)
 		}
 	}
 }
 
-func TestEveryEventHasANameInEveryPreset(t *testing.T) {
-	for _, preset := range Presets() {
+// names are those under which the preset sends an event.
+func names(v *Vocabulary, e Event) []string {
+	var names []string
+	for _, u := range v.Say(v.Preset(), &Occasion{Event: e, Row: row.Row{Record: json.RawMessage("{}")}}) {
+		names = append(names, u.Name)
+	}
+	return names
+}
+
+func TestEveryEventHasANameInEveryPresetWithOneNameForEach(t *testing.T) {
+	for _, preset := range []string{"underscore", "colon", "kebab", "camel"} {
 		v := compile(t, Options{Preset: preset})
 		for e := range eventCount {
-			if len(v.Names(e)) == 0 {
+			if len(names(v, e)) == 0 {
 				t.Errorf("%s: event %d has no name", preset, e)
 			}
 		}
@@ -118,13 +127,13 @@ func TestConversationIDIsFoundWhereverAFrontendPutsIt(t *testing.T) {
 		{`"conversation:42"`, "42", `"42"`},
 		{`{"room":"chat:abc"}`, "abc", `"abc"`},
 	} {
-		id, ok := v.ConversationID(raws(t, test.args))
+		id, ok := v.ConversationID(JoinConversation, raws(t, test.args), nil)
 		if !ok || id.Text != test.text || string(id.JSON) != test.json {
 			t.Errorf("ConversationID(%s) = %q %s %v, want %q %s", test.args, id.Text, id.JSON, ok, test.text, test.json)
 		}
 	}
 	for _, args := range [][]string{nil, {`null`}, {`true`}, {`""`}, {`{}`}, {`{"conversationId":null}`}, {`{"conversationId":{"a":1}}`}, {`[1]`}} {
-		if id, ok := v.ConversationID(raws(t, args...)); ok {
+		if id, ok := v.ConversationID(JoinConversation, raws(t, args...), nil); ok {
 			t.Errorf("ConversationID(%v) = %q, want none", args, id.Text)
 		}
 	}
@@ -137,12 +146,13 @@ func TestAJoinOfATenantsRoomByNameIsSeen(t *testing.T) {
 			t.Errorf("NamesTenantRoom(%s) = %v, want %v", args, got, want)
 		}
 	}
-	if id, ok := v.TenantID(raws(t, `"distributor_5"`)); !ok || id.Text != "5" {
+	if id, ok := v.TenantID(JoinTenant, raws(t, `"distributor_5"`), nil); !ok || id.Text != "5" {
 		t.Errorf("TenantID = %q %v, want 5", id.Text, ok)
 	}
 }
 
 func TestTypingState(t *testing.T) {
+	v := compile(t, Options{})
 	for _, test := range []struct {
 		args []string
 		want bool
@@ -150,7 +160,7 @@ func TestTypingState(t *testing.T) {
 		{nil, true}, {[]string{`"c"`}, true}, {[]string{`"c"`, `true`}, true}, {[]string{`"c"`, `false`}, false},
 		{[]string{`{"isTyping":false}`}, false}, {[]string{`{"is_typing":true}`}, true}, {[]string{`{"typing":false}`}, false},
 	} {
-		if got := TypingState(raws(t, test.args...)); got != test.want {
+		if got := v.TypingState(raws(t, test.args...), nil); got != test.want {
 			t.Errorf("TypingState(%v) = %v, want %v", test.args, got, test.want)
 		}
 	}
@@ -167,26 +177,28 @@ func TestShapes(t *testing.T) {
 		Superset: `{"id":9223372036854775807,"conversation_id":"c","is_from_customer":true,"external_metadata":{"a_b":1},"conversationId":"c","isFromCustomer":true,` +
 			`"externalMetadata":{"a_b":1},"distributorId":"d","message":{"id":9223372036854775807,"conversationId":"c","isFromCustomer":true,"externalMetadata":{"a_b":1}}}`,
 	} {
-		got, err := compile(t, Options{Shape: shape}).Shape(parsed(t, record), "message", extras...)
-		if err != nil || string(got) != want {
-			t.Errorf("%s:\n got %s (%v)\nwant %s", shape, got, err, want)
+		if got := payload(t, Options{Shape: shape}, record, extras...); got != want {
+			t.Errorf("%s:\n got %s\nwant %s", shape, got, want)
 		}
 	}
 }
 
 func TestAColumnOfTheSameNameIsNotOverwritten(t *testing.T) {
-	got, err := compile(t, Options{}).Shape(parsed(t, `{"message":"the text","distributorId":"own"}`), "message", String("distributorId", "other"))
-	if want := `{"message":"the text","distributorId":"own"}`; err != nil || string(got) != want {
-		t.Errorf("got %s (%v), want %s", got, err, want)
+	got := payload(t, Options{}, `{"message":"the text","distributorId":"own"}`, String("distributorId", "other"))
+	if want := `{"message":"the text","distributorId":"own"}`; got != want {
+		t.Errorf("got %s, want %s", got, want)
 	}
 }
 
-func TestWithoutARowThereIsNoPayload(t *testing.T) {
-	for _, shape := range Shapes() {
-		if got, err := compile(t, Options{Shape: shape}).Shape(row.Row{}, "message"); err == nil {
-			t.Errorf("%s: %s, want an error", shape, got)
-		}
+// payload is what a new message is sent with.
+func payload(t *testing.T, opts Options, record string, fields ...Extra) string {
+	t.Helper()
+	v := compile(t, opts)
+	said := v.Say(v.Preset(), &Occasion{Event: MessageCreated, Row: parsed(t, record), Nested: "message", Fields: fields})
+	if len(said) != 1 || len(said[0].Args) != 1 {
+		t.Fatalf("a new message is said as %+v, want one event with one argument", said)
 	}
+	return string(said[0].Args[0])
 }
 
 func parsed(t *testing.T, record string) row.Row {
@@ -208,12 +220,12 @@ func FuzzArguments(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, arg []byte) {
 		args := []json.RawMessage{arg}
-		for _, find := range []func([]json.RawMessage) (ID, bool){v.ConversationID, v.TenantID} {
-			if id, ok := find(args); ok && (id.Text == "" || len(id.Text) > maxID) {
+		for _, find := range []func(Intent, []json.RawMessage, Speaker) (ID, bool){v.ConversationID, v.TenantID} {
+			if id, ok := find(JoinConversation, args, nil); ok && (id.Text == "" || len(id.Text) > maxID) {
 				t.Errorf("%q gave the id %q", arg, id.Text)
 			}
 		}
-		TypingState(args)
+		v.TypingState(args, nil)
 		v.NamesTenantRoom(args)
 	})
 }
@@ -231,8 +243,13 @@ func FuzzShape(f *testing.F) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if got, err := v.Shape(r, "message", String("conversationId", "c")); err != nil || !json.Valid(got) {
-				t.Errorf("%s of %s is not JSON: %s (%v)", shape, record, got, err)
+			o := &Occasion{Event: MessageCreated, Row: r, Nested: "message", Fields: []Extra{String("conversationId", "c")}}
+			for _, s := range Styles() {
+				for _, u := range v.Say(s, o) {
+					if !json.Valid(u.Args[0]) {
+						t.Errorf("%s of %s is not JSON: %s", shape, record, u.Args[0])
+					}
+				}
 			}
 		}
 	})

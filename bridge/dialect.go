@@ -1,0 +1,195 @@
+package bridge
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"net/http"
+	"strings"
+	"sync/atomic"
+
+	"github.com/supabridge/supabridge/bridge/vocabulary"
+	"github.com/supabridge/supabridge/socketio"
+)
+
+// reach is whom an event concerns: rooms by kind, as far as they are known.
+type reach struct {
+	conversation, tenant, user []string
+	sender                     []string // rooms of whose doing it is
+	except                     []string // sockets that must not get it in any case
+}
+
+// rooms names the rooms of an audience.
+func (r reach) rooms(to vocabulary.Audience) []string {
+	rooms := make([]string, 0, 4)
+	if to&vocabulary.ToConversation != 0 {
+		rooms = append(rooms, r.conversation...)
+	}
+	if to&vocabulary.ToTenant != 0 {
+		rooms = append(rooms, r.tenant...)
+	}
+	if to&vocabulary.ToUser != 0 {
+		rooms = append(rooms, r.user...)
+	}
+	return rooms
+}
+
+// dialects knows which styles sockets hear. Each socket is in the room of its style, so that an event goes in one style to those who hear it: to its rooms
+// except the rooms of all other styles. A style that no socket ever heard costs nothing; with one style in use nothing is excepted.
+type dialects struct {
+	used [8]atomic.Bool // by style; never taken back, since a socket that is away may be recovered
+}
+
+// inUse lists the styles in use, the preset first: a socket that takes on another style while an event goes out so hears it in one of the two at least.
+func (d *dialects) inUse(preset vocabulary.Style) []vocabulary.Style {
+	styles := append(make([]vocabulary.Style, 0, len(d.used)), preset)
+	for _, s := range vocabulary.Styles() {
+		if s != preset && d.used[s].Load() {
+			styles = append(styles, s)
+		}
+	}
+	return styles
+}
+
+// styleRoom is the room of the sockets that hear a style. The name can't be that of another room: those are not entered by name.
+func styleRoom(s vocabulary.Style) string { return "\x00style:" + s.String() }
+
+// speak has the client hear a style from now on. Between the two rooms it is in neither and would hear every style, never none.
+func (c *client) speak(s vocabulary.Style) {
+	c.socket.Leave(styleRoom(vocabulary.Style(c.style.Load())))
+	c.b.dialects.used[s].Store(true)
+	c.style.Store(uint32(s))
+	c.socket.Join(styleRoom(s))
+}
+
+// listen learns from an event which style the client hears; the first that tells decides.
+func (c *client) listen(event string) {
+	if c.settled || c.b.cfg.Vocabulary.Dialect == "fixed" {
+		return
+	}
+	style, ok := c.b.words.Reveals(event)
+	if !ok {
+		return
+	}
+	c.settled = true
+	c.b.metrics.dialects.WithLabelValues(style.String()).Inc()
+	c.b.log.Info().Str("socket", c.socket.ID()).Stringer("style", style).Msg("dialect detected")
+	if style != vocabulary.Style(c.style.Load()) {
+		c.speak(style)
+	}
+}
+
+// emit sends an occasion in each style in use, to every socket that is in any of the rooms it goes to, once.
+func (b *Bridge) emit(to reach, o *vocabulary.Occasion) {
+	if kind := reported(o.Event); kind != "" {
+		b.reporter.tell(kind, to.conversation[0], o.Plain())
+	}
+	styles := b.dialects.inUse(b.words.Preset())
+	if b.words.SaysAlike(o.Event) {
+		b.send(to, b.words.Say(styles[0], o), nil)
+		return
+	}
+	for _, style := range styles {
+		var others []string
+		for _, other := range styles {
+			if other != style {
+				others = append(others, styleRoom(other))
+			}
+		}
+		b.send(to, b.words.Say(style, o), others)
+	}
+}
+
+func (b *Bridge) send(to reach, said []vocabulary.Utterance, others []string) {
+	for _, u := range said {
+		rooms := to.rooms(u.To)
+		if len(rooms) == 0 && u.To&vocabulary.ToAll == 0 {
+			continue
+		}
+		if u.To&vocabulary.ToAll != 0 {
+			rooms = nil // every socket
+		}
+		except := append(append(make([]string, 0, len(others)+len(to.except)+1), others...), to.except...)
+		if u.ExceptSender {
+			except = append(except, to.sender...)
+		}
+		args := asValues(u.Args)
+		for _, space := range b.spaces {
+			_ = space.To(rooms...).Except(except...).Emit(u.Name, args...) // raw JSON can always be encoded
+		}
+	}
+}
+
+func asValues(args []json.RawMessage) []any {
+	values := make([]any, len(args))
+	for i, arg := range args {
+		values[i] = arg
+	}
+	return values
+}
+
+// say tells this socket of an occasion, in its style and whomever else it would go to.
+func (c *client) say(o *vocabulary.Occasion) {
+	for _, u := range c.b.words.Say(vocabulary.Style(c.style.Load()), o) {
+		if err := c.socket.Emit(u.Name, asValues(u.Args)...); err != nil {
+			return // the socket is going; its disconnect is logged
+		}
+	}
+}
+
+// occasion is something that concerns this client's user.
+func (c *client) occasion(event vocabulary.Event, fields ...vocabulary.Extra) *vocabulary.Occasion {
+	return about(c.who, event, fields...)
+}
+
+// about is an occasion that is about a user.
+func about(who *Identity, event vocabulary.Event, fields ...vocabulary.Extra) *vocabulary.Occasion {
+	o := &vocabulary.Occasion{Event: event, Fields: fields}
+	if who.UserID != "" {
+		o.User = vocabulary.NewID(who.UserID)
+	}
+	if who.Name != "" {
+		o.UserName = vocabulary.NewID(who.Name)
+	}
+	if who.Tenant != "" {
+		o.Tenant = vocabulary.NewID(who.Tenant)
+	}
+	return o
+}
+
+// speaker lets selectors look at what a client brought along when it connected. The socket builds its handshake anew for each call, so it is kept here.
+type speaker struct {
+	c         *client
+	handshake *socketio.Handshake
+}
+
+func (s *speaker) said() *socketio.Handshake {
+	if s.handshake == nil {
+		s.handshake = s.c.socket.Handshake()
+	}
+	return s.handshake
+}
+
+func (s *speaker) Auth() json.RawMessage     { return s.said().Auth }
+func (s *speaker) Query(name string) string  { return s.said().Query[name] }
+func (s *speaker) Header(name string) string { return s.said().Header.Get(name) }
+
+func (s *speaker) Cookie(name string) string {
+	request := http.Request{Header: s.said().Header}
+	if cookie, err := request.Cookie(name); err == nil {
+		return cookie.Value
+	}
+	return ""
+}
+
+// Claims reads the token that was verified.
+func (s *speaker) Claims() json.RawMessage {
+	parts := strings.Split(s.c.who.Token, ".")
+	if !s.c.who.Verified || len(parts) != 3 {
+		return nil
+	}
+	claims, err := base64.RawURLEncoding.DecodeString(parts[1])
+	if err != nil {
+		return nil
+	}
+	return claims
+}
