@@ -1,6 +1,6 @@
 # One command proves the project: make test. It needs Go, Node 20 or later and make; the rest it installs.
 
-.PHONY: test build prepare lint test-go fuzz test-node test-browser clean
+.PHONY: test build prepare lint test-go fuzz test-node test-browser test-nextjs clean
 
 # Every part runs even when an earlier one failed; the parts are named again at the end.
 test:
@@ -9,9 +9,9 @@ test:
 build:
 	go build -o bin/supabridge ./cmd/supabridge
 
-# The npm packages of the tests and, for test-browser, Chromium.
+# The npm packages of the tests and, for those in a browser, Chromium.
 prepare:
-	scripts/prepare node browser
+	scripts/prepare node nextjs browser
 
 lint:
 	scripts/lint gofmt vet staticcheck
@@ -32,5 +32,10 @@ test-browser: build
 	scripts/prepare node browser
 	cd testdata/node && npm run test-browser --silent
 
+# SCREENSHOTS names a folder for pictures of it, such as $(CURDIR)/docs/screenshots.
+test-nextjs: build
+	scripts/prepare node nextjs browser
+	cd testdata/nextjs && npm run build --silent && npm test --silent
+
 clean:
-	rm -rf bin testdata/node/node_modules
+	rm -rf bin testdata/node/node_modules testdata/nextjs/node_modules testdata/nextjs/.next testdata/nextjs/next-env.d.ts
