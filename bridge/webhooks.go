@@ -196,9 +196,18 @@ func (h *webhooks) mount(mux *http.ServeMux) {
 
 // run delivers until ctx ends.
 func (h *webhooks) run(ctx context.Context) {
-	if h.box != nil {
-		h.box.Run(ctx)
+	if h.box == nil {
+		return
 	}
+	served := make(chan struct{})
+	go func() {
+		defer close(served)
+		if err := h.box.Serve(ctx); err != nil {
+			h.b.log.Warn().Err(err).Msg("supabridge outbox can't look at the outbox while this runs")
+		}
+	}()
+	h.box.Run(ctx)
+	<-served
 }
 
 // close ends what newWebhooks started. The box must not be running.

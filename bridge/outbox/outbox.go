@@ -87,6 +87,8 @@ type Options struct {
 	Path string
 	// Deliver has the functions by target. It may be empty for a box that is only looked at.
 	Deliver map[string]Deliver
+	// ExistingOnly has Open fail where the file is not there.
+	ExistingOnly bool
 	// MaxBytes bounds what waits and what is dead together. The file may take somewhat more than twice that.
 	MaxBytes int64
 	// MaxAge is how long an entry is tried before it is a dead letter, KeepDead how long dead letters are kept, DedupeFor how long dedupe keys.
@@ -160,6 +162,11 @@ func Open(opts Options) (*Outbox, error) {
 	}
 	if opts.commit == nil {
 		opts.commit = (*bbolt.DB).Update
+	}
+	if opts.ExistingOnly {
+		if _, err := os.Stat(opts.Path); err != nil {
+			return nil, fmt.Errorf("outbox: %w", err)
+		}
 	}
 	o := &Outbox{opts: opts, writes: make(chan *write, maxBatch), closing: make(chan struct{}), written: make(chan struct{}), wake: make(chan struct{}, 1)}
 	if err := o.open(); err != nil {
