@@ -189,7 +189,8 @@ func (c *Conn) flushable() *link {
 	return c.link.begin()
 }
 
-// Close ends the connection once everything pending is sent, or after 10 s.
+// Close ends the connection once everything pending is sent, or after 10 s; while the server shuts down, a long-polling client that
+// sends no more requests has one second.
 func (c *Conn) Close() {
 	c.mu.Lock()
 	if c.state != stateOpen {
@@ -198,10 +199,30 @@ func (c *Conn) Close() {
 	}
 	c.state = stateClosing
 	l := c.flushable()
+	d := c.closingTime()
 	c.mu.Unlock()
-	c.srv.wheel.set(&c.beat, closeTimeout)
+	c.srv.wheel.set(&c.beat, d)
 	if l != nil {
 		c.srv.pool.submit((*flushTask)(l))
+	}
+}
+
+// closingTime is how long a closing connection may take over what is pending. With long-polling nothing moves before the client asks;
+// a client that has stopped asking must not hold up the end of the server. The caller holds mu.
+func (c *Conn) closingTime() time.Duration {
+	if c.transport == Polling && c.srv.draining.Load() {
+		return farewellTimeout
+	}
+	return closeTimeout
+}
+
+// hurry shortens the time of a connection that was closed before the server began to shut down.
+func (c *Conn) hurry() {
+	c.mu.Lock()
+	closing, d := c.state == stateClosing, c.closingTime()
+	c.mu.Unlock()
+	if closing && d < closeTimeout {
+		c.srv.wheel.set(&c.beat, d)
 	}
 }
 
@@ -264,7 +285,7 @@ func (c *Conn) reap() {
 	c.srv.forget(c)
 	c.mu.Lock()
 	l, probing := c.link, c.probing
-	c.probing = nil
+	c.upgradeEnded()
 	c.mu.Unlock()
 	if l != nil {
 		l.close()

@@ -5,8 +5,9 @@ import (
 	"time"
 )
 
-// The life of a connection is watched by one wheel for all of them: it sends the pings and ends what does not answer.
-// One entry a connection moves from slot to slot, instead of two timers a connection.
+// The life of a connection is watched by one wheel for all of them: it sends the pings, ends what does not answer, and gives up upgrades
+// that take too long. Its entries, one or two a connection, move from slot to slot. Timers would be dearer, and the runtime may hold
+// on to one for as long as it would have run although it has been stopped, and with it to the connection.
 
 const (
 	wheelSlots = 256
@@ -90,7 +91,7 @@ func (w *wheel) unlink(e *wheelEntry) {
 func (w *wheel) turn() {
 	ticker := time.NewTicker(w.tick)
 	defer ticker.Stop()
-	var due []*Conn
+	var due []*wheelEntry
 	for {
 		w.mu.Lock()
 		empty, closed := w.count == 0, w.closed
@@ -111,8 +112,12 @@ func (w *wheel) turn() {
 		}
 		due = w.expired(due[:0])
 		var b Batch
-		for _, c := range due {
-			c.expire(&b)
+		for _, e := range due {
+			if c := e.owner; e == &c.beat {
+				c.expire(&b)
+			} else {
+				c.giveUp()
+			}
 		}
 		b.Flush()
 		clear(due)
@@ -120,7 +125,7 @@ func (w *wheel) turn() {
 }
 
 // expired takes out and returns the entries whose time has come.
-func (w *wheel) expired(due []*Conn) []*Conn {
+func (w *wheel) expired(due []*wheelEntry) []*wheelEntry {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	until := int64(time.Since(w.epoch) / w.tick)
@@ -133,7 +138,7 @@ func (w *wheel) expired(due []*Conn) []*Conn {
 		for e := head.next; e != head; {
 			next := e.next
 			if e.at <= until {
-				due = append(due, e.owner)
+				due = append(due, e)
 				w.unlink(e)
 			}
 			e = next

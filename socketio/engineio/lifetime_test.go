@@ -4,16 +4,13 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
-	"io"
-	"net"
 	"net/http"
 	"net/http/httptest"
-	"os"
+	"runtime"
 	"strings"
-	"sync"
 	"testing"
 	"time"
+	"weak"
 
 	"github.com/gorilla/websocket"
 
@@ -124,64 +121,59 @@ func TestShutdownCutsOffWhenTimeIsUp(t *testing.T) {
 	want(t, "connections", h.engine.Count(), 0)
 }
 
-// Connections are cut off at every stage, and nothing must be left of them.
-func TestNothingIsLeftAfterChurn(t *testing.T) {
-	h := serve(t, engineio.Options{PingInterval: 200 * time.Millisecond, PingTimeout: 200 * time.Millisecond, UpgradeTimeout: 100 * time.Millisecond})
-	addr := strings.TrimPrefix(h.URL, "http://")
-	upgrade := "GET /engine.io/?EIO=4&transport=websocket%s HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n" +
-		"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
-	stages := []func(sid string) string{
-		func(string) string { return fmt.Sprintf(upgrade, "") },                                                 // after the handshake
-		func(string) string { return fmt.Sprintf(upgrade, "") + "\x81\x85\x00" },                                // mid-frame
-		func(string) string { return fmt.Sprintf(upgrade, "") + "\x81\x85\x00\x00\x00\x004h" },                  // mid-packet
-		func(string) string { return fmt.Sprintf(upgrade, "") + "\x89\x80\x00\x00\x00\x00" },                    // after a ping
-		func(string) string { return fmt.Sprintf(upgrade, "")[:60] },                                            // mid-request
-		func(sid string) string { return fmt.Sprintf(upgrade, "&sid="+sid) },                                    // before the probe
-		func(sid string) string { return fmt.Sprintf(upgrade, "&sid="+sid) + "\x81\x86\x00\x00\x00\x002probe" }, // mid-upgrade
-		func(sid string) string { // mid-poll
-			return "GET /engine.io/?EIO=4&transport=polling&sid=" + sid + " HTTP/1.1\r\nHost: x\r\n\r\n"
-		},
-		func(sid string) string { // mid-post
-			return "POST /engine.io/?EIO=4&transport=polling&sid=" + sid + " HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n4h"
-		},
+// The whole time that a closing connection has is ten seconds, and the context has no end.
+func TestShutdownWaitsOnlyBrieflyForClientsThatDoNotPoll(t *testing.T) {
+	h := serve(t, engineio.Options{})
+	sid := h.open(t)
+	receive(t, "connection", h.conns).Close() // before the shutdown
+	h.open(t)
+	silent := receive(t, "second connection", h.conns)
+	if err := silent.Send(engineio.NewText([]byte("never fetched"))); err != nil {
+		t.Fatal(err)
 	}
-	before := descriptors(t)
-	var wg sync.WaitGroup
-	for worker := range 8 {
-		wg.Go(func() {
-			for i := range 45 {
-				stage := stages[(worker+i)%len(stages)]
-				nc, err := net.Dial("tcp", addr)
-				if err != nil {
-					t.Error(err)
-					return
-				}
-				if i%3 == 0 { // no FIN: a reset
-					_ = nc.(*net.TCPConn).SetLinger(0)
-				}
-				_, _ = io.WriteString(nc, stage(h.open(t)))
-				if i%2 == 0 {
-					b := make([]byte, 16)
-					_ = nc.SetReadDeadline(time.Now().Add(20 * time.Millisecond))
-					_, _ = nc.Read(b)
-				}
-				_ = nc.Close()
-			}
-		})
+	h.open(t)
+	polling := receive(t, "third connection", h.conns)
+	began := time.Now()
+	done := make(chan error, 1)
+	go func() { done <- h.engine.Shutdown(t.Context(), 0) }()
+	waitUntil(t, "the connections are closing", func() bool {
+		return errors.Is(polling.Send(), engineio.ErrClosed) && errors.Is(silent.Send(), engineio.ErrClosed)
+	})
+	_, body := h.poll(t, polling.ID())
+	want(t, "end of the client that polls", body, "1")
+	if err := receive(t, "shutdown", done); err != nil {
+		t.Error(err)
 	}
-	wg.Wait()
-	waitUntil(t, "all connections are gone", func() bool { return h.engine.Count() == 0 && len(h.engine.Connections()) == 0 })
-	http.DefaultClient.CloseIdleConnections()
-	waitUntil(t, "all descriptors are closed", func() bool { return descriptors(t) <= before+2 }) // epoll's own
+	if d := time.Since(began); d < 500*time.Millisecond || d > 5*time.Second {
+		t.Errorf("shutdown took %v", d)
+	}
+	if status, _ := h.poll(t, sid); status != 400 {
+		t.Errorf("poll after the end: %d", status)
+	}
 }
 
-func descriptors(t *testing.T) int {
-	t.Helper()
-	d, err := os.ReadDir("/proc/self/fd")
-	if err != nil {
-		return 0 // only Linux tells
+func TestUpgradeLeavesNoTimer(t *testing.T) {
+	h := serve(t, engineio.Options{UpgradeTimeout: time.Hour})
+	conns := make([]weak.Pointer[engineio.Conn], 0, 2)
+	for _, last := range []string{"5", "4neither probe nor upgrade"} {
+		sid := h.open(t)
+		conns = append(conns, weak.Make(receive(t, "connection", h.conns)))
+		ws := h.dial(t, "&sid="+sid)
+		write(t, ws, "2probe")
+		want(t, "probe", read(t, ws), "3probe")
+		write(t, ws, last)
+		if last == "5" {
+			write(t, ws, "1")
+		} else {
+			h.post(t, sid, "1")
+			h.poll(t, sid) // its last
+		}
+		receive(t, "end", h.closed)
+		_ = ws.Close()
 	}
-	return len(d)
+	for _, c := range conns {
+		waitUntil(t, "connection is let go of", func() bool { runtime.GC(); return c.Value() == nil })
+	}
 }
 
 // With TLS in the process there is no readiness to be had: each websocket has a goroutine, and everything else is the same.

@@ -23,6 +23,8 @@ type poll struct {
 	asBytes  bool          // of version 3: the last payload was one of bytes
 	wakeup   chan struct{} // of the waiting GET; buffered
 	released chan struct{} // of a POST that waits for the handler; buffered
+	nudge    *time.Timer   // ends the waiting GET for the sake of an upgrade; nil before one has begun
+	lapse    wheelEntry    // of the upgrade that is under way; the wheel's
 }
 
 func newPoll() *poll {
@@ -48,6 +50,7 @@ func (p *poll) resume() {
 // openPolling opens c with a GET.
 func (s *Server) openPolling(w http.ResponseWriter, r *http.Request, c *Conn) *Error {
 	c.poll = newPoll()
+	c.poll.lapse.owner = c
 	c.poll.b64 = wantsText(r)
 	c.handler = s.opts.Accept(c)
 	if !s.admit(c) {
@@ -161,14 +164,18 @@ func (c *Conn) servePoll(w http.ResponseWriter, r *http.Request) *Error {
 		}
 	}
 	finished := c.state == stateClosing && len(c.queue.pending) == 0 // the close packet is in this response
+	more := c.state == stateClosing && !finished
 	p.waiting = false
 	contentType := c.payloadType()
 	c.mu.Unlock()
 	if len(*payload) == 0 {
 		return refusal(CodeBadRequest, "session was upgraded or has ended")
 	}
-	if finished {
+	switch {
+	case finished:
 		c.close(ReasonForcedClose, nil)
+	case more:
+		c.hurry() // from here on anew
 	}
 	c.srv.addHeaders(w.Header(), r)
 	c.srv.answerMaybeCompressed(w, r, contentType, *payload)
@@ -255,7 +262,7 @@ func (c *Conn) servePost(w http.ResponseWriter, r *http.Request) *Error {
 
 	body := getBytes()
 	defer putBytes(body)
-	switch err := c.readBody(body, r); {
+	switch err := c.readBody(body, w, r); {
 	case errors.Is(err, errTooLarge):
 		e := refusal(CodeBadRequest, "body larger than the limit")
 		e.status = http.StatusRequestEntityTooLarge
@@ -329,8 +336,9 @@ func (c *Conn) awaitReady(r *http.Request) error {
 
 var errTooLarge = errors.New("request body too large")
 
-// readBody reads the body of a POST, which may have MaxPayload bytes.
-func (c *Conn) readBody(b *[]byte, r *http.Request) error {
+// readBody reads the body of a POST, which may have MaxPayload bytes. It takes no longer than a client has to answer a ping, which would
+// have to wait behind it: so a client that has gone without a word holds nothing up.
+func (c *Conn) readBody(b *[]byte, w http.ResponseWriter, r *http.Request) error {
 	limit := c.srv.opts.MaxPayload
 	if r.ContentLength > int64(limit) {
 		return errTooLarge
@@ -338,8 +346,14 @@ func (c *Conn) readBody(b *[]byte, r *http.Request) error {
 	if isBytes(r) && c.protocol != 3 {
 		return errors.New("binary request body")
 	}
+	rc := http.NewResponseController(w)
+	// Where the response has no deadlines, those of the HTTP server have to do.
+	bounded := rc.SetReadDeadline(time.Now().Add(c.srv.opts.PingInterval+c.srv.opts.PingTimeout)) == nil
 	var err error
 	*b, err = readAll((*b)[:0], r.Body, limit)
+	if bounded && err == nil {
+		_ = rc.SetReadDeadline(time.Time{}) // a connection that has broken is found by its next reader
+	}
 	return err
 }
 

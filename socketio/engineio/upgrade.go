@@ -23,6 +23,7 @@ func (s *Server) probe(w http.ResponseWriter, r *http.Request, c *Conn) *Error {
 	possible := c.state == stateOpen && c.transport == Polling && c.probing == nil && !s.opts.DisableUpgrades
 	if possible {
 		c.probing = l
+		s.wheel.set(&c.poll.lapse, s.opts.UpgradeTimeout)
 	}
 	c.mu.Unlock()
 	if !possible {
@@ -31,21 +32,31 @@ func (s *Server) probe(w http.ResponseWriter, r *http.Request, c *Conn) *Error {
 		_ = l.Conn.Close() // nothing was promised to the client
 		return nil
 	}
-	time.AfterFunc(s.opts.UpgradeTimeout, func() { c.giveUp(l) })
 	l.start()
 	return nil
 }
 
 // giveUp ends an upgrade that is not completed in time; the connection stays with long-polling.
-func (c *Conn) giveUp(l *link) {
+func (c *Conn) giveUp() {
 	c.mu.Lock()
-	late := c.probing == l
-	if late {
-		c.probing = nil
-	}
+	l := c.probing
+	c.upgradeEnded()
 	c.mu.Unlock()
-	if late {
+	if l != nil {
 		l.close()
+	}
+}
+
+// upgradeEnded notes that no upgrade is under way any more. The caller holds mu.
+func (c *Conn) upgradeEnded() {
+	if c.probing == nil {
+		return
+	}
+	c.probing = nil
+	c.srv.wheel.remove(&c.poll.lapse)
+	if c.poll.nudge != nil {
+		c.poll.nudge.Stop()
+		c.poll.nudge = nil
 	}
 }
 
@@ -62,11 +73,10 @@ func (l *link) onProbe(data []byte) error {
 			(*flushTask)(b).run()
 		}
 		c.mu.Lock()
-		waiting, turn := c.poll.waiting, c.poll.turn
-		c.mu.Unlock()
-		if waiting {
-			time.AfterFunc(nudgeAfter, func() { c.nudge(l, turn) })
+		if turn := c.poll.turn; c.probing == l && c.poll.waiting && c.poll.nudge == nil {
+			c.poll.nudge = time.AfterFunc(nudgeAfter, func() { c.nudge(l, turn) })
 		}
+		c.mu.Unlock()
 		return nil
 	case "5":
 		c.mu.Lock()
@@ -74,7 +84,8 @@ func (l *link) onProbe(data []byte) error {
 			c.mu.Unlock()
 			return errPacket
 		}
-		c.probing, c.link, c.transport = nil, l, WebSocket
+		c.upgradeEnded()
+		c.link, c.transport = l, WebSocket
 		c.poll.wake()
 		b := l.begin()
 		c.mu.Unlock()

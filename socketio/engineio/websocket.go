@@ -246,7 +246,7 @@ func (l *link) fail(err error) {
 	c.mu.Lock()
 	inUse := c.link == l
 	if c.probing == l {
-		c.probing = nil
+		c.upgradeEnded()
 	}
 	closed := l.closed
 	c.mu.Unlock()

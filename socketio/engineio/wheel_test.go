@@ -18,7 +18,7 @@ func TestWheelIsNeverEarlyAndAtMostATickLate(t *testing.T) {
 			w.set(&c.beat, d)
 			for {
 				time.Sleep(w.tick)
-				if slices.Contains(w.expired(nil), c) {
+				if slices.Contains(w.expired(nil), &c.beat) {
 					break
 				}
 			}
@@ -47,7 +47,7 @@ func TestWheelMovesAndRemovesEntries(t *testing.T) {
 			t.Errorf("%d expired too early", len(due))
 		}
 		time.Sleep(3 * time.Second)
-		if due := w.expired(nil); len(due) != 1 || due[0] != a {
+		if due := w.expired(nil); len(due) != 1 || due[0] != &a.beat {
 			t.Errorf("got %v", due)
 		}
 	})
