@@ -1,12 +1,6 @@
 import { connection } from 'next/server';
 import { Inbox } from '@/components/Inbox';
-
-// setting reads a variable of the running server. Named by a constant it would be fixed when the app is built.
-function setting(name: string): string {
-  const value = process.env[name];
-  if (!value) throw new Error(`${name} is not set`);
-  return value;
-}
+import { setting } from '@/lib/settings';
 
 export default async function Page() {
   await connection();

@@ -1,14 +1,14 @@
 // The Socket.IO server the inbox was written for: rooms, typing, presence, and the rows of messages as supabase-js hears
 // them. One process with everything in memory; what a browser misses while it is away is gone.
 //
-// Environment: PORT, SUPABASE_URL, SUPABASE_SERVICE_ROLE_KEY, SUPABASE_JWT_SECRET.
+// Environment: PORT, SUPABASE_URL, SUPABASE_SERVICE_ROLE_KEY, SUPABASE_JWT_SECRET, PUBLISH_SECRET.
 import { createHmac, timingSafeEqual } from 'node:crypto';
 import { createServer } from 'node:http';
 import { createClient } from '@supabase/supabase-js';
 import { Server } from 'socket.io';
 import WebSocket from 'ws';
 
-const { PORT, SUPABASE_URL, SUPABASE_SERVICE_ROLE_KEY, SUPABASE_JWT_SECRET } = process.env;
+const { PORT, SUPABASE_URL, SUPABASE_SERVICE_ROLE_KEY, SUPABASE_JWT_SECRET, PUBLISH_SECRET } = process.env;
 
 const supabase = createClient(SUPABASE_URL, SUPABASE_SERVICE_ROLE_KEY, {
   auth: { persistSession: false, autoRefreshToken: false },
@@ -16,7 +16,16 @@ const supabase = createClient(SUPABASE_URL, SUPABASE_SERVICE_ROLE_KEY, {
 });
 
 let live = false;
-const http = createServer((request, response) => response.writeHead(request.url === '/readyz' && live ? 200 : 503).end());
+const http = createServer(async (request, response) => {
+  if (request.url === '/readyz') return response.writeHead(live ? 200 : 503).end();
+  if (request.method !== 'POST' || request.url !== '/api/publish') return response.writeHead(404).end();
+  if (request.headers.authorization !== `Bearer ${PUBLISH_SECRET}`) return response.writeHead(401).end();
+  let body = '';
+  for await (const part of request) body += part;
+  const { event, user, data } = JSON.parse(body);
+  io.to(userRoom(user)).emit(event, data);
+  response.writeHead(202).end();
+});
 const io = new Server(http, { cors: { origin: true, credentials: true } });
 
 // verify gives the claims of a token that Supabase signed and that has not expired; it throws at any other.
@@ -53,11 +62,13 @@ async function distributorOf(conversationId) {
 }
 
 const conversationRoom = (id) => `conversation:${id}`;
+const userRoom = (id) => `user:${id}`;
 const distributorRoom = (id) => `distributor:${id}`;
 const socketsOf = async (distributor) => io.in(distributorRoom(distributor)).fetchSockets();
 
 io.on('connection', (socket) => {
   const { userId, userName, tenant } = socket.data;
+  socket.join(userRoom(userId));
 
   socket.on('join_distributor', async (id, ack) => {
     if (id !== tenant) return ack?.({ success: false, error: 'Forbidden' });

@@ -36,6 +36,7 @@ function Desk({ me, distributorId }: { me: string; distributorId: string }) {
   const [conversations, setConversations] = useState<ConversationRow[]>([]);
   const [colleagues, setColleagues] = useState<UserRow[]>([]);
   const [open, setOpen] = useState<string | null>(null);
+  const [problem, setProblem] = useState<string | null>(null);
   const { onlineUsers, notifications, dismiss, refusal, startTyping, stopTyping, getTypingUsers } = useSocketIO(distributorId, open);
 
   useEffect(() => {
@@ -50,6 +51,16 @@ function Desk({ me, distributorId }: { me: string; distributorId: string }) {
     return () => gone.abort();
   }, [supabase]);
 
+  async function askForHelp(colleague: string) {
+    const { data } = await supabase.auth.getSession();
+    const response = await fetch('/api/help', {
+      method: 'POST',
+      headers: { authorization: `Bearer ${data.session?.access_token}`, 'content-type': 'application/json' },
+      body: JSON.stringify({ colleague, conversation: open }),
+    });
+    setProblem(response.ok ? null : 'Your colleague could not be asked.');
+  }
+
   const shown = conversations.find((each) => each.id === open);
   const nameOf = (id: string) => conversations.find((each) => each.id === id)?.customer_name;
   return (
@@ -62,6 +73,11 @@ function Desk({ me, distributorId }: { me: string; distributorId: string }) {
               <span className="dot" />
               {name}
               {id === me && ' (you)'}
+              {id !== me && open && onlineUsers.includes(id) && (
+                <button className="ask" data-ask={id} title={`Ask ${name} to look at this conversation`} onClick={() => void askForHelp(id)}>
+                  Ask
+                </button>
+              )}
             </li>
           ))}
         </ul>
@@ -91,6 +107,7 @@ function Desk({ me, distributorId }: { me: string; distributorId: string }) {
       )}
       <aside>
         {refusal && <p role="alert">{refusal}</p>}
+        {problem && <p role="alert">{problem}</p>}
         {notifications.map(({ id, conversationId, content }) => (
           <div key={id} className="notification" data-notification={id}>
             <button onClick={() => setOpen(conversationId)}>

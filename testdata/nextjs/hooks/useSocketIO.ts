@@ -2,7 +2,7 @@
 
 import { useCallback, useEffect, useRef, useState } from 'react';
 import { useBackend } from '@/lib/backend';
-import type { MessageEvent, TypingEvent } from '@/lib/rows';
+import type { MessageEvent, NotificationEvent, TypingEvent } from '@/lib/rows';
 
 // How often a sign of typing is repeated while somebody types, and how long after the last keystroke it is taken back.
 const repeatTyping = 2_000;
@@ -22,7 +22,7 @@ interface Ack {
 }
 
 // useSocketIO keeps a tab in the rooms of its distributor and of one open conversation, and gives what happens there:
-// who is online, who types, and what customers write in conversations that are not open.
+// who is online, who types, what customers write in conversations that are not open, and what colleagues ask of the user.
 export function useSocketIO(distributorId: string, openConversation: string | null) {
   const { socket } = useBackend();
   const [onlineUsers, setOnlineUsers] = useState<string[]>([]);
@@ -61,6 +61,8 @@ export function useSocketIO(distributorId: string, openConversation: string | nu
         if (!isFromCustomer || conversationId === open.current) return;
         setNotifications((known) => [...known, { id, conversationId, content }]);
       },
+      notification: ({ id, conversationId, message }: NotificationEvent) =>
+        setNotifications((known) => [...known, { id, conversationId, content: message }]),
     };
     for (const [event, listener] of Object.entries(listeners)) socket.on(event, listener);
     socket.connect();

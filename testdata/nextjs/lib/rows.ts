@@ -30,6 +30,12 @@ export interface MessageEvent {
   isFromCustomer: boolean;
 }
 
+export interface NotificationEvent {
+  id: string;
+  conversationId: string;
+  message: string;
+}
+
 export interface TypingEvent {
   conversationId: string;
   userId: string;

@@ -12,12 +12,14 @@ const builds = new Set();
 
 for (const { name, start, bringsWhatWasMissed } of servers) {
   describe(name, () => {
-    let standin, server, app, browser, ours, open, closed;
+    let standin, server, app, browser, ours, stranger, open, closed;
     const profiles = [];
 
     before(async () => {
       standin = await startStandin();
-      [ours] = await standin.tenants();
+      let theirs;
+      [ours, theirs] = await standin.tenants();
+      [stranger] = theirs.users;
       [open, closed] = ours.conversations;
       const port = await freePort();
       server = await start(standin, `http://127.0.0.1:${port}`);
@@ -100,7 +102,7 @@ for (const { name, start, bringsWhatWasMissed } of servers) {
       const [first] = await signIn(ana);
       await first.sees(online(firstUser, true));
       await first.sees(online(secondUser, false));
-      const [stranger] = await signIn(dora, null);
+      const [outsider] = await signIn(dora, null);
       const [second, profile] = await signIn(ben);
       await first.sees(online(secondUser, true));
       await second.sees(online(firstUser, true));
@@ -114,13 +116,13 @@ for (const { name, start, bringsWhatWasMissed } of servers) {
       assert.equal(await first.count(online(secondUser, true)), 1, 'a tab is left');
       await another.page.close();
       await first.sees(online(secondUser, false));
-      assert.equal(await stranger.count('[data-online="true"]'), 1, 'she sees herself alone');
+      assert.equal(await outsider.count('[data-online="true"]'), 1, 'she sees herself alone');
     });
 
     test('a customer who writes in another conversation is announced, once', async () => {
       const [first] = await signIn(ana);
       const [second] = await signIn(ben, closed);
-      const [stranger] = await signIn(dora, null);
+      const [outsider] = await signIn(dora, null);
       const row = await standin.write(closed, 'Is anybody there?');
       await first.sees(`[data-notification="${row.id}"]:has-text("Is anybody there?")`);
       await first.sees(`[data-conversation="${closed}"] [data-unread="1"]`);
@@ -130,7 +132,28 @@ for (const { name, start, bringsWhatWasMissed } of servers) {
       await first.takePicture('notification');
       await first.open(closed);
       await first.seesNo('[data-notification]');
-      assert.equal(stranger.events('new_message', row.id).length, 0, 'nothing crosses to another distributor');
+      assert.equal(outsider.events('new_message', row.id).length, 0, 'nothing crosses to another distributor');
+    });
+
+    test('a notification that the app publishes reaches the user it is for, in every tab', async () => {
+      const [first] = await signIn(ana);
+      const [second, profile] = await signIn(ben, closed);
+      const another = await profile.openTab();
+      const [third] = await signIn('carla@harbour.example');
+      await first.page.click(`[data-ask="${ours.users[1].id}"]`);
+      for (const tab of [second, another]) await tab.sees('[data-notification]:has-text("Please look at Corner Bakery")');
+      // A row that comes after it shows that the others were not sent it.
+      const row = await standin.write(closed, 'Hello again');
+      for (const tab of [first, third]) {
+        await tab.sees(`[data-notification="${row.id}"]`);
+        assert.equal(tab.events('notification', 'Please look at').length, 0);
+      }
+      const refused = await fetch(`${app.url}/api/help`, {
+        method: 'POST',
+        headers: { authorization: `Bearer ${stranger.token}` },
+        body: JSON.stringify({ colleague: ours.users[1].id, conversation: open }),
+      });
+      assert.equal(refused.status, 403, 'one of another distributor may not ask');
     });
 
     test('without network it says Connection Issue, and afterwards nothing is missing or doubled', async () => {

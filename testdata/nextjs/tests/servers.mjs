@@ -6,6 +6,8 @@ import { startBridge } from '../../node/harness/bridge.mjs';
 import { freePort, until } from '../../node/harness/program.mjs';
 import { anonKey, jwtSecret, serviceKey } from '../../node/harness/tokens.mjs';
 
+const publishSecret = 'what the app shows when it publishes';
+
 const folder = fileURLToPath(new URL('..', import.meta.url));
 
 // Server is a program under Node that ends with the test.
@@ -48,12 +50,18 @@ class Server {
 
 async function startBefore(standin) {
   const port = await freePort();
-  const env = { PORT: String(port), SUPABASE_URL: standin.url, SUPABASE_SERVICE_ROLE_KEY: serviceKey, SUPABASE_JWT_SECRET: jwtSecret };
+  const env = {
+    PORT: String(port),
+    SUPABASE_URL: standin.url,
+    SUPABASE_SERVICE_ROLE_KEY: serviceKey,
+    SUPABASE_JWT_SECRET: jwtSecret,
+    PUBLISH_SECRET: publishSecret,
+  };
   return new Server(port, ['before/server.mjs'], env).answers('/readyz');
 }
 
-// A team that follows the README names the origin of its app, and nothing else.
-const startAfter = (standin, appUrl) => startBridge(standin, { NEXT_PUBLIC_APP_URL: appUrl });
+// The bridge is told the origin of the app and the secret of its server; all else is as it comes.
+const startAfter = (standin, appUrl) => startBridge(standin, { NEXT_PUBLIC_APP_URL: appUrl, SUPABRIDGE_PUBLISH_SECRET: publishSecret });
 
 // servers are the two, with what each promises about rows that are written while a browser is away: whether it brings
 // them afterwards.
@@ -67,7 +75,12 @@ const buildId = `${folder}.next/BUILD_ID`;
 // startApp serves the one build there is. Where it finds its servers is all that it is told.
 export async function startApp(port, standin, socketUrl) {
   if (!existsSync(buildId)) throw new Error('the app is not built: npm run build in testdata/nextjs');
-  const env = { NEXT_PUBLIC_SUPABASE_URL: standin.url, NEXT_PUBLIC_SUPABASE_ANON_KEY: anonKey, NEXT_PUBLIC_SOCKET_URL: socketUrl };
+  const env = {
+    NEXT_PUBLIC_SUPABASE_URL: standin.url,
+    NEXT_PUBLIC_SUPABASE_ANON_KEY: anonKey,
+    NEXT_PUBLIC_SOCKET_URL: socketUrl,
+    PUBLISH_SECRET: publishSecret,
+  };
   const app = new Server(port, ['node_modules/next/dist/bin/next', 'start', '-H', '127.0.0.1', '-p', String(port)], env);
   app.build = readFileSync(buildId, 'utf8');
   return app.answers('/');
