@@ -71,14 +71,8 @@ func New(cfg *config.Config, log zerolog.Logger) (*Bridge, error) {
 
 func (b *Bridge) build(ctx context.Context) (err error) {
 	cfg := b.cfg
-	if b.words, err = vocabulary.New(vocabulary.Options{
-		Preset: cfg.Vocabulary.Preset, Shape: vocabulary.Shape(cfg.Vocabulary.Shape),
-		ConversationNoun: cfg.Vocabulary.ConversationNoun, TenantNoun: cfg.Vocabulary.TenantNoun,
-		ConversationRoom: cfg.Rooms.Conversation.Name, TenantRoom: cfg.Rooms.Tenant.Name,
-		ConversationParse: cfg.Rooms.Conversation.Parse, TenantParse: cfg.Rooms.Tenant.Parse, Accept: cfg.Vocabulary.Accept,
-		ConversationIDs: cfg.Vocabulary.IDs.Conversation, TenantIDs: cfg.Vocabulary.IDs.Tenant, In: cfg.Vocabulary.In, Out: cfg.Vocabulary.Out,
-	}); err != nil {
-		return fmt.Errorf("bridge: %w", err)
+	if b.words, err = Words(cfg); err != nil {
+		return err
 	}
 	if b.verifier, err = newVerifier(ctx, cfg, b.log); err != nil {
 		return err

@@ -3,13 +3,30 @@ package bridge
 import (
 	"encoding/base64"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"strings"
 	"sync/atomic"
 
 	"github.com/supabridge/supabridge/bridge/vocabulary"
+	"github.com/supabridge/supabridge/config"
 	"github.com/supabridge/supabridge/socketio"
 )
+
+// Words compiles the vocabulary of a configuration. Its errors name the rule and its line.
+func Words(cfg *config.Config) (*vocabulary.Vocabulary, error) {
+	words := cfg.Vocabulary
+	v, err := vocabulary.New(vocabulary.Options{
+		Preset: words.Preset, Shape: vocabulary.Shape(words.Shape), ConversationNoun: words.ConversationNoun, TenantNoun: words.TenantNoun,
+		ConversationRoom: cfg.Rooms.Conversation.Name, TenantRoom: cfg.Rooms.Tenant.Name,
+		ConversationParse: cfg.Rooms.Conversation.Parse, TenantParse: cfg.Rooms.Tenant.Parse,
+		Accept: words.Accept, ConversationIDs: words.IDs.Conversation, TenantIDs: words.IDs.Tenant, In: words.In, Out: words.Out,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("bridge: %w", err)
+	}
+	return v, nil
+}
 
 // reach is whom an event concerns: rooms by kind, as far as they are known.
 type reach struct {

@@ -23,6 +23,8 @@ type Sources struct {
 	// Flags that were given beat everything else. A flag sets the key whose path
 	// it has with dashes for dots and underscores: log-level sets log.level.
 	Flags *pflag.FlagSet
+	// Sections, where given, are the top-level keys whose mistakes count, for a program that uses nothing else. A file that can't be read counts always.
+	Sections []string
 }
 
 // Load reads the configuration: flags first, then the environment, the file
@@ -75,17 +77,23 @@ func assemble(from Sources, document []byte, env environment) (*Config, error) {
 		c.origins[k.path] = origin
 	}
 	c.Derive()
-	return c.checked(errs)
+	return c.checked(errs, from.Sections)
 }
 
 // checked adds to errs what Validate finds, but for keys that are in errs already.
-func (c *Config) checked(errs Errors) (*Config, error) {
+func (c *Config) checked(errs Errors, sections []string) (*Config, error) {
 	found := slices.Clone(errs)
 	for _, e := range c.validate() {
 		known := func(other *Error) bool { return other.Key == e.Key || other.Key == "" }
 		if !slices.ContainsFunc(found, known) {
 			errs = append(errs, e)
 		}
+	}
+	if len(sections) > 0 {
+		errs = slices.DeleteFunc(errs, func(e *Error) bool {
+			section, _, _ := strings.Cut(e.Key, ".")
+			return e.Key != "" && root().child(section) != nil && !slices.Contains(sections, section)
+		})
 	}
 	if err := errs.orNil(); err != nil {
 		return nil, err

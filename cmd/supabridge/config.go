@@ -22,13 +22,14 @@ func (f *files) register(cmd *cobra.Command) {
 
 // load reads the configuration with the command's flags on top, and reports
 // what is probably not meant.
-func (f *files) load(cmd *cobra.Command) (*config.Config, error) {
+// With sections only mistakes there count.
+func (f *files) load(cmd *cobra.Command, sections ...string) (*config.Config, error) {
 	environment := config.EnvFilesIn(".")
 	if f.environment != "" {
 		environment = []string{f.environment}
 	}
 	cfg, err := config.Load(config.Sources{
-		File: f.config, EnvFiles: environment, Environ: os.Environ(), Flags: cmd.Flags(),
+		File: f.config, EnvFiles: environment, Environ: os.Environ(), Flags: cmd.Flags(), Sections: sections,
 	})
 	if err != nil {
 		return nil, misuse{fmt.Errorf("the configuration can't be used:\n%w", err)}

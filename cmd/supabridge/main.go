@@ -5,6 +5,7 @@
 //	supabridge run                  the bridge, before a Supabase project
 //	supabridge standin              a Supabase in memory, alone
 //	supabridge config check|print|schema
+//	supabridge vocabulary check|explain
 //	supabridge outbox list|retry|drop
 //	supabridge sql                  the migration that makes changes arrive sooner
 //	supabridge version
@@ -72,7 +73,7 @@ func newRoot() *cobra.Command {
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return misuse{fmt.Errorf("%w; see %s --help", err, cmd.CommandPath())}
 	})
-	root.AddCommand(newDev(), newRun(), newStandin(), newConfig(), newSQL(), newOutbox(), newVersion())
+	root.AddCommand(newDev(), newRun(), newStandin(), newConfig(), newVocabulary(), newSQL(), newOutbox(), newVersion())
 	return root
 }
 
