@@ -100,8 +100,8 @@ type Parser interface {
 // Recovery configures connection state recovery: a client that comes back soon after its connection broke gets its socket back, with
 // its id, rooms and data, and the events it has missed, in order. The defaults of its fields hold once Enabled is set.
 //
-// Events carry an offset then, as a last argument that the client library takes off. Events that ask for an acknowledgement and
-// volatile ones are not recovered.
+// Events carry an offset then, a string, as a last argument; the npm client remembers it and hands it to handlers all the same. Events
+// that ask for an acknowledgement and volatile ones are not recovered.
 type Recovery struct {
 	Enabled bool
 	// MaxDisconnection is how long a client may be away. Default: 2 minutes.

@@ -4,7 +4,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -223,5 +225,75 @@ func TestSessionsExpire(t *testing.T) {
 	d := dial(t, url, "40"+claim(pid, ""))
 	if got, _ := d.welcome(); got == sid {
 		t.Error("recovered after its time")
+	}
+}
+
+func TestMiddlewareMayDeclineToRecover(t *testing.T) {
+	io, url := recovering(t, socketio.Recovery{})
+	var stranger atomic.Bool
+	seen := make(chan bool, 2)
+	io.Use(func(s *socketio.Socket) error {
+		if stranger.Load() {
+			seen <- s.Recovered()
+			s.DeclineRecovery()
+		}
+		return nil
+	})
+	io.OnConnection(func(s *socketio.Socket) {
+		if stranger.Load() {
+			seen <- s.Recovered()
+		}
+	})
+	c, sid, pid := connect(t, url, "")
+	c.send(`42["join","a"]`)
+	c.sync()
+	_ = c.ws.Close()
+	waitUntil(t, "the client is away", func() bool { return io.SocketsCount() == 0 })
+	if err := io.To("a").Emit("secret"); err != nil {
+		t.Fatal(err)
+	}
+	stranger.Store(true)
+	d := dial(t, url, "40"+claim(pid, ""))
+	newSID, newPID := d.welcome() // the first packet: nothing that was missed comes before it
+	if newSID == sid || newPID == pid {
+		t.Errorf("ids %s and %s were given again", newSID, newPID)
+	}
+	if !receive(t, "middleware", seen) {
+		t.Error("the middleware is not told that the client wants its socket back")
+	}
+	if receive(t, "connection", seen) {
+		t.Error("the socket counts as recovered")
+	}
+	if rooms := io.Socket(newSID).Rooms(); !slices.Equal(rooms, []string{newSID}) {
+		t.Errorf("rooms %v", rooms)
+	}
+	d.sync() // and nothing after it
+}
+
+// The client comes back by itself and is recovered: to it the network has failed.
+func TestClosingTheConnectionTakesNoLeave(t *testing.T) {
+	io, url := recovering(t, socketio.Recovery{})
+	ends := make(chan string, 1)
+	io.OnConnection(func(s *socketio.Socket) { s.OnDisconnect(func(reason string) { ends <- reason }) })
+	io.On("cut", func(e *socketio.Event) {
+		_ = e.Socket.Emit("last")
+		e.Socket.CloseConnection()
+	})
+	c, sid, pid := connect(t, url, "")
+	c.send(`42["cut"]`)
+	if m := c.read(); !strings.HasPrefix(m, `42["last"`) {
+		t.Errorf("got %s", m)
+	}
+	c.expectEnd() // without a disconnect packet
+	_ = c.ws.Close()
+	if reason := receive(t, "end", ends); reason != socketio.ReasonForcedClose {
+		t.Errorf("reason %q", reason)
+	}
+	d := dial(t, url, "40"+claim(pid, ""))
+	if m := d.read(); !strings.HasPrefix(m, `42["last"`) {
+		t.Errorf("got %s, want what it has not claimed to have", m)
+	}
+	if got, _ := d.welcome(); got != sid {
+		t.Error("not recovered")
 	}
 }

@@ -5,6 +5,7 @@
 //	conformance -engineio3 127.0.0.1:3003   engine.io-protocol v3
 //	conformance -socketio 127.0.0.1:3000    socket.io-protocol v5
 //	conformance -client 127.0.0.1:3210      the test server of the socket.io-client package
+//	conformance -node 127.0.0.1:3211       what the tests of this project with the npm client expect
 //	conformance -bench 127.0.0.1:3001       join, publish and echo; with -csr it recovers connections
 //
 // Several flags may be given at once. It stops on an interrupt.
@@ -42,14 +43,16 @@ func run(ctx context.Context, args []string) error {
 	engine3 := fs.String("engineio3", "", "address of the Engine.IO echo server for version 3")
 	socket := fs.String("socketio", "", "address of the Socket.IO protocol server")
 	client := fs.String("client", "", "address of the client library's test server")
+	node := fs.String("node", "", "address of the server for the project's own tests with the npm client")
 	bench := fs.String("bench", "", "address of the server for load tests")
 	csr := fs.Bool("csr", false, "have the server for load tests recover connections")
 	if err := fs.Parse(args); err != nil {
 		return err
 	}
+	interrupted := ctx
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	done := make(chan struct{}, 5)
+	done := make(chan struct{}, 6)
 	n := 0
 	for _, s := range []struct {
 		addr string
@@ -59,6 +62,7 @@ func run(ctx context.Context, args []string) error {
 		{*engine3, func() closer { return engineServer(true) }},
 		{*socket, protocolServer},
 		{*client, clientServer},
+		{*node, nodeServer},
 		{*bench, func() closer { return benchServer(*csr) }},
 	} {
 		if s.addr == "" {
@@ -80,7 +84,7 @@ func run(ctx context.Context, args []string) error {
 	for range n {
 		<-done
 	}
-	if err := context.Cause(ctx); err != nil && ctx.Err() != err {
+	if err := context.Cause(ctx); interrupted.Err() == nil && ctx.Err() != err {
 		return err
 	}
 	return nil
