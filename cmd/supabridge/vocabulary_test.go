@@ -25,8 +25,8 @@ func TestVocabularyMistakesAreToldWithTheirLine(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "c.yaml")
 	for text, want := range map[string]string{
 		"vocabulary:\n  out:\n    message.created:\n      - event: a\n        payload: { x: '${rwo.id}' }\n": "out.message.created[0] (line 4): payload: x: no variable ${rwo.id}",
-		"vocabulary:\n  out:\n    message.created: { evnt: a }\n":                                           ":3: vocabulary.out.message.created[0].evnt: unknown key, did you mean event?",
-		"vocabulary:\n  in:\n    join: { events: [typing] }\n    typing: { events: [typing] }\n":           "would mean both",
+		"vocabulary:\n  out:\n    message.created: { evnt: a }\n":                                            ":3: vocabulary.out.message.created[0].evnt: unknown key, did you mean event?",
+		"vocabulary:\n  in:\n    join: { events: [typing] }\n    typing: { events: [typing] }\n":             "would mean both",
 	} {
 		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 			t.Fatal(err)

@@ -4,23 +4,23 @@ import { freePort, Program } from './program.mjs';
 import { anonKey, jwtSecret, serviceKey } from './tokens.mjs';
 
 // startBridge gives a bridge whose feed is live.
-export async function startBridge(standin, env = {}) {
-  const bridge = await launchBridge(standin, env);
+export async function startBridge(standin, env = {}, flags = []) {
+  const bridge = await launchBridge(standin, env, flags);
   await bridge.ready();
   return bridge;
 }
 
 // launchBridge does not wait for anything.
-export async function launchBridge(standin, env = {}) {
-  return new Bridge(await freePort(), standin, env);
+export async function launchBridge(standin, env = {}, flags = []) {
+  return new Bridge(await freePort(), standin, env, flags);
 }
 
 class Bridge {
   #clients = [];
 
-  constructor(port, standin, env) {
+  constructor(port, standin, env, flags) {
     this.url = `http://127.0.0.1:${port}`;
-    this.program = Program.start(['run', '--listen', `127.0.0.1:${port}`], {
+    this.program = Program.start(['run', '--listen', `127.0.0.1:${port}`, ...flags], {
       SUPABASE_URL: standin.url,
       SUPABASE_SERVICE_ROLE_KEY: serviceKey,
       NEXT_PUBLIC_SUPABASE_ANON_KEY: anonKey,
