@@ -116,10 +116,11 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, sid string, t Tra
 			return e
 		}
 	}
-	c := &Conn{srv: s, id: newID(), request: NewRequest(r), transport: t, protocol: version}
+	c := &Conn{srv: s, id: newID(), request: NewRequest(r), transport: Polling, protocol: version}
 	c.pingDue = c.request.Time.Add(s.opts.PingInterval)
 	c.beat.owner = c
 	if t == WebSocket {
+		c.transport = WebSocket // not t, which is a part of the request's first line and would keep that
 		return s.openWebSocket(w, r, c)
 	}
 	return s.openPolling(w, r, c)
