@@ -221,7 +221,7 @@ func TestHealthIsTheProcessesAndReadinessTheFeeds(t *testing.T) {
 		t.Errorf("live: healthz %d, readyz %d, elsewhere %d; want 200, 200, 404", get("/healthz"), get("/readyz"), get("/elsewhere"))
 	}
 	w.upstream.cut()
-	w.await(feed.CatchingUp)
+	w.awaitNot(feed.Live)
 	if get("/healthz") != 200 || get("/readyz") != 503 {
 		t.Errorf("down: healthz %d, readyz %d; want 200, 503", get("/healthz"), get("/readyz"))
 	}

@@ -8,6 +8,7 @@ import (
 	"github.com/supabridge/supabridge/bridge/feed"
 	"github.com/supabridge/supabridge/bridge/standin"
 	"github.com/supabridge/supabridge/config"
+	"github.com/supabridge/supabridge/phoenix/phxserver"
 )
 
 func TestWhatIsCommittedWhileRealtimeIsAwayArrivesOnceWhenItIsBack(t *testing.T) {
@@ -290,5 +291,22 @@ func TestATransactionOfTenThousandRowsPassesInOrder(t *testing.T) {
 	ana.sync()
 	if ana.heard("new_message") {
 		t.Error("more rows came than were written")
+	}
+}
+
+func TestAnExpiredKeyOfTheChannelIsTriedAgainAtOnce(t *testing.T) {
+	w := newWorld(t, nil)
+	ana := w.as(anaID)
+	ana.must("join_conversation", bakery)
+	if _, err := w.project.Realtime().Inject(phxserver.Fault{Action: phxserver.Expire}); err != nil {
+		t.Fatal(err)
+	}
+	if got := ana.event("resync"); got["reason"] != "rejoin" {
+		t.Errorf("resync %v, want one for the rejoin", got)
+	}
+	w.await(feed.Live)
+	id := w.write(bakery, "after")
+	if got := ana.event("new_message"); got["id"] != id {
+		t.Errorf("new_message %v, want the one written after", got)
 	}
 }

@@ -107,15 +107,26 @@ func newWorldOn(t *testing.T, options standin.Options, change func(*config.Confi
 // await waits for a state of the feed.
 func (w *world) await(want feed.State) {
 	w.t.Helper()
+	w.until("become "+string(want), func(s feed.State) bool { return s == want })
+}
+
+// awaitNot waits for any other.
+func (w *world) awaitNot(state feed.State) {
+	w.t.Helper()
+	w.until("cease to be "+string(state), func(s feed.State) bool { return s != state })
+}
+
+func (w *world) until(what string, is func(feed.State) bool) {
+	w.t.Helper()
 	timeout := time.NewTimer(patience)
 	defer timeout.Stop()
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
-	for w.bridge.upstream.feed.Report().State != want {
+	for !is(w.bridge.upstream.feed.Report().State) {
 		select {
 		case <-tick.C:
 		case <-timeout.C:
-			w.t.Fatalf("the feed is %+v and did not become %s; log:\n%s", w.bridge.upstream.feed.Report(), want, w.log)
+			w.t.Fatalf("the feed is %+v and did not %s; log:\n%s", w.bridge.upstream.feed.Report(), what, w.log)
 		}
 	}
 }

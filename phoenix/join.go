@@ -253,9 +253,9 @@ func (ch *Channel) joinFailed(err *Error) {
 	class := err.Class
 	if class == Token && err.Op != OpToken {
 		switch {
-		case ch.opts.Token == nil:
-			class = Permanent // there is no other token to come
-		case ch.token.value == ch.token.refused:
+		case ch.opts.Token == nil && err.Op == OpJoin:
+			class = Permanent // there is no other token to come, and this one was refused
+		case ch.opts.Token != nil && ch.token.value == ch.token.refused:
 			class = Slow // the source has no better one
 		}
 		ch.token.refused = ch.token.value

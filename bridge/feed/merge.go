@@ -29,6 +29,8 @@ type Change struct {
 	Commit time.Time
 	// Found marks a change that a read found and the live feed had not brought.
 	Found bool
+
+	heard time.Time // when a broadcast arrived, which does not tell its commit; by this machine's clock
 }
 
 // merger makes one stream of what both lanes bring live and of the rows that reads find, in which no state of a row comes twice and none that is older
@@ -140,7 +142,7 @@ func (m *merger) live(c Change, by lane) (Change, bool) {
 	switch known := len(e.states.list) > 0; {
 	case c.Action == Delete:
 		v = version{at: e.version.at}
-		if s.at = deletedAt(c, m.table); s.at.Before(v.at) {
+		if s.at = goneBy(c, m.table); s.at.Before(v.at) {
 			s.at = v.at
 		}
 	case known && e.deleted:
@@ -172,6 +174,15 @@ func deletedAt(c Change, t Table) time.Time {
 		return t.version(c.Old).at
 	}
 	return c.Commit.Add(time.Millisecond)
+}
+
+// goneBy is deletedAt for a DELETE that is passed on. The version deleted alone would not do: it may be older than one before it, where two writers waited
+// for each other, and that one would bring the row back. A row inserted again before the broadcast was heard is settled by a read.
+func goneBy(c Change, t Table) time.Time {
+	if at := deletedAt(c, t); at.After(c.heard) {
+		return at
+	}
+	return c.heard
 }
 
 // reinserted is how much older than the commit of a DELETE the version of a row must be for that row to be the one deleted, where an earlier DELETE
@@ -207,7 +218,8 @@ func (m *merger) fresh(e *entry, c Change, s state, by lane) bool {
 	return false
 }
 
-// freshDelete is fresh for a DELETE. A row passed on that is younger than what was deleted is another of the same key.
+// freshDelete is fresh for a DELETE. A row passed on that is younger than the commit is another of the same key; that one is younger than the version
+// deleted says less, since an older version may have been committed later: its row is read by the key.
 func (m *merger) freshDelete(e *entry, c Change, by lane) bool {
 	last, bound := e.states.last().at, deletedAt(c, m.table)
 	switch {
@@ -224,7 +236,7 @@ func (m *merger) freshDelete(e *entry, c Change, by lane) bool {
 		m.count++
 		e.count = m.count // a read under way may have seen it
 		return false
-	case last.After(bound):
+	case by == byChanges && last.After(bound):
 		e.states.advance(deleteMark, by)
 		return false
 	case by == byChanges:
@@ -306,7 +318,7 @@ func (m *merger) gone(c Change, by lane) (Change, bool) {
 	if c.Action != Delete || e == nil || e.deleted {
 		return c, false
 	}
-	m.pass(e, version{at: e.version.at}, state{mark: deleteMark, at: deletedAt(c, m.table)}, by)
+	m.pass(e, version{at: e.version.at}, state{mark: deleteMark, at: goneBy(c, m.table)}, by)
 	e.deleted = true
 	return c, true
 }

@@ -12,7 +12,7 @@ import (
 
 var (
 	modelSteps = flag.Int("model.steps", 1_000_000, "steps of the model test")
-	modelSeed  = flag.Uint64("model.seed", 1, "seed of the model test; 0 takes one from the clock. Known to fail: 11, where a row goes back to an older state once in 300,000 steps")
+	modelSeed  = flag.Uint64("model.seed", 0, "seed of the model test; 0 takes one from the clock")
 )
 
 // step is one committed state of a row.
@@ -148,7 +148,7 @@ func (d *model) lose(s step) {
 		return
 	}
 	if d.lost[s.n]++; d.lost[s.n] == len(d.wires) {
-		d.missed[s.key] = s.n
+		d.missed[s.key] = max(d.missed[s.key], s.n)
 	}
 }
 
@@ -163,7 +163,11 @@ func (d *model) deliver(by lane) {
 }
 
 func (d *model) bring(s step, by lane) {
-	if c, ok := d.m.live(s.change(by), by); ok {
+	c := s.change(by)
+	if by == byBroadcast {
+		c.heard = at(d.n)
+	}
+	if c, ok := d.m.live(c, by); ok {
 		d.tell(s, c)
 	} else {
 		d.dropped++
@@ -174,10 +178,10 @@ func (d *model) bring(s step, by lane) {
 	d.exact++
 	now, there := d.rows[s.key]
 	if there {
-		if c, ok := d.m.exact(now.row(), s.change(by), by); ok {
+		if c, ok := d.m.exact(now.row(), c, by); ok {
 			d.tell(now, c)
 		}
-	} else if _, ok := d.m.gone(s.change(by), by); ok {
+	} else if _, ok := d.m.gone(c, by); ok {
 		d.told[s.key] = s // or another DELETE that is on its way
 	}
 }
