@@ -35,7 +35,8 @@ export class Standin {
   }
 
   async start() {
-    this.#program = Program.start(['standin', '--listen', `127.0.0.1:${this.port}`]);
+    // Changes are delivered as they are committed: what is deleted before Realtime looks is, as in a real one, told by its DELETE only.
+    this.#program = Program.start(['standin', '--listen', `127.0.0.1:${this.port}`, '--poll', '0s']);
     await this.#program.answers(`${this.url}/health`);
   }
 
