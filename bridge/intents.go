@@ -26,6 +26,7 @@ type client struct {
 
 	conversations entered
 	tenants       entered
+	whole         entered // conversations entered with since, of which nothing is missing
 	expiry        *expiry
 
 	style   atomic.Uint32 // the vocabulary.Style it hears; whoever tells it something reads it
@@ -176,16 +177,27 @@ func (c *client) joinConversation(e *socketio.Event) {
 		c.fail(e, failBadRequest)
 		return
 	}
+	_, there := c.conversations.get(id.Text)
 	asStored, ok := c.enter(e, conversationRoom, id.Text, &c.conversations)
 	if !ok {
 		return
 	}
-	if since, ok := vocabulary.SinceOf(e.Args); !ok {
+	since, asked := vocabulary.SinceOf(e.Args)
+	_, whole := c.whole.get(asStored)
+	switch {
+	case !asked:
 		c.socket.Join(roomName(c.b.cfg.Rooms.Conversation, asStored))
-	} else if err := c.enterSince(c.socket.Context(), asStored, since); err != nil {
-		c.conversations.remove(asStored)
-		c.failSince(e, err)
-		return
+	case there && whole:
+		// A join that is repeated, its answer having been lost: all that came since the first is here or on its way.
+	default:
+		if err := c.enterSince(c.socket.Context(), asStored, since); err != nil {
+			if !there {
+				c.conversations.remove(asStored)
+			}
+			c.failSince(e, err)
+			return
+		}
+		c.whole.add(asStored, asStored)
 	}
 	name := idPayload(id, asStored)
 	c.about.conversation = vocabulary.ID{Text: asStored, JSON: name}
@@ -214,6 +226,7 @@ func (c *client) leaveConversation(e *socketio.Event) {
 	}
 	if joined, ok := c.conversations.get(id.Text); ok {
 		c.conversations.remove(joined)
+		c.whole.remove(joined)
 		c.b.typing.stop(joined, c.key, c.who)
 		c.socket.Leave(roomName(c.b.cfg.Rooms.Conversation, joined))
 	}

@@ -99,6 +99,9 @@ func (c *client) resume(before *client) {
 	for _, id := range before.conversations.all() {
 		c.conversations.add(id, id)
 	}
+	for _, id := range before.whole.all() {
+		c.whole.add(id, id)
+	}
 	for _, id := range before.tenants.all() {
 		c.tenants.add(id, id)
 		c.appear(id)

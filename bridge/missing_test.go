@@ -129,6 +129,7 @@ func TestAJoinWithSeveralMessagesAsSinceBringsWhatLiesBetweenThemAndNoneOfThem(t
 	if ana.heard("new_message") || ana.heard("message_updated") {
 		t.Errorf("more came: %q", ana.held)
 	}
+	ana = w.as(anaID) // who is in no room yet
 	for name, since := range map[string]any{"a list with a bare id": []any{seen[0], missed}, "an empty list": []any{}} {
 		if o := ana.try("join_conversation", bakery, map[string]any{"since": since}); o.Success || o.Code != "bad_since" {
 			t.Errorf("%s: %+v, want bad_since", name, o)
@@ -308,5 +309,33 @@ func TestAnExpiredKeyOfTheChannelIsTriedAgainAtOnce(t *testing.T) {
 	id := w.write(bakery, "after")
 	if got := ana.event("new_message"); got["id"] != id {
 		t.Errorf("new_message %v, want the one written after", got)
+	}
+}
+
+func TestAJoinWithSinceThatIsRepeatedBringsNothingTwice(t *testing.T) {
+	w := newWorld(t, nil)
+	first := w.write(bakery, "seen")
+	seen := w.rest("GET", "messages?id=eq."+first, "")[0]
+	missed := w.write(bakery, "missed")
+	join := map[string]any{"conversationId": bakery, "since": seen}
+	ana := w.as(anaID)
+	ana.must("join_conversation", join)
+	if got := ana.event("new_message"); got["id"] != missed {
+		t.Errorf("new_message %v, want the one missed", got)
+	}
+	ana.must("join_conversation", join)
+	ana.conn.Close()
+	back := connect(t, w.address, map[string]string{"token": w.token(anaID), "pid": ana.pid, "offset": ana.offset})
+	back.must("join_conversation", join)
+	live := w.write(bakery, "live")
+	if got := back.event("new_message"); got["id"] != live {
+		t.Errorf("new_message %v, want only the live one", got)
+	}
+	back.must("leave_conversation", bakery)
+	back.must("join_conversation", join)
+	for _, want := range []string{missed, live} {
+		if got := back.event("new_message"); got["id"] != want {
+			t.Errorf("after leaving: new_message %v, want %s", got, want)
+		}
 	}
 }
