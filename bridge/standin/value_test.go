@@ -1,6 +1,7 @@
 package standin
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"testing"
@@ -226,9 +227,22 @@ func FuzzLiterals(f *testing.F) {
 			if err != nil {
 				t.Fatalf("%s %q prints %q, which doesn't read back: %v", typ.name, text, out, err)
 			}
+			if typ.elem != nil && typ.elem.kind == kindJSONB {
+				// In JSON a dimension of the array looks like an element that is a list, which is written with spaces.
+				v.text, again.text = compact(t, v.text), compact(t, again.text)
+			}
 			if !again.null && !v.null && typ.kind != kindJSON && typ.compare(again, v) != 0 {
 				t.Fatalf("%s %q prints %q, which reads back as %q", typ.name, text, out, again.text)
 			}
 		}
 	})
+}
+
+func compact(t *testing.T, text string) string {
+	t.Helper()
+	var b bytes.Buffer
+	if err := json.Compact(&b, []byte(text)); err != nil {
+		t.Fatalf("%q: %v", text, err)
+	}
+	return b.String()
 }
