@@ -20,7 +20,7 @@ lint:
 test-go:
 	go test -race ./...
 
-# FUZZTIME is spent on each target (3s by default).
+# FUZZTIME is spent on each target (1s by default).
 fuzz:
 	scripts/fuzz
 
