@@ -272,7 +272,7 @@ func TestNobodyGetsTheSocketOfSomebodyElseBack(t *testing.T) {
 }
 
 func TestATransactionOfTenThousandRowsPassesInOrder(t *testing.T) {
-	w := newWorld(t, nil)
+	w := newWorld(t, func(cfg *config.Config) { cfg.SocketIO.MaxQueue = 64 << 20 }) // a client that is slower than the bridge is not what this is about
 	ana := w.as(anaID)
 	ana.must("join_conversation", bakery)
 	const rows = 10_000

@@ -1,6 +1,7 @@
 package bridge
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -58,16 +59,16 @@ func (r *router) route(ctx context.Context, c feed.Change) {
 func (r *router) routeMessage(ctx context.Context, c feed.Change) {
 	t := r.tables.Messages
 	row, old := c.Row, c.Old
-	id := first(row.Text(t.ID), old.Text(t.ID))
+	id := cmp.Or(row.Text(t.ID), old.Text(t.ID))
 	if id == "" {
 		r.log.Warn().Str("table", c.Table).Str("action", string(c.Action)).Msg("a change without the row's key reaches nobody")
 		return
 	}
 	known, _ := r.messages.Peek(id)
-	before := message{conversation: first(old.Text(t.Conversation), known.conversation), status: first(old.Text(t.Status), known.status)}
-	now := message{conversation: first(row.Text(t.Conversation), before.conversation), status: first(row.Text(t.Status), before.status)}
+	before := message{conversation: cmp.Or(old.Text(t.Conversation), known.conversation), status: cmp.Or(old.Text(t.Status), known.status)}
+	now := message{conversation: cmp.Or(row.Text(t.Conversation), before.conversation), status: cmp.Or(row.Text(t.Status), before.status)}
 
-	tenant := first(row.Text(t.Tenant), old.Text(t.Tenant))
+	tenant := cmp.Or(row.Text(t.Tenant), old.Text(t.Tenant))
 	if tenant == "" {
 		var err error
 		if tenant, err = r.tenants.of(ctx, now.conversation); err != nil {
@@ -126,13 +127,13 @@ func idOf(text, column string, rows ...row.Row) vocabulary.ID {
 func (r *router) routeConversation(c feed.Change) {
 	t := r.tables.Conversations
 	row, old := c.Row, c.Old
-	id := first(row.Text(t.ID), old.Text(t.ID))
+	id := cmp.Or(row.Text(t.ID), old.Text(t.ID))
 	if id == "" {
 		r.log.Warn().Str("table", c.Table).Str("action", string(c.Action)).Msg("a change without the row's key reaches nobody")
 		return
 	}
-	before := first(old.Text(t.Tenant), r.tenants.recall(id))
-	tenant := first(row.Text(t.Tenant), before)
+	before := cmp.Or(old.Text(t.Tenant), r.tenants.recall(id))
+	tenant := cmp.Or(row.Text(t.Tenant), before)
 	to := r.reachOf(id, tenant)
 	if before != "" && before != tenant {
 		to.tenant = append(to.tenant, roomName(r.rooms.Tenant, before))
@@ -190,20 +191,10 @@ func roomName(room config.Room, id string) string {
 // messageStatus tells a change of status in the fields that frontends look for.
 func (r *router) messageStatus(id vocabulary.ID, before, now message, row row.Row, in place, commit time.Time) outgoing {
 	t := r.tables.Messages
-	timestamp := first(row.Text(t.Updated), row.Text(t.Created), commit.UTC().Format(time.RFC3339Nano))
+	timestamp := cmp.Or(row.Text(t.Updated), row.Text(t.Created), commit.UTC().Format(time.RFC3339Nano))
 	return &vocabulary.Occasion{Event: vocabulary.MessageStatus, Row: row, Conversation: in.conversation, Tenant: in.tenant, Fields: []vocabulary.Extra{
 		{Name: "messageId", Value: id.JSON}, {Name: "id", Value: id.JSON}, {Name: "conversationId", Value: in.conversation.JSON},
 		vocabulary.String("status", now.status), vocabulary.String("previousStatus", before.status), vocabulary.String("timestamp", timestamp)}}
-}
-
-// first gives the first text that is not empty.
-func first(texts ...string) string {
-	for _, text := range texts {
-		if text != "" {
-			return text
-		}
-	}
-	return ""
 }
 
 // object writes a JSON object of names and values in turn. Empty strings and nil are left out; json.RawMessage stands as it is.

@@ -1,6 +1,7 @@
 package bridge
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -265,7 +266,7 @@ func (b *Bridge) oldest(ctx context.Context, conversation string, since []vocabu
 // rowsSince reads the messages of a conversation from a time on, in order. The time is included, since other rows of one transaction share it.
 func (b *Bridge) rowsSince(ctx context.Context, conversation string, from time.Time) ([]row.Row, error) {
 	t := b.cfg.Tables.Messages
-	page := supabase.Page{Table: t.Name, Column: first(t.Updated, t.Created), Key: t.ID, Where: t.Conversation, Equals: conversation}
+	page := supabase.Page{Table: t.Name, Column: cmp.Or(t.Updated, t.Created), Key: t.ID, Where: t.Conversation, Equals: conversation}
 	if page.Column == "" {
 		return nil, fmt.Errorf("tables.messages has neither updated nor created")
 	}

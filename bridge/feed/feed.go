@@ -18,6 +18,7 @@
 package feed
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"slices"
@@ -331,7 +332,7 @@ func (f *Feed) merge(ctx context.Context, t *tableFeed, c Change, by lane) {
 
 // exact passes on the row of a change as it is now, where that is news.
 func (f *Feed) exact(ctx context.Context, t *tableFeed, c Change, by lane) {
-	r, found, ok := f.reread(ctx, t, first(c.Row.Text(t.Key), c.Old.Text(t.Key)))
+	r, found, ok := f.reread(ctx, t, cmp.Or(c.Row.Text(t.Key), c.Old.Text(t.Key)))
 	if !ok {
 		f.settle()
 		return

@@ -177,7 +177,7 @@ func (b *bench) Rejoin(context.Context, string) error {
 func (b *bench) Change(_ context.Context, c Change) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	line := string(c.Action) + " " + first(c.Row.Text("id"), c.Old.Text("id"))
+	line := string(c.Action) + " " + cmp.Or(c.Row.Text("id"), c.Old.Text("id"))
 	if c.Found {
 		line += " found"
 	}

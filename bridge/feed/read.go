@@ -1,6 +1,7 @@
 package feed
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -127,7 +128,7 @@ const oldest = "0001-01-01T00:00:00+00:00"
 func (f *Feed) request(ctx context.Context) {
 	r := &f.read
 	t := f.tables[r.table]
-	column := first(t.Updated, t.Created)
+	column := cmp.Or(t.Updated, t.Created)
 	if column == "" {
 		f.next(ctx)
 		return
@@ -137,7 +138,7 @@ func (f *Feed) request(ctx context.Context) {
 	if !t.primed && t.cursor.text == "" {
 		go func() {
 			newest, err := f.opts.Reader.Newest(ctx, t.Name, column, oldest)
-			r.answers <- answer{newest: first(newest, oldest), err: err}
+			r.answers <- answer{newest: cmp.Or(newest, oldest), err: err}
 		}()
 		return
 	}
@@ -337,13 +338,4 @@ func (f *Feed) suspect(at time.Time) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
 	_ = f.opts.Channel.Rejoin(ctx, "stalled") // a channel that is closing or joining anyway
-}
-
-func first(texts ...string) string {
-	for _, t := range texts {
-		if t != "" {
-			return t
-		}
-	}
-	return ""
 }

@@ -126,33 +126,21 @@ func (c *Client) Value(ctx context.Context, table, column, key, id string) (valu
 }
 
 func (c *Client) value(ctx context.Context, client *supabasego.Client, table, column, key, id string) (string, bool, error) {
-	rows, err := c.selectWhere(ctx, client, table, column, key, id)
+	rows, err := c.rows(ctx, client.From(table).Select(quoteName(column), "", false).Eq(quoteName(key), id).Limit(1, ""))
 	if e, ok := AsError(err); ok && e.Code == codeInvalidText {
 		return "", false, nil
+	}
+	if err == nil && len(rows) > 0 {
+		var row map[string]json.RawMessage
+		if err = json.Unmarshal(rows[0], &row); err == nil {
+			text, found := scalar(row[column])
+			return text, found, nil
+		}
 	}
 	if err != nil {
 		return "", false, fmt.Errorf("supabase: %s of %s: %w", column, table, err)
 	}
-	if len(rows) == 0 {
-		return "", false, nil
-	}
-	text, found := scalar(rows[0][column])
-	return text, found, nil
-}
-
-// selectWhere reads one column of the first row in which key equals id.
-func (c *Client) selectWhere(ctx context.Context, client *supabasego.Client, table, column, key, id string) ([]map[string]json.RawMessage, error) {
-	ctx, cancel := context.WithTimeout(withFence(ctx, c.fence), c.opts.Timeout)
-	defer cancel()
-	body, _, err := client.From(table).Select(quoteName(column), "", false).Eq(quoteName(key), id).Limit(1, "").ExecuteWithContext(ctx)
-	if err != nil {
-		return nil, classify(err)
-	}
-	var rows []map[string]json.RawMessage
-	if err := json.Unmarshal(body, &rows); err != nil {
-		return nil, &Error{Status: http.StatusOK, Message: "the answer is not a list of rows", Class: ClassPermanent, err: err}
-	}
-	return rows, nil
+	return "", false, nil
 }
 
 // scalar gives the text of a JSON string, number or boolean; ok is false for null and for anything composed.

@@ -1,6 +1,7 @@
 package twilio
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -108,7 +109,7 @@ func (s *Store) Preview(ctx context.Context, e Event) (json.RawMessage, error) {
 // values makes the lookups and finds the conversation.
 func (s *Store) values(ctx context.Context, e Event, create bool) (Values, error) {
 	values := Values{}
-	if word := s.words[strings.ToLower(first(e.Status, "received"))]; word != "" {
+	if word := s.words[strings.ToLower(cmp.Or(e.Status, "received"))]; word != "" {
 		values["status"] = quote(word)
 	}
 	for _, l := range s.opts.Lookups {
@@ -242,15 +243,6 @@ func (s *Store) above(now string) string {
 	}
 	slices.Sort(quoted)
 	return column + ".is.null," + column + ".not.in.(" + strings.Join(quoted, ",") + ")"
-}
-
-func first(texts ...string) string {
-	for _, t := range texts {
-		if t != "" {
-			return t
-		}
-	}
-	return ""
 }
 
 // quoteName quotes a column's name where PostgREST's grammar needs it.
