@@ -40,11 +40,8 @@ var errRefused = errors.New("not allowed")
 //
 // Answers are kept for the configured times, never longer than the token lives, under a hash of the token. A failure to ask is no answer and is not kept.
 type authorizer struct {
-	tables   config.Tables
-	insecure bool
-	allowed  time.Duration
-	refused  time.Duration
-	rows     visibility
+	cfg  func() *config.Config
+	rows visibility
 
 	mu      sync.Mutex // guards answers
 	answers *lru.Cache[question, answer]
@@ -66,13 +63,12 @@ type answer struct {
 	until    time.Time
 }
 
-func newAuthorizer(cfg *config.Config, rows visibility) (*authorizer, error) {
-	answers, err := lru.New[question, answer](cfg.Rooms.Authorization.CacheSize)
+func newAuthorizer(cfg func() *config.Config, rows visibility) (*authorizer, error) {
+	answers, err := lru.New[question, answer](cfg().Rooms.Authorization.CacheSize)
 	if err != nil {
 		return nil, fmt.Errorf("bridge: rooms.authorization.cache_size: %w", err)
 	}
-	a := cfg.Rooms.Authorization
-	return &authorizer{tables: cfg.Tables, insecure: cfg.Auth.InsecureDev, allowed: a.AllowedFor, refused: a.RefusedFor, rows: rows, answers: answers}, nil
+	return &authorizer{cfg: cfg, rows: rows, answers: answers}, nil
 }
 
 // mayEnter gives the id as Supabase spells it (a UUID in capitals is the same row, and must be the same room), errRefused where the user may not enter
@@ -80,7 +76,7 @@ func newAuthorizer(cfg *config.Config, rows visibility) (*authorizer, error) {
 func (a *authorizer) mayEnter(ctx context.Context, who *Identity, kind roomKind, id string) (string, error) {
 	switch {
 	case !who.Verified:
-		if a.insecure {
+		if a.cfg().Auth.InsecureDev {
 			return id, nil
 		}
 		return "", errRefused
@@ -106,9 +102,10 @@ func (a *authorizer) mayEnter(ctx context.Context, who *Identity, kind roomKind,
 
 // ask gives the id as stored, "" where the user does not see the row.
 func (a *authorizer) ask(ctx context.Context, who *Identity, kind roomKind, id string) (string, error) {
-	table, key := a.tables.Conversations.Name, a.tables.Conversations.ID
+	tables := a.cfg().Tables
+	table, key := tables.Conversations.Name, tables.Conversations.ID
 	if kind == tenantRoom {
-		table, key = a.tables.Tenants.Name, a.tables.Tenants.ID
+		table, key = tables.Tenants.Name, tables.Tenants.ID
 	}
 	asStored, _, err := a.rows.VisibleTo(ctx, who.Token, table, key, id)
 	if e, ok := supabase.AsError(err); ok && slices.Contains([]supabase.Class{supabase.ClassToken, supabase.ClassDenied}, e.Class) {
@@ -129,9 +126,9 @@ func (a *authorizer) remembered(q question) (asStored string, known bool) {
 }
 
 func (a *authorizer) remember(q question, asStored string, expires time.Time) {
-	keep := a.refused
+	keep := a.cfg().Rooms.Authorization.RefusedFor
 	if asStored != "" {
-		keep = a.allowed
+		keep = a.cfg().Rooms.Authorization.AllowedFor
 	}
 	until := time.Now().Add(keep)
 	if expires.Before(until) {

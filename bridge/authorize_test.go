@@ -31,7 +31,7 @@ func gatekeeper(t *testing.T, p *policy, change func(*config.Config)) *authorize
 	if change != nil {
 		change(cfg)
 	}
-	a, err := newAuthorizer(cfg, p)
+	a, err := newAuthorizer(always(cfg), p)
 	if err != nil {
 		t.Fatal(err)
 	}

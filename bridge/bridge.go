@@ -29,11 +29,11 @@ import (
 
 // Bridge is one bridge: one Supabase project, one Socket.IO endpoint.
 type Bridge struct {
-	cfg  *config.Config
-	log  zerolog.Logger
-	stop context.CancelFunc // ends what New started
+	settings atomic.Pointer[settings] // see reload.go; read by cfg and words
+	reload   sync.Mutex               // held by Reload
+	log      zerolog.Logger
+	stop     context.CancelFunc // ends what New started
 
-	words      *vocabulary.Vocabulary
 	verifier   *verifier
 	authorizer *authorizer
 	rows       *supabase.Client
@@ -57,10 +57,11 @@ type Bridge struct {
 // by them. Run ends what it started; a bridge that is never run is ended by Close.
 func New(cfg *config.Config, log zerolog.Logger) (*Bridge, error) {
 	ctx, stop := context.WithCancel(context.Background())
-	b := &Bridge{cfg: cfg, log: log, stop: stop, metrics: newMetrics()}
+	b := &Bridge{log: log, stop: stop, metrics: newMetrics()}
+	b.settings.Store(&settings{cfg: cfg})
 	b.unknown = newUnknownEvents(log, b.metrics.unknown)
 	b.resync = &resyncer{log: log, ask: func(since time.Time, reason string) {
-		b.emitAll(cfg.Vocabulary.ResyncEvent, object("since", since.UTC().Format(time.RFC3339Nano), "reason", reason))
+		b.emitAll(b.cfg().Vocabulary.ResyncEvent, object("since", since.UTC().Format(time.RFC3339Nano), "reason", reason))
 	}}
 	if err := b.build(ctx); err != nil {
 		b.Close()
@@ -70,11 +71,13 @@ func New(cfg *config.Config, log zerolog.Logger) (*Bridge, error) {
 }
 
 func (b *Bridge) build(ctx context.Context) (err error) {
-	cfg := b.cfg
-	if b.words, err = Words(cfg); err != nil {
+	cfg := b.cfg()
+	words, err := Words(cfg)
+	if err != nil {
 		return err
 	}
-	if b.verifier, err = newVerifier(ctx, cfg, b.log); err != nil {
+	b.settings.Store(&settings{cfg, words})
+	if b.verifier, err = newVerifier(ctx, b.cfg, b.log); err != nil {
 		return err
 	}
 	if b.rows, err = supabase.New(cfg.Supabase.URL, cfg.Supabase.ServiceRoleKey.Reveal(), supabase.Options{
@@ -82,19 +85,19 @@ func (b *Bridge) build(ctx context.Context) (err error) {
 	}); err != nil {
 		return fmt.Errorf("bridge: %w", err)
 	}
-	if b.authorizer, err = newAuthorizer(cfg, b.rows); err != nil {
+	if b.authorizer, err = newAuthorizer(b.cfg, b.rows); err != nil {
 		return err
 	}
 	tenants, err := newTenants(cfg, b.rows)
 	if err != nil {
 		return err
 	}
-	if b.router, err = newRouter(cfg, b.words, tenants, b.log, b.emit, b.resync.request); err != nil {
+	if b.router, err = newRouter(b.cfg, b.words, tenants, b.log, b.emit, b.resync.request); err != nil {
 		return err
 	}
-	b.typing = newTyping(cfg.Typing.Timeout, b.tellTyping)
+	b.typing = newTyping(func() time.Duration { return b.cfg().Typing.Timeout }, b.tellTyping)
 	if cfg.Presence.Enabled {
-		b.presence = newPresence(cfg.Presence.Grace, b.tellPresence)
+		b.presence = newPresence(func() time.Duration { return b.cfg().Presence.Grace }, b.tellPresence)
 	}
 	if b.upstream, err = b.newUpstream(); err != nil {
 		return err
@@ -118,7 +121,7 @@ func (b *Bridge) Handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", healthz)
 	mux.HandleFunc("GET /readyz", b.readyz)
-	for _, path := range b.cfg.SocketIO.Paths {
+	for _, path := range b.cfg().SocketIO.Paths {
 		mux.Handle(path, b.io)
 		mux.Handle(path+"/", b.io)
 	}
@@ -127,7 +130,7 @@ func (b *Bridge) Handler() http.Handler {
 	}
 	b.mountPublishing(mux)
 	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
-		writeJSON(w, http.StatusNotFound, map[string]string{"error": "there is nothing here; the Socket.IO endpoint is at " + b.cfg.SocketIO.Paths[0]})
+		writeJSON(w, http.StatusNotFound, map[string]string{"error": "there is nothing here; the Socket.IO endpoint is at " + b.cfg().SocketIO.Paths[0]})
 	})
 	return mux
 }
@@ -139,7 +142,7 @@ func (b *Bridge) Run(ctx context.Context) error {
 	stopHooks := b.runHooks(ctx)
 	err := b.upstream.follow(ctx)
 	stopHooks()
-	shutdown, cancel := context.WithTimeout(context.WithoutCancel(ctx), max(b.cfg.Ops.ShutdownTimeout, time.Millisecond))
+	shutdown, cancel := context.WithTimeout(context.WithoutCancel(ctx), max(b.cfg().Ops.ShutdownTimeout, time.Millisecond))
 	defer cancel()
 	if e := b.io.Shutdown(shutdown); e != nil && !errors.Is(e, context.DeadlineExceeded) {
 		b.log.Warn().Err(e).Msg("closing the sockets")
@@ -201,7 +204,7 @@ func (b *Bridge) tellTyping(conversation string, who *Identity, event vocabulary
 		vocabulary.Bool("isTyping", event == vocabulary.TypingStarted))
 	o.Conversation = vocabulary.NewID(conversation)
 	own := []string{userRoom(who.UserID)}
-	b.emit(reach{conversation: []string{roomName(b.cfg.Rooms.Conversation, conversation)}, user: own, sender: own}, o)
+	b.emit(reach{conversation: []string{roomName(b.cfg().Rooms.Conversation, conversation)}, user: own, sender: own}, o)
 }
 
 func (b *Bridge) tellPresence(tenant string, who *Identity, online bool, lastSeen time.Time) {
@@ -209,9 +212,9 @@ func (b *Bridge) tellPresence(tenant string, who *Identity, online bool, lastSee
 	if !online {
 		event, state, seen, kind = vocabulary.UserOffline, "offline", lastSeen.UTC().Format(time.RFC3339Nano), userOffline
 	}
-	b.reporter.tell(kind, tenant+"/"+who.UserID, object("userId", who.UserID, b.words.TenantKey(), tenant, "lastSeen", seen))
+	b.reporter.tell(kind, tenant+"/"+who.UserID, object("userId", who.UserID, b.words().TenantKey(), tenant, "lastSeen", seen))
 	own := []string{userRoom(who.UserID)}
-	to := reach{tenant: []string{roomName(b.cfg.Rooms.Tenant, tenant)}, user: own, sender: own}
+	to := reach{tenant: []string{roomName(b.cfg().Rooms.Tenant, tenant)}, user: own, sender: own}
 	user, name, last := vocabulary.String("userId", who.UserID), vocabulary.String("userName", who.Name), vocabulary.String("lastSeen", seen)
 	for _, o := range []*vocabulary.Occasion{
 		about(who, event, user, name, last),

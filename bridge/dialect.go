@@ -80,10 +80,10 @@ func (c *client) speak(s vocabulary.Style) {
 
 // listen learns from an event which style the client hears; the first that tells decides.
 func (c *client) listen(event string) {
-	if c.settled || c.b.cfg.Vocabulary.Dialect == "fixed" {
+	if c.settled || c.b.cfg().Vocabulary.Dialect == "fixed" {
 		return
 	}
-	style, ok := c.b.words.Reveals(event)
+	style, ok := c.b.words().Reveals(event)
 	if !ok {
 		return
 	}
@@ -100,9 +100,9 @@ func (b *Bridge) emit(to reach, o *vocabulary.Occasion) {
 	if kind := reported(o.Event); kind != "" {
 		b.reporter.tell(kind, to.conversation[0], o.Plain())
 	}
-	styles := b.dialects.inUse(b.words.Preset())
-	if b.words.SaysAlike(o.Event) {
-		b.send(to, b.words.Say(styles[0], o), nil)
+	styles := b.dialects.inUse(b.words().Preset())
+	if b.words().SaysAlike(o.Event) {
+		b.send(to, b.words().Say(styles[0], o), nil)
 		return
 	}
 	for _, style := range styles {
@@ -112,7 +112,7 @@ func (b *Bridge) emit(to reach, o *vocabulary.Occasion) {
 				others = append(others, styleRoom(other))
 			}
 		}
-		b.send(to, b.words.Say(style, o), others)
+		b.send(to, b.words().Say(style, o), others)
 	}
 }
 
@@ -146,7 +146,7 @@ func asValues(args []json.RawMessage) []any {
 
 // say tells this socket of an occasion, in its style and whomever else it would go to.
 func (c *client) say(o *vocabulary.Occasion) {
-	for _, u := range c.b.words.Say(vocabulary.Style(c.style.Load()), o) {
+	for _, u := range c.b.words().Say(vocabulary.Style(c.style.Load()), o) {
 		if err := c.socket.Emit(u.Name, asValues(u.Args)...); err != nil {
 			return // the socket is going; its disconnect is logged
 		}

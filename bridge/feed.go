@@ -35,17 +35,17 @@ type upstream struct {
 
 // newUpstream makes the feed of a project's changes. It connects to nothing yet.
 func (b *Bridge) newUpstream() (*upstream, error) {
-	client, err := dial(b.cfg.Supabase)
+	client, err := dial(b.cfg().Supabase)
 	if err != nil {
 		return nil, err
 	}
 	u := &upstream{client: client}
 	u.over, u.end = context.WithCancel(context.Background())
-	tables := b.cfg.Tables
+	tables := b.cfg().Tables
 	u.channel, err = client.Channel(feedTopic, phoenix.ChannelOptions{
 		Changes: []phoenix.Binding{
-			{Event: phoenix.All, Schema: b.cfg.Supabase.Schema, Table: tables.Messages.Name},
-			{Event: phoenix.All, Schema: b.cfg.Supabase.Schema, Table: tables.Conversations.Name},
+			{Event: phoenix.All, Schema: b.cfg().Supabase.Schema, Table: tables.Messages.Name},
+			{Event: phoenix.All, Schema: b.cfg().Supabase.Schema, Table: tables.Conversations.Name},
 		},
 		Queue: feedQueue,
 	})
@@ -53,15 +53,14 @@ func (b *Bridge) newUpstream() (*upstream, error) {
 		u.close(context.Background())
 		return nil, fmt.Errorf("bridge: channel %s: %w", feedTopic, err)
 	}
-	s := b.cfg.Supabase
+	s := b.cfg().Supabase
 	opts := feed.Options{
 		Tables: []feed.Table{ // conversations first: they say where messages go
 			{Name: tables.Conversations.Name, Key: tables.Conversations.ID, Updated: tables.Conversations.Updated, Created: tables.Conversations.Created},
 			{Name: tables.Messages.Name, Key: tables.Messages.ID, Updated: tables.Messages.Updated, Created: tables.Messages.Created},
 		},
 		Reader: b.rows, Channel: u.channel, Sink: sink{b},
-		Overlap: s.Feed.Overlap, Interval: s.Feed.Interval, Stall: s.Feed.Stall, Window: s.Feed.Window,
-		PollAfter: s.Polling.After, PollMin: s.Polling.Min, PollMax: s.Polling.Max,
+		Pace: pace(b.cfg()), Window: s.Feed.Window,
 	}
 	if s.FastLane != "off" {
 		if u.fast, err = client.Channel(migration.Topic, phoenix.ChannelOptions{
@@ -146,7 +145,7 @@ func (s sink) State(r feed.Report) {
 		event = event.Str("reason", r.Reason)
 	}
 	event.Str("state", string(r.State)).Msg("feed")
-	s.b.emitAll(s.b.cfg.Vocabulary.StatusEvent, statusPayload(r))
+	s.b.emitAll(s.b.cfg().Vocabulary.StatusEvent, statusPayload(r))
 }
 
 // NoColumn logs that a cursor column is configured which the table lacks.

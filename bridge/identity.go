@@ -46,19 +46,19 @@ var errNoToken = errors.New("no token")
 // verifier checks Supabase tokens: HS256 with the project's secret, ES256 and RS256 with the keys the project publishes. The algorithm a key serves
 // is fixed by where the key comes from, so that a public key never serves as an HMAC secret. It is safe for concurrent use.
 type verifier struct {
-	cfg    config.Auth
+	cfg    func() *config.Config
 	secret []byte
 	jwks   keyfunc.Keyfunc // nil without published keys
-	parser *jwt.Parser
+	algs   []string        // that there are keys for
 }
 
 // newVerifier makes the verifier for a project. With published keys it starts a goroutine that renews them until ctx ends; keys that can't be had now
 // are asked for again when a token names one.
-func newVerifier(ctx context.Context, cfg *config.Config, log zerolog.Logger) (*verifier, error) {
-	v := &verifier{cfg: cfg.Auth, secret: []byte(cfg.Supabase.JWTSecret.Reveal())}
-	var methods []string
+func newVerifier(ctx context.Context, current func() *config.Config, log zerolog.Logger) (*verifier, error) {
+	cfg := current()
+	v := &verifier{cfg: current, secret: []byte(cfg.Supabase.JWTSecret.Reveal())}
 	if len(v.secret) > 0 {
-		methods = append(methods, "HS256")
+		v.algs = append(v.algs, "HS256")
 	}
 	jwksURL := cfg.Supabase.JWKSURL
 	if jwksURL == "" && len(v.secret) == 0 {
@@ -79,9 +79,8 @@ func newVerifier(ctx context.Context, cfg *config.Config, log zerolog.Logger) (*
 		}); err != nil {
 			return nil, fmt.Errorf("bridge: keys at %s: %w", jwksURL, err)
 		}
-		methods = append(methods, "ES256", "RS256")
+		v.algs = append(v.algs, "ES256", "RS256")
 	}
-	v.parser = jwt.NewParser(jwt.WithValidMethods(methods), jwt.WithExpirationRequired(), jwt.WithLeeway(cfg.Auth.Leeway), jwt.WithJSONNumber())
 	return v, nil
 }
 
@@ -95,12 +94,14 @@ func (v *verifier) key(token *jwt.Token) (any, error) {
 // verify reads a token. Errors wrap jwt's and never contain the token.
 func (v *verifier) verify(token string) (*Identity, error) {
 	claims := jwt.MapClaims{}
-	if _, err := v.parser.ParseWithClaims(token, claims, v.key); err != nil {
+	auth := v.cfg().Auth
+	parser := jwt.NewParser(jwt.WithValidMethods(v.algs), jwt.WithExpirationRequired(), jwt.WithLeeway(auth.Leeway), jwt.WithJSONNumber())
+	if _, err := parser.ParseWithClaims(token, claims, v.key); err != nil {
 		return nil, fmt.Errorf("token: %w", err)
 	}
 	role, _ := claims["role"].(string)
-	if v.cfg.Audience != "" && role != serviceRole {
-		if err := jwt.NewValidator(jwt.WithAudience(v.cfg.Audience)).Validate(jwt.MapClaims{"aud": claims["aud"]}); err != nil {
+	if auth.Audience != "" && role != serviceRole {
+		if err := jwt.NewValidator(jwt.WithAudience(auth.Audience)).Validate(jwt.MapClaims{"aud": claims["aud"]}); err != nil {
 			return nil, fmt.Errorf("token: %w", err)
 		}
 	}
@@ -113,7 +114,7 @@ func (v *verifier) verify(token string) (*Identity, error) {
 	if id.UserID == "" && role != serviceRole {
 		return nil, fmt.Errorf("token: no subject: it is not a signed-in user's")
 	}
-	for _, path := range v.cfg.TenantClaims {
+	for _, path := range auth.TenantClaims {
 		if id.Tenant = claimText(claims, path); id.Tenant != "" {
 			break
 		}
@@ -204,14 +205,14 @@ func authText(auth json.RawMessage, name string) string {
 
 // identify tells who a connecting client is. Under insecure_dev a client without a token is taken at its word; a token that is there is checked all the same.
 func (b *Bridge) identify(h *socketio.Handshake) (*Identity, error) {
-	if token, ok := credential(b.cfg.Auth.Credentials, h); ok {
+	if token, ok := credential(b.cfg().Auth.Credentials, h); ok {
 		return b.verifier.verify(token)
 	}
-	if !b.cfg.Auth.InsecureDev {
+	if !b.cfg().Auth.InsecureDev {
 		return nil, errNoToken
 	}
 	id := &Identity{UserID: firstText(h, "userId", "user_id"), Name: firstText(h, "userName", "user_name", "name")}
-	id.Tenant = firstText(h, b.words.TenantKey(), "distributorId", "organizationId", "tenantId")
+	id.Tenant = firstText(h, b.words().TenantKey(), "distributorId", "organizationId", "tenantId")
 	return id, nil
 }
 

@@ -31,7 +31,7 @@ func newTestVerifier(t *testing.T, change func(*config.Config)) *verifier {
 	if change != nil {
 		change(cfg)
 	}
-	v, err := newVerifier(t.Context(), cfg, zerolog.Nop())
+	v, err := newVerifier(t.Context(), always(cfg), zerolog.Nop())
 	if err != nil {
 		t.Fatal(err)
 	}

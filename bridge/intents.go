@@ -106,8 +106,8 @@ func (c *client) dispatch(e *socketio.Event) {
 			c.fail(e, failInternal)
 		}
 	}()
-	intent := c.b.words.Intent(e.Name)
-	if intent == vocabulary.JoinConversation && c.b.words.NamesTenantRoom(e.Args) {
+	intent := c.b.words().Intent(e.Name)
+	if intent == vocabulary.JoinConversation && c.b.words().NamesTenantRoom(e.Args) {
 		intent = vocabulary.JoinTenant
 	}
 	c.intent, c.about = intent, place{}
@@ -127,7 +127,7 @@ func (c *client) dispatch(e *socketio.Event) {
 	case vocabulary.StopTyping:
 		c.typing(e, false)
 	case vocabulary.Typing:
-		c.typing(e, c.b.words.TypingState(e.Args, &c.speaker))
+		c.typing(e, c.b.words().TypingState(e.Args, &c.speaker))
 	case vocabulary.ListOnline:
 		c.listOnline(e)
 	case vocabulary.MarkRead:
@@ -172,7 +172,7 @@ func (c *client) enter(e *socketio.Event, kind roomKind, id string, rooms *enter
 }
 
 func (c *client) joinConversation(e *socketio.Event) {
-	id, ok := c.b.words.ConversationID(c.intent, e.Args, &c.speaker)
+	id, ok := c.b.words().ConversationID(c.intent, e.Args, &c.speaker)
 	if !ok {
 		c.fail(e, failBadRequest)
 		return
@@ -186,7 +186,7 @@ func (c *client) joinConversation(e *socketio.Event) {
 	_, whole := c.whole.get(asStored)
 	switch {
 	case !asked:
-		c.socket.Join(roomName(c.b.cfg.Rooms.Conversation, asStored))
+		c.socket.Join(roomName(c.b.cfg().Rooms.Conversation, asStored))
 	case there && whole:
 		// A join that is repeated, its answer having been lost: all that came since the first is here or on its way.
 	default:
@@ -219,7 +219,7 @@ func (c *client) failSince(e *socketio.Event, err error) {
 }
 
 func (c *client) leaveConversation(e *socketio.Event) {
-	id, ok := c.b.words.ConversationID(c.intent, e.Args, &c.speaker)
+	id, ok := c.b.words().ConversationID(c.intent, e.Args, &c.speaker)
 	if !ok {
 		c.fail(e, failBadRequest)
 		return
@@ -228,7 +228,7 @@ func (c *client) leaveConversation(e *socketio.Event) {
 		c.conversations.remove(joined)
 		c.whole.remove(joined)
 		c.b.typing.stop(joined, c.key, c.who)
-		c.socket.Leave(roomName(c.b.cfg.Rooms.Conversation, joined))
+		c.socket.Leave(roomName(c.b.cfg().Rooms.Conversation, joined))
 	}
 	c.about.conversation = id
 	c.succeed(e, "conversationId", id.JSON)
@@ -252,9 +252,9 @@ func (c *client) joinTenant(e *socketio.Event) {
 	if !ok {
 		return
 	}
-	c.socket.Join(roomName(c.b.cfg.Rooms.Tenant, asStored))
+	c.socket.Join(roomName(c.b.cfg().Rooms.Tenant, asStored))
 	c.about.tenant = vocabulary.ID{Text: asStored, JSON: idPayload(id, asStored)}
-	c.succeed(e, c.b.words.TenantKey(), c.about.tenant.JSON)
+	c.succeed(e, c.b.words().TenantKey(), c.about.tenant.JSON)
 	if c.appear(asStored) {
 		c.tellOnline(asStored, c.online(asStored))
 	}
@@ -284,13 +284,13 @@ func (c *client) leaveTenant(e *socketio.Event) {
 	}
 	if joined, ok := c.tenants.get(id.Text); ok {
 		c.tenants.remove(joined)
-		c.socket.Leave(roomName(c.b.cfg.Rooms.Tenant, joined))
+		c.socket.Leave(roomName(c.b.cfg().Rooms.Tenant, joined))
 		if joined != c.home {
 			c.vanish(joined)
 		}
 	}
 	c.about.tenant = id
-	c.succeed(e, c.b.words.TenantKey(), id.JSON)
+	c.succeed(e, c.b.words().TenantKey(), id.JSON)
 }
 
 // tellOnline tells the client who is online in a tenant.
@@ -302,7 +302,7 @@ func (c *client) tellOnline(tenant string, list json.RawMessage) {
 
 // tenantOf is the tenant an event names, else the one that the token names.
 func (c *client) tenantOf(e *socketio.Event) (vocabulary.ID, bool) {
-	if id, ok := c.b.words.TenantID(c.intent, e.Args, &c.speaker); ok {
+	if id, ok := c.b.words().TenantID(c.intent, e.Args, &c.speaker); ok {
 		return id, true
 	}
 	return vocabulary.NewID(c.who.Tenant), c.who.Tenant != ""
@@ -310,7 +310,7 @@ func (c *client) tenantOf(e *socketio.Event) (vocabulary.ID, bool) {
 
 // joined gives the conversation an event is about, as stored, where the socket is in its room; else it says what is wrong.
 func (c *client) joined(e *socketio.Event) (string, bool) {
-	id, ok := c.b.words.ConversationID(c.intent, e.Args, &c.speaker)
+	id, ok := c.b.words().ConversationID(c.intent, e.Args, &c.speaker)
 	if !ok {
 		c.fail(e, failBadRequest)
 		return "", false
@@ -328,7 +328,7 @@ func (c *client) typing(e *socketio.Event, on bool) {
 	if !ok {
 		return
 	}
-	if c.b.cfg.Typing.Enabled && c.who.UserID != "" {
+	if c.b.cfg().Typing.Enabled && c.who.UserID != "" {
 		if on {
 			c.b.typing.start(id, c.key, c.who)
 		} else {
@@ -385,7 +385,7 @@ func (c *client) markRead(e *socketio.Event) {
 	o := c.occasion(vocabulary.MessagesRead, vocabulary.String("conversationId", id), vocabulary.String("userId", c.who.UserID),
 		vocabulary.String("readBy", c.who.UserID), vocabulary.Extra{Name: "messageIds", Value: messages})
 	o.Conversation = vocabulary.NewID(id)
-	c.b.emit(reach{conversation: []string{roomName(c.b.cfg.Rooms.Conversation, id)}, user: []string{userRoom(c.who.UserID)}, sender: []string{c.socket.ID()}}, o)
+	c.b.emit(reach{conversation: []string{roomName(c.b.cfg().Rooms.Conversation, id)}, user: []string{userRoom(c.who.UserID)}, sender: []string{c.socket.ID()}}, o)
 	c.succeed(e)
 }
 
@@ -440,7 +440,7 @@ func (c *client) succeed(e *socketio.Event, pairs ...any) {
 	if c.about.tenant.Text != "" {
 		o.Tenant = c.about.tenant
 	}
-	if answer, ok := c.b.words.Ack(c.intent, o); ok {
+	if answer, ok := c.b.words().Ack(c.intent, o); ok {
 		e.Ack(asValues(answer)...)
 		return
 	}

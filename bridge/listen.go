@@ -12,7 +12,7 @@ import (
 
 // listen makes the Socket.IO server. All namespaces have the same rooms and events.
 func (b *Bridge) listen() {
-	s := b.cfg.SocketIO
+	s := b.cfg().SocketIO
 	var transports []socketio.Transport
 	for _, name := range s.Transports {
 		transports = append(transports, socketio.Transport(name))
@@ -28,7 +28,7 @@ func (b *Bridge) listen() {
 		MaxQueueBytes:  int(s.MaxQueue),
 		Recovery:       socketio.Recovery{Enabled: s.Recovery.Window > 0, MaxDisconnection: s.Recovery.Window, MaxBytes: int(s.Recovery.Memory)},
 		Hooks:          b.metrics.hooks(),
-		CORS:           socketio.CORS{Origins: s.CORS.Origins, Credentials: true},
+		CORS:           cors(b.cfg()),
 	})
 	for _, name := range s.Namespaces {
 		space := b.io.Of(name)
@@ -48,7 +48,7 @@ func (b *Bridge) admit(s *socketio.Socket) error {
 		}
 		b.metrics.refused.WithLabelValues(code).Inc()
 		b.log.Info().Err(err).Str("address", s.Handshake().RemoteAddr).Msg("connection refused")
-		return &socketio.ConnectError{Message: b.cfg.Auth.RefuseMessage, Data: map[string]string{"code": code}}
+		return &socketio.ConnectError{Message: b.cfg().Auth.RefuseMessage, Data: map[string]string{"code": code}}
 	}
 	before, _ := s.Data().(*client) // of a socket that is being recovered
 	if before != nil && before.who.UserID != who.UserID {
@@ -80,10 +80,10 @@ func (b *Bridge) welcome(s *socketio.Socket) {
 	if s.Recovered() && a.before != nil {
 		c.resume(a.before)
 	} else {
-		c.speak(b.words.Preset())
+		c.speak(b.words().Preset())
 	}
 	c.expiry = newExpiry(c.who.Expires, c.warn, c.expire)
-	if name := b.cfg.Vocabulary.StatusEvent; name != "" {
+	if name := b.cfg().Vocabulary.StatusEvent; name != "" {
 		_ = s.Emit(name, statusPayload(b.upstream.feed.Report())) // to a socket that is going already, nothing
 	}
 	s.OnAny(c.dispatch)

@@ -138,7 +138,7 @@ func TestAJoinWithSeveralMessagesAsSinceBringsWhatLiesBetweenThemAndNoneOfThem(t
 }
 
 func TestWhatIsKeptForAJoinComesByNoOtherRoomMeanwhile(t *testing.T) {
-	h := newHolds(config.Default())
+	h := newHolds(always(config.Default()))
 	var told []keptChange
 	x := h.put(bakery, "a socket", func(k keptChange) { told = append(told, k) })
 	rooms := []string{"conversation:" + bakery, "tenant:" + harbour}

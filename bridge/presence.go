@@ -12,7 +12,7 @@ import (
 // The mutex guards all fields; timers fire on goroutines of their own and take it. Others are told under it, so that they hear of things in the order in
 // which these happened; telling never waits for a client.
 type presence struct {
-	grace time.Duration
+	grace func() time.Duration // asked when a user leaves
 	tell  func(tenant string, user *Identity, online bool, lastSeen time.Time)
 
 	mu     sync.Mutex
@@ -25,7 +25,7 @@ type attendance struct {
 	leaving *time.Timer // running while no socket is left
 }
 
-func newPresence(grace time.Duration, tell func(string, *Identity, bool, time.Time)) *presence {
+func newPresence(grace func() time.Duration, tell func(string, *Identity, bool, time.Time)) *presence {
 	return &presence{grace: grace, tell: tell, online: make(map[string]map[string]*attendance)}
 }
 
@@ -65,7 +65,7 @@ func (p *presence) leave(tenant, socket string, who *Identity) {
 	delete(a.sockets, socket)
 	if len(a.sockets) == 0 && a.leaving == nil {
 		left := time.Now()
-		a.leaving = time.AfterFunc(p.grace, func() { p.expire(tenant, a, left) })
+		a.leaving = time.AfterFunc(p.grace(), func() { p.expire(tenant, a, left) })
 	}
 }
 

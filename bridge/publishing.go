@@ -21,7 +21,7 @@ import (
 
 // mountPublishing puts the routes for the application's server on the mux; none without a secret.
 func (b *Bridge) mountPublishing(mux *http.ServeMux) {
-	c := b.cfg.Publish
+	c := b.cfg().Publish
 	if c.Secret == "" {
 		return
 	}
@@ -163,7 +163,7 @@ func (r *reporter) look() {
 	now := make(map[string]bool)
 	for _, space := range r.b.spaces {
 		for room := range space.Rooms() {
-			if isRoom(r.b.cfg.Rooms.Conversation, room) || isRoom(r.b.cfg.Rooms.Tenant, room) {
+			if isRoom(r.b.cfg().Rooms.Conversation, room) || isRoom(r.b.cfg().Rooms.Tenant, room) {
 				now[room] = true
 			}
 		}
@@ -197,7 +197,7 @@ func reported(event vocabulary.Event) string {
 
 // deliverReport posts an event to the application, signed.
 func (b *Bridge) deliverReport(client *http.Client) outbox.Deliver {
-	c := b.cfg.Webhooks.Outgoing
+	c := b.cfg().Webhooks.Outgoing
 	return func(ctx context.Context, item outbox.Item) error {
 		req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.URL, bytes.NewReader(item.Body))
 		if err != nil {

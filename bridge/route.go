@@ -22,7 +22,7 @@ import (
 type router struct {
 	tables   config.Tables
 	rooms    config.Rooms
-	words    *vocabulary.Vocabulary
+	words    func() *vocabulary.Vocabulary
 	tenants  *tenants
 	messages *lru.Cache[string, message]
 	emit     func(reach, *vocabulary.Occasion)
@@ -37,13 +37,14 @@ type message struct {
 	status       string
 }
 
-func newRouter(cfg *config.Config, words *vocabulary.Vocabulary, t *tenants, log zerolog.Logger,
+func newRouter(current func() *config.Config, words func() *vocabulary.Vocabulary, t *tenants, log zerolog.Logger,
 	emit func(reach, *vocabulary.Occasion), resync func(time.Time, string)) (*router, error) {
+	cfg := current()
 	messages, err := lru.New[string, message](cfg.Rooms.MessageCacheSize)
 	if err != nil {
 		return nil, fmt.Errorf("bridge: rooms.message_cache_size: %w", err)
 	}
-	return &router{tables: cfg.Tables, rooms: cfg.Rooms, words: words, tenants: t, messages: messages, emit: emit, resync: resync, holds: newHolds(cfg), log: log}, nil
+	return &router{tables: cfg.Tables, rooms: cfg.Rooms, words: words, tenants: t, messages: messages, emit: emit, resync: resync, holds: newHolds(current), log: log}, nil
 }
 
 // route sends the events of one change. It asks Supabase for a conversation's tenant where that is not known yet, so ctx bounds it.
@@ -162,7 +163,7 @@ func (r *router) tell(told []outgoing, event vocabulary.Event, record row.Row, n
 		r.log.Error().Stringer("event", event).Msg("a change can't be sent: it has no row")
 		return told
 	}
-	return append(told, rowEvent(r.words, event, record, nested, in, more...))
+	return append(told, rowEvent(r.words(), event, record, nested, in, more...))
 }
 
 // rowEvent is an event about a row.

@@ -56,7 +56,7 @@ func newRoute(t *testing.T, tenants map[string]string) *route {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.router, err = newRouter(cfg, words, known, zerolog.Nop(), func(to reach, o *vocabulary.Occasion) {
+	r.router, err = newRouter(always(cfg), always(words), known, zerolog.Nop(), func(to reach, o *vocabulary.Occasion) {
 		e := emission{event: o.Event}
 		payload := said(t, words, o)
 		if err := json.Unmarshal(payload, &e.payload); err != nil {
@@ -192,7 +192,7 @@ func TestChangesOfOtherTablesAndWithoutAKeyReachNobody(t *testing.T) {
 func TestDigitsBeyondAFloatPassUntouched(t *testing.T) {
 	var payload json.RawMessage
 	r := newRoute(t, map[string]string{"c1": "d1"})
-	r.emit = func(_ reach, o *vocabulary.Occasion) { payload = said(t, r.words, o) }
+	r.emit = func(_ reach, o *vocabulary.Occasion) { payload = said(t, r.words(), o) }
 	r.route(t.Context(), feed.Change{Table: "messages", Action: feed.Insert, Row: parsed(t, `{"id":9223372036854775807,"conversation_id":"c1","n":10.50}`)})
 	for _, want := range []string{`"id":9223372036854775807`, `"n":10.50`} {
 		if !strings.Contains(string(payload), want) {

@@ -52,13 +52,18 @@ const maxKept = 10_000
 // holds are the holds by conversation. The feed's goroutine alone uses it.
 type holds struct {
 	table feed.Table
-	stay  time.Duration
+	cfg   func() *config.Config
 	by    map[string][]*hold
 }
 
-func newHolds(cfg *config.Config) holds {
-	f := cfg.Supabase.Feed
-	return holds{table: messagesTable(cfg), stay: f.Interval + f.Overlap, by: make(map[string][]*hold)}
+func newHolds(cfg func() *config.Config) holds {
+	return holds{table: messagesTable(cfg()), cfg: cfg, by: make(map[string][]*hold)}
+}
+
+// stay is how long a row that was read may still be on its way through the feed.
+func (h *holds) stay() time.Duration {
+	f := h.cfg().Supabase.Feed
+	return f.Interval + f.Overlap
 }
 
 // messagesTable is the messages table as the feed sees it.
@@ -122,7 +127,7 @@ func (x *hold) has(table feed.Table, c feed.Change) bool {
 
 // enterSince enters a conversation's room with everything that came after since.
 func (c *client) enterSince(ctx context.Context, conversation string, since []vocabulary.Since) error {
-	ctx, cancel := context.WithTimeout(ctx, 2*c.b.cfg.Supabase.RequestTimeout)
+	ctx, cancel := context.WithTimeout(ctx, 2*c.b.cfg().Supabase.RequestTimeout)
 	defer cancel()
 	defer context.AfterFunc(c.b.upstream.over, cancel)()
 	router, between := c.b.router, c.b.upstream.feed.Do
@@ -176,7 +181,7 @@ func (r *router) release(c *client, conversation string, x *hold, missed []misse
 			c.say(o)
 		}
 	}
-	x.capturing, x.kept, x.until = false, nil, time.Now().Add(r.holds.stay)
+	x.capturing, x.kept, x.until = false, nil, time.Now().Add(r.holds.stay())
 	c.socket.Join(roomName(r.rooms.Conversation, conversation))
 }
 
@@ -219,8 +224,8 @@ func (b *Bridge) missedSince(ctx context.Context, conversation, tenant string, s
 		if created := table.Born(r); known || !created.IsZero() && created.Before(from) {
 			event = vocabulary.MessageUpdated
 		}
-		t := b.cfg.Tables.Messages
-		told := rowEvent(b.words, event, r, "message", place{idOf(conversation, t.Conversation, r), idOf(tenant, t.Tenant, r)})
+		t := b.cfg().Tables.Messages
+		told := rowEvent(b.words(), event, r, "message", place{idOf(conversation, t.Conversation, r), idOf(tenant, t.Tenant, r)})
 		m := missedRow{key: key, at: at, seen: known && at.Equal(before), told: told}
 		m.message = message{conversation, r.Text(t.Status)}
 		missed = append(missed, m)
@@ -235,7 +240,7 @@ func (b *Bridge) oldest(ctx context.Context, conversation string, since []vocabu
 	for _, s := range since {
 		at := row.Time(s.At)
 		if at.IsZero() && len(since) == 1 && s.ID != "" {
-			t := b.cfg.Tables.Messages
+			t := b.cfg().Tables.Messages
 			record, found, err := b.rows.Row(ctx, t.Name, t.ID, s.ID)
 			if err != nil {
 				return from, err
@@ -265,7 +270,7 @@ func (b *Bridge) oldest(ctx context.Context, conversation string, since []vocabu
 
 // rowsSince reads the messages of a conversation from a time on, in order. The time is included, since other rows of one transaction share it.
 func (b *Bridge) rowsSince(ctx context.Context, conversation string, from time.Time) ([]row.Row, error) {
-	t := b.cfg.Tables.Messages
+	t := b.cfg().Tables.Messages
 	page := supabase.Page{Table: t.Name, Column: cmp.Or(t.Updated, t.Created), Key: t.ID, Where: t.Conversation, Equals: conversation}
 	if page.Column == "" {
 		return nil, fmt.Errorf("tables.messages has neither updated nor created")

@@ -13,7 +13,7 @@ import (
 // The mutex guards all fields; timers fire on goroutines of their own and take it. The others are told under it, so that they hear of things in the order
 // in which these happened; telling never waits for a client.
 type typing struct {
-	timeout time.Duration
+	timeout func() time.Duration // asked at each sign of typing
 	tell    func(conversation string, from *Identity, event vocabulary.Event)
 
 	mu      sync.Mutex
@@ -28,7 +28,7 @@ type writing struct {
 	timer   *time.Timer
 }
 
-func newTyping(timeout time.Duration, tell func(string, *Identity, vocabulary.Event)) *typing {
+func newTyping(timeout func() time.Duration, tell func(string, *Identity, vocabulary.Event)) *typing {
 	return &typing{timeout: timeout, tell: tell, writers: make(map[writer]*writing)}
 }
 
@@ -40,10 +40,10 @@ func (t *typing) start(conversation, socket string, who *Identity) {
 	w, typing := t.writers[key]
 	if !typing {
 		w = &writing{who: who, sockets: make(map[string]struct{}, 1)}
-		w.timer = time.AfterFunc(t.timeout, func() { t.expire(key, w) })
+		w.timer = time.AfterFunc(t.timeout(), func() { t.expire(key, w) })
 		t.writers[key] = w
 	} else {
-		w.timer.Reset(t.timeout)
+		w.timer.Reset(t.timeout())
 	}
 	w.sockets[socket] = struct{}{}
 	if !typing {

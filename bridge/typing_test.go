@@ -49,7 +49,7 @@ var ana, ben = &Identity{UserID: "ana"}, &Identity{UserID: "ben"}
 func TestTypingIsToldOnceHoweverOftenItIsRepeated(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var h heard
-		ty := newTyping(5*time.Second, h.typing)
+		ty := newTyping(always(5*time.Second), h.typing)
 		for range 4 {
 			ty.start("c", "s1", ana)
 			time.Sleep(3 * time.Second)
@@ -65,7 +65,7 @@ func TestTypingIsToldOnceHoweverOftenItIsRepeated(t *testing.T) {
 func TestTypingEndsByItselfAfterTheTimeout(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var h heard
-		ty := newTyping(5*time.Second, h.typing)
+		ty := newTyping(always(5*time.Second), h.typing)
 		ty.start("c", "s1", ana)
 		time.Sleep(5*time.Second - time.Nanosecond)
 		h.expect(t, "start ana in c")
@@ -82,7 +82,7 @@ func TestTypingEndsByItselfAfterTheTimeout(t *testing.T) {
 func TestAUserTypesUntilTheLastWindowStopped(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var h heard
-		ty := newTyping(5*time.Second, h.typing)
+		ty := newTyping(always(5*time.Second), h.typing)
 		ty.start("c", "s1", ana)
 		ty.start("c", "s2", ana)
 		ty.start("c", "s3", ben)
@@ -98,7 +98,7 @@ func TestAUserTypesUntilTheLastWindowStopped(t *testing.T) {
 func TestAReloadedPageTellsNobodyAnything(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var h heard
-		p := newPresence(10*time.Second, h.presence)
+		p := newPresence(always(10*time.Second), h.presence)
 		p.enter("d1", "s1", ana)
 		p.leave("d1", "s1", ana)
 		time.Sleep(9 * time.Second)
@@ -115,7 +115,7 @@ func TestAReloadedPageTellsNobodyAnything(t *testing.T) {
 func TestAUserIsOfflineAfterTheGraceOfTheLastSocket(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var h heard
-		p := newPresence(10*time.Second, h.presence)
+		p := newPresence(always(10*time.Second), h.presence)
 		p.enter("d1", "s1", ana)
 		p.enter("d1", "s2", ana)
 		p.enter("d1", "s3", ben)
@@ -179,3 +179,5 @@ func TestAStoppedExpiryIsSilent(t *testing.T) {
 		forever.stop()
 	})
 }
+
+func always[T any](value T) func() T { return func() T { return value } }

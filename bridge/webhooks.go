@@ -64,7 +64,7 @@ type webhooks struct {
 
 // newWebhooks makes what the configuration asks for; nil where that is nothing.
 func (b *Bridge) newWebhooks() (*webhooks, error) {
-	c := b.cfg.Webhooks
+	c := b.cfg().Webhooks
 	if c.Twilio.AuthTokens == "" && c.Supabase.Secret == "" && c.Outgoing.URL == "" {
 		return nil, nil
 	}
@@ -150,8 +150,8 @@ func (h *webhooks) setTwilio(c config.Twilio, deliver map[string]outbox.Deliver)
 	if !slices.Contains(c.Modes, "store") && !slices.Contains(c.Modes, "emit") {
 		return nil
 	}
-	s := h.b.cfg.Supabase
-	t := h.b.cfg.Tables
+	s := h.b.cfg().Supabase
+	t := h.b.cfg().Tables
 	store := twilio.StoreOptions{
 		Project:  twilio.Project{URL: s.URL, Key: s.ServiceRoleKey.Reveal(), Schema: s.Schema, Timeout: s.RequestTimeout},
 		Messages: t.Messages.Name, Sid: c.Store.SidColumn, StatusColumn: t.Messages.Status, Conversations: t.Conversations.Name, ConversationsKey: t.Conversations.ID,
@@ -182,7 +182,7 @@ func (h *webhooks) setTwilio(c config.Twilio, deliver map[string]outbox.Deliver)
 
 // mount puts the routes on the mux: none that the configuration does not ask for.
 func (h *webhooks) mount(mux *http.ServeMux) {
-	c := h.b.cfg.Webhooks
+	c := h.b.cfg().Webhooks
 	if h.validator != nil {
 		for _, path := range c.Twilio.Paths {
 			mux.HandleFunc("POST "+path, h.takeTwilio)
@@ -230,7 +230,7 @@ const emptyTwiML = `<?xml version="1.0" encoding="UTF-8"?><Response/>`
 
 // takeTwilio answers once the request is on disk, whatever Supabase or the application is doing.
 func (h *webhooks) takeTwilio(w http.ResponseWriter, r *http.Request) {
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, int64(h.b.cfg.Webhooks.Twilio.MaxBody)))
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, int64(h.b.cfg().Webhooks.Twilio.MaxBody)))
 	var long *http.MaxBytesError
 	if errors.As(err, &long) {
 		http.Error(w, "the body is too long", http.StatusRequestEntityTooLarge)
@@ -276,7 +276,7 @@ func (h *webhooks) takeTwilio(w http.ResponseWriter, r *http.Request) {
 	}
 	if added {
 		h.count("twilio", "taken")
-		if event.Kind == twilio.Message && slices.Contains(h.b.cfg.Webhooks.Twilio.Modes, "emit") {
+		if event.Kind == twilio.Message && slices.Contains(h.b.cfg().Webhooks.Twilio.Modes, "emit") {
 			h.emit(event)
 		}
 	} else {
@@ -293,7 +293,7 @@ func (h *webhooks) keep(r *http.Request, key string, event twilio.Event, form, b
 		return !known, nil
 	}
 	var entries []outbox.Entry
-	modes := h.b.cfg.Webhooks.Twilio.Modes
+	modes := h.b.cfg().Webhooks.Twilio.Modes
 	if slices.Contains(modes, "forward") {
 		entries = append(entries, outbox.Entry{Target: toApp, Lane: event.Conversation(), Header: forwardedHeader(r), Body: body})
 	}
@@ -327,7 +327,7 @@ func (h *webhooks) toTables(ctx context.Context, item outbox.Item) error {
 		if event.Kind == twilio.Status {
 			action = feed.Update
 		}
-		h.offer(ctx, h.b.cfg.Tables.Messages.Name, action, record)
+		h.offer(ctx, h.b.cfg().Tables.Messages.Name, action, record)
 	}
 	return nil
 }
@@ -382,7 +382,7 @@ func forwardedHeader(r *http.Request) map[string]string {
 
 // forward posts a webhook to the application, signed anew for its address there. What the application answers is not Twilio's answer: that was given.
 func (h *webhooks) forward(ctx context.Context, item outbox.Item) error {
-	address := h.b.cfg.Webhooks.Twilio.ForwardURL
+	address := h.b.cfg().Webhooks.Twilio.ForwardURL
 	if query := item.Header[queryEntry]; query != "" {
 		join := "?"
 		if strings.Contains(address, "?") {
@@ -449,7 +449,7 @@ func (h *webhooks) emit(event twilio.Event) {
 	}
 	h.emitting.Go(func() {
 		defer func() { <-h.slots }()
-		ctx, cancel := context.WithTimeout(h.ctx, h.b.cfg.Supabase.RequestTimeout+offerWait)
+		ctx, cancel := context.WithTimeout(h.ctx, h.b.cfg().Supabase.RequestTimeout+offerWait)
 		defer cancel()
 		record, err := h.store.Preview(ctx, event)
 		if err != nil {
@@ -461,7 +461,7 @@ func (h *webhooks) emit(event twilio.Event) {
 			h.b.log.Error().Err(err).Msg("a message could not be sent before it is stored")
 			return
 		}
-		sent := feed.Change{Table: h.b.cfg.Tables.Messages.Name, Action: feed.Insert, Row: r, Commit: time.Now()}
+		sent := feed.Change{Table: h.b.cfg().Tables.Messages.Name, Action: feed.Insert, Row: r, Commit: time.Now()}
 		if err := h.b.upstream.feed.Do(ctx, func() {
 			if _, known := h.emitted.Get(event.Sid); known {
 				return
@@ -476,7 +476,7 @@ func (h *webhooks) emit(event twilio.Event) {
 
 // completed adds what the database would: a key, where the mapping gives none the MessageSid, and the time.
 func (h *webhooks) completed(record json.RawMessage, event twilio.Event) json.RawMessage {
-	t := h.b.cfg.Tables.Messages
+	t := h.b.cfg().Tables.Messages
 	var columns map[string]json.RawMessage
 	if json.Unmarshal(record, &columns) != nil {
 		return record
@@ -501,14 +501,14 @@ func (h *webhooks) completed(record json.RawMessage, event twilio.Event) json.Ra
 
 // recognise tells whether a change is the row of a message that browsers have already, and learns where it is. The feed's goroutine calls it.
 func (h *webhooks) recognise(c feed.Change) bool {
-	if c.Table != h.b.cfg.Tables.Messages.Name || c.Action != feed.Insert || h.emitted.Len() == 0 {
+	if c.Table != h.b.cfg().Tables.Messages.Name || c.Action != feed.Insert || h.emitted.Len() == 0 {
 		return false
 	}
-	sid := c.Row.Text(h.b.cfg.Webhooks.Twilio.Store.SidColumn)
+	sid := c.Row.Text(h.b.cfg().Webhooks.Twilio.Store.SidColumn)
 	if sid == "" || !h.emitted.Contains(sid) {
 		return false
 	}
-	t := h.b.cfg.Tables.Messages
+	t := h.b.cfg().Tables.Messages
 	h.b.router.messages.Add(c.Row.Text(t.ID), message{conversation: c.Row.Text(t.Conversation), status: c.Row.Text(t.Status)})
 	return true
 }
@@ -524,7 +524,7 @@ type databaseWebhook struct {
 
 // takeDatabase offers a change of a row to the feed. It is a second source: what fails here comes by Realtime or is read.
 func (h *webhooks) takeDatabase(w http.ResponseWriter, r *http.Request) {
-	c := h.b.cfg.Webhooks.Supabase
+	c := h.b.cfg().Webhooks.Supabase
 	if publish.Authenticate(r.Header, nil, []byte(c.Secret.Reveal()), 0, time.Now()) != nil {
 		h.b.log.Warn().Str("path", r.URL.Path).Str("address", r.RemoteAddr).Msg("webhook refused")
 		h.count("database", "refused")
@@ -547,7 +547,7 @@ func (h *webhooks) takeDatabase(w http.ResponseWriter, r *http.Request) {
 		record = change.Old
 	}
 	known := change.Type == feed.Insert || change.Type == feed.Update || change.Type == feed.Delete
-	passed := known && change.Schema == h.b.cfg.Supabase.Schema && h.offer(r.Context(), change.Table, change.Type, record)
+	passed := known && change.Schema == h.b.cfg().Supabase.Schema && h.offer(r.Context(), change.Table, change.Type, record)
 	h.count("database", map[bool]string{true: "taken", false: "repeated"}[passed])
 	writeJSON(w, http.StatusOK, map[string]bool{"passed": passed})
 }

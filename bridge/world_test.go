@@ -149,7 +149,7 @@ func (w *world) as(user string) *browser {
 // rest asks PostgREST as the service role.
 func (w *world) rest(method, path, body string) []map[string]any {
 	w.t.Helper()
-	req, err := http.NewRequestWithContext(w.t.Context(), method, w.bridge.cfg.Supabase.URL+"/rest/v1/"+path, strings.NewReader(body))
+	req, err := http.NewRequestWithContext(w.t.Context(), method, w.bridge.cfg().Supabase.URL+"/rest/v1/"+path, strings.NewReader(body))
 	if err != nil {
 		w.t.Fatal(err)
 	}

@@ -16,6 +16,6 @@
 // and a key given twice are errors that name the place, the key and what was
 // expected, and all of them are reported at once as [Errors].
 //
-// The package starts no goroutine and keeps no state: a [Config] once loaded
+// The package keeps no state: a [Config] once loaded
 // doesn't change.
 package config

@@ -54,6 +54,9 @@ func (k *key) description() string {
 	if names := wellKnown[k.path]; names != nil {
 		s += " Also read from the environment as " + strings.Join(names, ", ") + "."
 	}
+	if k.kind != section && k.isLive() {
+		s += " Taken on by a running daemon when the file changes."
+	}
 	return s
 }
 

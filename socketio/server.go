@@ -55,6 +55,9 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+// SetCORS replaces which pages of other origins may connect, for requests from now on. Connections that are open stay.
+func (s *Server) SetCORS(c CORS) { s.engine.SetCORS(c) }
+
 // Of returns the namespace of that name, which comes into being with the first call: clients can connect to it from then on.
 // The leading slash may be left out.
 func (s *Server) Of(name string) *Namespace {

@@ -91,17 +91,9 @@ type Options struct {
 	Fast     Lane
 	FastSure bool
 
-	// Overlap is how far behind the cursor each read begins: the longest that a transaction is expected to take from its first statement to its
-	// commit. Longer costs rows read again.
-	Overlap time.Duration
-	// Interval is the time between reads while all is well.
-	Interval time.Duration
-	// PollAfter is how long Realtime may be away before the feed polls, PollMin and PollMax how often it then does: often while rows come.
-	PollAfter, PollMin, PollMax time.Duration
+	Pace
 	// Window is how many rows of each table are remembered. It must hold those that change within Interval and Overlap.
 	Window int
-	// Stall is the age at which a row that a read finds is held against the live feed.
-	Stall time.Duration
 }
 
 // Feed is one feed. Make it with New and Run it once.
@@ -109,6 +101,7 @@ type Feed struct {
 	opts   Options
 	tables []*tableFeed
 	do     chan func()
+	paces  chan Pace // holds one that was set and not taken on yet
 	latest atomic.Pointer[Report]
 	stats  stats
 
@@ -140,21 +133,11 @@ type tableFeed struct {
 
 // New makes a feed; Run runs it.
 func New(opts Options) *Feed {
-	def := func(d *time.Duration, value time.Duration) {
-		if *d == 0 {
-			*d = value
-		}
-	}
-	def(&opts.Overlap, DefaultOverlap)
-	def(&opts.Interval, DefaultInterval)
-	def(&opts.PollAfter, DefaultPollAfter)
-	def(&opts.PollMin, DefaultPollMin)
-	def(&opts.PollMax, DefaultPollMax)
-	def(&opts.Stall, DefaultStall)
+	opts.Pace = opts.Pace.withDefaults()
 	if opts.Window == 0 {
 		opts.Window = DefaultWindow
 	}
-	f := &Feed{opts: opts, do: make(chan func()), reason: "starting"}
+	f := &Feed{opts: opts, do: make(chan func()), paces: make(chan Pace, 1), reason: "starting"}
 	for _, t := range opts.Tables {
 		f.tables = append(f.tables, &tableFeed{Table: t, merger: newMerger(t, opts.Window)})
 	}
@@ -198,6 +181,9 @@ func (f *Feed) Run(ctx context.Context) {
 		case answer := <-f.read.answers:
 			f.answered(ctx, answer)
 		case <-f.read.timer.C:
+		case p := <-f.paces:
+			f.opts.Pace = p
+			f.read.poll = min(max(f.read.poll, p.PollMin), p.PollMax)
 		case run := <-f.do:
 			run()
 		}

@@ -19,6 +19,7 @@ type Server struct {
 
 	open     atomic.Int64 // connections that are not closed
 	draining atomic.Bool  // nothing new is accepted
+	cors     atomic.Pointer[CORS]
 
 	mu      sync.Mutex // guards everything below
 	conns   map[string]*Conn
@@ -32,8 +33,13 @@ type Server struct {
 // NewServer makes a server. It starts nothing before the first connection.
 func NewServer(opts Options) *Server {
 	opts = opts.withDefaults()
-	return &Server{opts: opts, wheel: newWheel(min(opts.PingInterval, opts.PingTimeout)), conns: make(map[string]*Conn)}
+	s := &Server{opts: opts, wheel: newWheel(min(opts.PingInterval, opts.PingTimeout)), conns: make(map[string]*Conn)}
+	s.SetCORS(opts.CORS)
+	return s
 }
+
+// SetCORS replaces which pages may connect, for requests from now on. Connections that are open stay.
+func (s *Server) SetCORS(c CORS) { s.cors.Store(&c) }
 
 // Count is the number of open connections.
 func (s *Server) Count() int { return int(s.open.Load()) }
@@ -71,10 +77,10 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.NotFound(w, r)
 		return
 	}
-	if s.opts.CORS.active() {
-		s.opts.CORS.headers(w.Header(), r)
+	if cors := s.cors.Load(); cors.active() {
+		cors.headers(w.Header(), r)
 		if r.Method == http.MethodOptions {
-			s.opts.CORS.preflight(w, r)
+			cors.preflight(w, r)
 			return
 		}
 	}
@@ -86,13 +92,13 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // serve directs a request to the connection it is for, or opens one.
 func (s *Server) serve(w http.ResponseWriter, r *http.Request, sid string, t Transport, eio string) *Error {
-	upgrade, version := isUpgrade(r), s.version(eio)
+	upgrade, version, cors := isUpgrade(r), s.version(eio), s.cors.Load()
 	switch {
 	case !s.offers(t):
 		return refusal(CodeUnknownTransport, "transport not offered")
 	case version == 0:
 		return refusal(CodeUnsupportedVersion, "version not spoken")
-	case s.opts.CORS.active() && t == WebSocket && crossOrigin(r) && !s.opts.CORS.allows(r.Header.Get("Origin")):
+	case cors.active() && t == WebSocket && crossOrigin(r) && !cors.allows(r.Header.Get("Origin")):
 		return refusal(CodeForbidden, "origin not allowed")
 	}
 	if sid != "" {

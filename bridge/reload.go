@@ -1,0 +1,48 @@
+package bridge
+
+import (
+	"github.com/supabridge/supabridge/bridge/feed"
+	"github.com/supabridge/supabridge/bridge/vocabulary"
+	"github.com/supabridge/supabridge/config"
+	"github.com/supabridge/supabridge/socketio"
+)
+
+// settings is the configuration in effect and what is compiled from it. Neither ever changes: Reload puts others in their place, both at once. Whoever
+// needs a setting that is live (config.Config.Replace) asks cfg or words for it each time, and so works by the new one from then on.
+type settings struct {
+	cfg   *config.Config
+	words *vocabulary.Vocabulary
+}
+
+func (b *Bridge) cfg() *config.Config { return b.settings.Load().cfg }
+
+func (b *Bridge) words() *vocabulary.Vocabulary { return b.settings.Load().words }
+
+// Reload has the bridge work by another configuration from now on, and returns the keys that changed; connections stay. Where that one can't be used, or
+// a key differs that is fixed while the bridge runs, it returns config.Errors or the vocabulary's error, and everything stays as it is.
+func (b *Bridge) Reload(cfg *config.Config) (changed []string, err error) {
+	b.reload.Lock()
+	defer b.reload.Unlock()
+	if changed, err = b.cfg().Replace(cfg); err != nil {
+		return nil, err
+	}
+	words, err := Words(cfg)
+	if err != nil {
+		return nil, err
+	}
+	b.settings.Store(&settings{cfg, words})
+	b.upstream.feed.SetPace(pace(cfg))
+	b.io.SetCORS(cors(cfg))
+	return changed, nil
+}
+
+// pace is how often the feed reads.
+func pace(cfg *config.Config) feed.Pace {
+	f, p := cfg.Supabase.Feed, cfg.Supabase.Polling
+	return feed.Pace{Overlap: f.Overlap, Interval: f.Interval, Stall: f.Stall, PollAfter: p.After, PollMin: p.Min, PollMax: p.Max}
+}
+
+// cors is which pages may connect.
+func cors(cfg *config.Config) socketio.CORS {
+	return socketio.CORS{Origins: cfg.SocketIO.CORS.Origins, Credentials: true}
+}
