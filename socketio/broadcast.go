@@ -140,9 +140,10 @@ func (t *Target) sendLogged(b *engineio.Batch, e encoding) (watched []*Socket) {
 
 // sendAll queues messages for the sockets chosen. The caller holds the namespace's mu.
 func (t *Target) sendAll(b *engineio.Batch, ms []*engineio.Message) (watched []*Socket) {
+	all := t.ns.srv.watch.Load() != nil
 	t.each(func(s *Socket) {
 		t.send(b, s, ms)
-		if s.watched.Load() {
+		if all || s.watched.Load() {
 			watched = append(watched, s)
 		}
 	})

@@ -52,6 +52,7 @@ func (s *Server) accept(conn *engineio.Conn) engineio.Handler {
 	c := &client{srv: s, conn: conn}
 	c.decoder.MaxAttachments = s.opts.MaxAttachments
 	c.timer = time.AfterFunc(s.opts.ConnectTimeout, c.connectTimeout)
+	s.watch.Load().opened()
 	if s.opts.Hooks.Opened != nil {
 		c.put(job{opened: true})
 	}
@@ -145,6 +146,13 @@ func (c *client) socket(namespace string) *Socket {
 	return nil
 }
 
+// all returns the sockets that are connected, or connecting.
+func (c *client) all() []*Socket {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return append([]*Socket(nil), c.sockets...)
+}
+
 // put adds a job to the backlog.
 func (c *client) put(j job) {
 	c.mu.Lock()
@@ -215,7 +223,10 @@ func (c *client) do(j job) {
 	case j.opened:
 		c.srv.opts.Hooks.Opened(c.info())
 	case j.moved:
-		c.srv.opts.Hooks.Upgraded(c.info())
+		c.srv.watch.Load().upgraded(c.all())
+		if c.srv.opts.Hooks.Upgraded != nil {
+			c.srv.opts.Hooks.Upgraded(c.info())
+		}
 	case j.ended != nil:
 		c.end(*j.ended)
 	}
@@ -223,7 +234,7 @@ func (c *client) do(j job) {
 
 // Upgraded implements engineio.Upgrader.
 func (c *client) Upgraded() {
-	if c.srv.opts.Hooks.Upgraded != nil {
+	if c.srv.opts.Hooks.Upgraded != nil || c.srv.watch.Load() != nil {
 		c.put(job{moved: true})
 	}
 }
@@ -246,13 +257,11 @@ func (c *client) Closed(reason string, err error) {
 
 // end takes leave of what was connected.
 func (c *client) end(e ending) {
-	c.mu.Lock()
-	sockets := append([]*Socket(nil), c.sockets...)
-	c.mu.Unlock()
-	for _, s := range sockets {
+	for _, s := range c.all() {
 		s.detach(e.reason)
 		s.farewell()
 	}
+	c.srv.watch.Load().closed(e.reason)
 	h := &c.srv.opts.Hooks
 	if e.reason == engineio.ReasonQueueFull && h.QueueFull != nil {
 		h.QueueFull(c.info())
@@ -333,6 +342,7 @@ func (c *client) connect(p *parser.Packet) {
 	if !recoverable && !s.attach() {
 		return
 	}
+	c.srv.watch.Load().connected(s)
 	for _, f := range greet {
 		f(s)
 	}

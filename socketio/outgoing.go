@@ -9,6 +9,7 @@ func (s *Socket) OnAnyOutgoing(f func(event string, args []any)) {
 
 // noteOutgoing tells those who watch.
 func (s *Socket) noteOutgoing(event string, args []any) {
+	s.ns.srv.watch.Load().sent(s, event, args)
 	if !s.watched.Load() {
 		return
 	}

@@ -79,6 +79,7 @@ func (n *Namespace) join(s *Socket, rooms []string) {
 		}
 		if r.add(s) {
 			s.rooms = append(s.rooms, membership{r, n.log.seq})
+			n.srv.watch.Load().joined(s, name)
 		}
 	}
 }
@@ -101,6 +102,7 @@ func (n *Namespace) leave(s *Socket, rooms []string) {
 		if i := slices.IndexFunc(s.rooms, func(m membership) bool { return m.room == r }); i >= 0 {
 			s.rooms = slices.Delete(s.rooms, i, i+1)
 		}
+		n.srv.watch.Load().left(s, name)
 		n.tidy(r)
 	}
 }
@@ -158,6 +160,7 @@ func (n *Namespace) exit(s *Socket) {
 	}
 	s.present = false
 	for _, m := range s.rooms {
+		n.srv.watch.Load().left(s, m.room.name)
 		m.room.remove(s)
 		n.tidy(m.room)
 	}

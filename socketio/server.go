@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/supabridge/supabridge/socketio/engineio"
@@ -18,6 +19,7 @@ type Server struct {
 	cluster cluster
 	bundle  bundle
 	stopped sync.Once // of what is not the engine's
+	watch   atomic.Pointer[Watch]
 
 	mu         sync.RWMutex // guards everything below
 	namespaces map[string]*Namespace

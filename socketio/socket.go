@@ -215,6 +215,7 @@ func (s *Socket) dispatch(p *parser.Packet) {
 		use, anyOwn, own = s.own.use, s.own.on.any, s.own.on.byName[name]
 	}
 	s.mu.Unlock()
+	s.ns.srv.watch.Load().received(e)
 	for _, f := range use {
 		if f(e) != nil {
 			return
@@ -271,6 +272,7 @@ func (s *Socket) detach(reason string) {
 	}
 	n.exit(s)
 	n.mu.Unlock()
+	n.srv.watch.Load().disconnected(s, reason)
 	n.discardIfEmpty()
 	s.client.remove(s)
 	s.cancel()

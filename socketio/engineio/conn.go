@@ -303,6 +303,7 @@ func (c *Conn) receive(data []byte, binary bool) error {
 	if !c.heard.Load() {
 		c.heard.Store(true)
 	}
+	c.srv.traffic.in(len(data))
 	if c.protocol == 3 {
 		return c.receive3(data, binary)
 	}

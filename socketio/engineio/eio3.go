@@ -190,7 +190,8 @@ func cutBytes(body []byte) (p, rest []byte, ok bool) {
 // take appends the next messages of the queue, about limit bytes, to b as a polling payload, and whatever more is given. The
 // caller holds mu.
 func (c *Conn) take(b []byte, limit int, more ...*Message) []byte {
-	n, _ := c.queue.batch(limit)
+	n, size := c.queue.batch(limit)
+	c.srv.traffic.out(n, size)
 	ms := append(append(make([]*Message, 0, n+len(more)), c.queue.pending[:n]...), more...)
 	c.queue.discard(n)
 	if c.protocol == 3 {

@@ -86,6 +86,7 @@ func (l *link) gather(b *lease) (out []byte, next int) {
 		out, l.rest = b.out, nil
 	}
 	c.queue.discard(n)
+	c.srv.traffic.out(n, size)
 	return out, flushMore
 }
 

@@ -20,6 +20,7 @@ type Server struct {
 	open     atomic.Int64 // connections that are not closed
 	draining atomic.Bool  // nothing new is accepted
 	cors     atomic.Pointer[CORS]
+	traffic  traffic
 
 	mu      sync.Mutex // guards everything below
 	conns   map[string]*Conn
