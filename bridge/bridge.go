@@ -195,7 +195,7 @@ func (b *Bridge) emitAll(name string, payload json.RawMessage) {
 		return
 	}
 	for _, space := range b.spaces {
-		_ = space.Emit(name, payload) // raw JSON can always be encoded
+		_ = space.Except(waitingRoom).Emit(name, payload) // raw JSON can always be encoded
 	}
 }
 

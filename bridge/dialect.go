@@ -122,10 +122,10 @@ func (b *Bridge) send(to reach, said []vocabulary.Utterance, others []string) {
 		if len(rooms) == 0 && u.To&vocabulary.ToAll == 0 {
 			continue
 		}
-		if u.To&vocabulary.ToAll != 0 {
-			rooms = nil // every socket
-		}
 		except := append(append(make([]string, 0, len(others)+len(to.except)+1), others...), to.except...)
+		if u.To&vocabulary.ToAll != 0 {
+			rooms, except = nil, append(except, waitingRoom) // every socket that is somebody's
+		}
 		if u.ExceptSender {
 			except = append(except, to.sender...)
 		}

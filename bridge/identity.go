@@ -1,12 +1,14 @@
 package bridge
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net/http"
+	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/MicahParks/keyfunc/v3"
@@ -30,6 +32,8 @@ type Identity struct {
 	Token    string
 	Expires  time.Time
 	Verified bool
+	// Pending: the client is connected and has yet to say who it is, by an event (auth.credentials).
+	Pending bool
 }
 
 // Published keys are read anew every keysEvery, and when a token names one that is not known; the latter at most every unknownKeyEvery, so that made-up
@@ -48,25 +52,19 @@ var errNoToken = errors.New("no token")
 type verifier struct {
 	cfg    func() *config.Config
 	secret []byte
-	jwks   keyfunc.Keyfunc // nil without published keys
-	algs   []string        // that there are keys for
+	keys   func() (keyfunc.Keyfunc, error) // the published ones
+	algs   []string                        // that there are keys for
 }
 
-// newVerifier makes the verifier for a project. With published keys it starts a goroutine that renews them until ctx ends; keys that can't be had now
-// are asked for again when a token names one.
+// newVerifier makes the verifier for a project. Its published keys are read by a goroutine that renews them until ctx ends; keys that can't be had now are asked
+// for again when a token names one. Beside a secret nobody may need them: they are first asked for when a token comes that is signed by one, and that token
+// waits for the answer. Whatever tokens are made up, it is one question every unknownKeyEvery and keysEvery.
 func newVerifier(ctx context.Context, current func() *config.Config, log zerolog.Logger) (*verifier, error) {
 	cfg := current()
 	v := &verifier{cfg: current, secret: []byte(cfg.Supabase.JWTSecret.Reveal())}
-	if len(v.secret) > 0 {
-		v.algs = append(v.algs, "HS256")
-	}
-	jwksURL := cfg.Supabase.JWKSURL
-	if jwksURL == "" && len(v.secret) == 0 {
-		jwksURL = strings.TrimRight(cfg.Supabase.URL, "/") + "/auth/v1/.well-known/jwks.json"
-	}
-	if jwksURL != "" {
-		var err error
-		if v.jwks, err = keyfunc.NewDefaultOverrideCtx(ctx, []string{jwksURL}, keyfunc.Override{
+	address := cmp.Or(cfg.Supabase.JWKSURL, strings.TrimRight(cfg.Supabase.URL, "/")+"/auth/v1/.well-known/jwks.json")
+	v.keys = sync.OnceValues(func() (keyfunc.Keyfunc, error) {
+		keys, err := keyfunc.NewDefaultOverrideCtx(ctx, []string{address}, keyfunc.Override{
 			HTTPTimeout:       cfg.Supabase.RequestTimeout,
 			RefreshInterval:   keysEvery,
 			RefreshUnknownKID: rate.NewLimiter(rate.Every(unknownKeyEvery), 1),
@@ -76,10 +74,17 @@ func newVerifier(ctx context.Context, current func() *config.Config, log zerolog
 					log.Warn().Err(err).Str("url", url).Msg("the project's signing keys could not be read")
 				}
 			},
-		}); err != nil {
-			return nil, fmt.Errorf("bridge: keys at %s: %w", jwksURL, err)
+		})
+		if err != nil {
+			return nil, fmt.Errorf("bridge: keys at %s: %w", address, err)
 		}
-		v.algs = append(v.algs, "ES256", "RS256")
+		return keys, nil
+	})
+	v.algs = []string{"ES256", "RS256"}
+	if len(v.secret) > 0 {
+		v.algs = append(v.algs, "HS256")
+	} else if _, err := v.keys(); err != nil {
+		return nil, err
 	}
 	return v, nil
 }
@@ -88,7 +93,11 @@ func (v *verifier) key(token *jwt.Token) (any, error) {
 	if token.Method.Alg() == "HS256" {
 		return v.secret, nil
 	}
-	return v.jwks.Keyfunc(token)
+	keys, err := v.keys()
+	if err != nil {
+		return nil, err
+	}
+	return keys.Keyfunc(token)
 }
 
 // verify reads a token. Errors wrap jwt's and never contain the token.
@@ -104,6 +113,9 @@ func (v *verifier) verify(token string) (*Identity, error) {
 		if err := jwt.NewValidator(jwt.WithAudience(auth.Audience)).Validate(jwt.MapClaims{"aud": claims["aud"]}); err != nil {
 			return nil, fmt.Errorf("token: %w", err)
 		}
+	}
+	if issuer, _ := claims["iss"].(string); len(auth.Issuers) > 0 && role != serviceRole && !slices.Contains(auth.Issuers, issuer) {
+		return nil, fmt.Errorf("token: %w", jwt.ErrTokenInvalidIssuer)
 	}
 	expires, err := claims.GetExpirationTime()
 	if err != nil {
@@ -159,56 +171,17 @@ func asObject(value any) (map[string]any, bool) {
 	return nil, false
 }
 
-// credential finds a client's token at the configured places, in order. A header's "Bearer " is taken off.
-func credential(places []string, h *socketio.Handshake) (string, bool) {
-	for _, place := range places {
-		where, name, _ := strings.Cut(place, ".")
-		var value string
-		switch where {
-		case "auth":
-			value = authText(h.Auth, name)
-		case "header":
-			value = h.Header.Get(name)
-		case "query":
-			value = h.Query[name]
-		case "cookie":
-			request := http.Request{Header: h.Header}
-			if c, err := request.Cookie(name); err == nil {
-				value = c.Value
-			}
-		}
-		if value = strings.TrimSpace(strings.TrimPrefix(value, "Bearer ")); value != "" {
-			return value, true
-		}
-	}
-	return "", false
-}
-
-// authText gives a string or number of the handshake's auth object.
-func authText(auth json.RawMessage, name string) string {
-	var object map[string]json.RawMessage
-	if json.Unmarshal(auth, &object) != nil {
-		return ""
-	}
-	var text string
-	if raw := object[name]; len(raw) > 0 {
-		if json.Unmarshal(raw, &text) == nil {
-			return text
-		}
-		var number json.Number
-		if json.Unmarshal(raw, &number) == nil {
-			return number.String()
-		}
-	}
-	return ""
-}
-
 // identify tells who a connecting client is. Under insecure_dev a client without a token is taken at its word; a token that is there is checked all the same.
 func (b *Bridge) identify(h *socketio.Handshake) (*Identity, error) {
-	if token, ok := credential(b.cfg().Auth.Credentials, h); ok {
+	places := newCredentials(b.cfg())
+	if token, ok := places.find(h); ok {
 		return b.verifier.verify(token)
 	}
-	if !b.cfg().Auth.InsecureDev {
+	switch {
+	case b.cfg().Auth.InsecureDev:
+	case places.later:
+		return &Identity{Pending: true}, nil
+	default:
 		return nil, errNoToken
 	}
 	id := &Identity{UserID: firstText(h, "userId", "user_id"), Name: firstText(h, "userName", "user_name", "name")}

@@ -4,6 +4,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/rsa"
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/json"
@@ -19,7 +20,6 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/supabridge/supabridge/config"
-	"github.com/supabridge/supabridge/socketio"
 )
 
 const testSecret = "super-secret-jwt-token-with-at-least-32-characters-long"
@@ -52,13 +52,7 @@ func claims(more jwt.MapClaims) jwt.MapClaims {
 
 func sign(t *testing.T, method jwt.SigningMethod, key any, c jwt.MapClaims) string {
 	t.Helper()
-	token := jwt.NewWithClaims(method, c)
-	token.Header["kid"] = "k1"
-	text, err := token.SignedString(key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return text
+	return signAs(t, method, key, "k1", c)
 }
 
 func TestATokenSaysWhoSomebodyIs(t *testing.T) {
@@ -117,93 +111,174 @@ func TestTokensThatAreRefused(t *testing.T) {
 	}
 }
 
-func TestPublishedKeysVerifyTheirOwnAlgorithmOnly(t *testing.T) {
+// publishKeys serves keys as a project does and counts how often it is asked.
+func publishKeys(t *testing.T, keys func() []map[string]any) (address string, asked *atomic.Int32) {
+	t.Helper()
+	asked = new(atomic.Int32)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		asked.Add(1)
+		_ = json.NewEncoder(w).Encode(map[string]any{"keys": keys()})
+	}))
+	t.Cleanup(func() {
+		server.Close()
+		http.DefaultTransport.(*http.Transport).CloseIdleConnections()
+	})
+	return server.URL, asked
+}
+
+// ellipticKey makes a key and its public half as a project publishes it.
+func ellipticKey(t *testing.T, kid string) (key *ecdsa.PrivateKey, jwk map[string]any) {
+	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
-	uncompressed, err := key.PublicKey.Bytes() // 0x04, X, Y
+	point, err := key.PublicKey.Bytes() // 0x04, X, Y
 	if err != nil {
 		t.Fatal(err)
 	}
 	b64 := base64.RawURLEncoding.EncodeToString
-	keys := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		json.NewEncoder(w).Encode(map[string]any{"keys": []any{map[string]any{
-			"kty": "EC", "crv": "P-256", "alg": "ES256", "kid": "k1", "use": "sig", "x": b64(uncompressed[1:33]), "y": b64(uncompressed[33:])}}})
-	}))
-	defer keys.Close()
-	v := newTestVerifier(t, func(cfg *config.Config) { cfg.Supabase.JWTSecret, cfg.Supabase.JWKSURL = "", keys.URL })
-	if who, err := v.verify(sign(t, jwt.SigningMethodES256, key, claims(nil))); err != nil || who.UserID != "u1" {
-		t.Errorf("signed with the published key's half: %v", err)
+	return key, map[string]any{"kty": "EC", "crv": "P-256", "alg": "ES256", "kid": kid, "use": "sig", "x": b64(point[1:33]), "y": b64(point[33:])}
+}
+
+// signAs signs claims by a key that goes by a name; "" names none.
+func signAs(t *testing.T, method jwt.SigningMethod, key any, kid string, c jwt.MapClaims) string {
+	t.Helper()
+	token := jwt.NewWithClaims(method, c)
+	if kid != "" {
+		token.Header["kid"] = kid
 	}
-	der, err := x509.MarshalPKIXPublicKey(&key.PublicKey)
+	text, err := token.SignedString(key)
 	if err != nil {
 		t.Fatal(err)
 	}
-	public := pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der})
-	for name, secret := range map[string][]byte{"PEM": public, "DER": der, "point": uncompressed, "empty": {}} {
-		if _, err := v.verify(sign(t, jwt.SigningMethodHS256, secret, claims(nil))); err == nil {
-			t.Errorf("a token signed by HMAC with the public key (%s) was accepted", name)
+	return text
+}
+
+func TestAKeyServesItsOwnAlgorithmOnly(t *testing.T) {
+	key, jwk := ellipticKey(t, "k1")
+	rsaKey, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b64 := base64.RawURLEncoding.EncodeToString
+	rsaJWK := map[string]any{"kty": "RSA", "alg": "RS256", "kid": "r1", "use": "sig", "n": b64(rsaKey.N.Bytes()), "e": "AQAB"}
+	shared := []byte("a symmetric key that is published by mistake")
+	oct := map[string]any{"kty": "oct", "alg": "HS256", "kid": "o1", "use": "sig", "k": b64(shared)}
+	address, _ := publishKeys(t, func() []map[string]any { return []map[string]any{jwk, rsaJWK, oct} })
+	public, err := x509.MarshalPKIXPublicKey(&key.PublicKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	point, err := key.PublicKey.Bytes()
+	if err != nil {
+		t.Fatal(err)
+	}
+	foreign, _ := ellipticKey(t, "k1")
+	for name, secret := range map[string]config.Secret{"without a secret": "", "beside a secret": testSecret} {
+		v := newTestVerifier(t, func(cfg *config.Config) { cfg.Supabase.JWTSecret, cfg.Supabase.JWKSURL = secret, address })
+		good := map[string]string{
+			"ES256":               signAs(t, jwt.SigningMethodES256, key, "k1", claims(nil)),
+			"RS256":               signAs(t, jwt.SigningMethodRS256, rsaKey, "r1", claims(nil)),
+			"ES256 without a kid": signAs(t, jwt.SigningMethodES256, key, "", claims(nil)),
+		}
+		if secret != "" {
+			good["HS256"] = signAs(t, jwt.SigningMethodHS256, []byte(testSecret), "", claims(nil))
+			good["HS256 with the kid of another"] = signAs(t, jwt.SigningMethodHS256, []byte(testSecret), "k1", claims(nil))
+		}
+		for what, token := range good {
+			if who, err := v.verify(token); err != nil || who.UserID != "u1" {
+				t.Errorf("%s: %s: %v", name, what, err)
+			}
+		}
+		for what, token := range map[string]string{
+			"HS256 with the public key, PEM":    signAs(t, jwt.SigningMethodHS256, pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: public}), "k1", claims(nil)),
+			"HS256 with the public key, DER":    signAs(t, jwt.SigningMethodHS256, public, "k1", claims(nil)),
+			"HS256 with the public key's point": signAs(t, jwt.SigningMethodHS256, point, "k1", claims(nil)),
+			"HS256 with an empty secret":        signAs(t, jwt.SigningMethodHS256, []byte{}, "", claims(nil)),
+			"HS256 with a published oct key":    signAs(t, jwt.SigningMethodHS256, shared, "o1", claims(nil)),
+			"RS256 by the EC key's name":        signAs(t, jwt.SigningMethodRS256, rsaKey, "k1", claims(nil)),
+			"RS512 by the RSA key":              signAs(t, jwt.SigningMethodRS512, rsaKey, "r1", claims(nil)),
+			"PS256 by the RSA key":              signAs(t, jwt.SigningMethodPS256, rsaKey, "r1", claims(nil)),
+			"ES256 by the RSA key's name":       signAs(t, jwt.SigningMethodES256, key, "r1", claims(nil)),
+			"ES256 by the oct key's name":       signAs(t, jwt.SigningMethodES256, key, "o1", claims(nil)),
+			"ES256 by another key of that name": signAs(t, jwt.SigningMethodES256, foreign, "k1", claims(nil)),
+			"none":                              signAs(t, jwt.SigningMethodNone, jwt.UnsafeAllowNoneSignatureType, "k1", claims(nil)),
+		} {
+			if who, err := v.verify(token); err == nil {
+				t.Errorf("%s: %s was accepted as %+v", name, what, who)
+			}
 		}
 	}
 }
 
-func TestCredentialsAreTakenInTheConfiguredOrder(t *testing.T) {
-	h := &socketio.Handshake{
-		Auth:   json.RawMessage(`{"token":"from-auth","other":5}`),
-		Query:  map[string]string{"token": "from-query"},
-		Header: http.Header{"Authorization": {"Bearer from-header"}, "Cookie": {"sb=from-cookie"}},
+func TestAProjectThatMovedToPublishedKeysKeepsItsSecret(t *testing.T) {
+	key, jwk := ellipticKey(t, "k1")
+	address, asked := publishKeys(t, func() []map[string]any { return []map[string]any{jwk} })
+	v := newTestVerifier(t, func(cfg *config.Config) { cfg.Supabase.JWKSURL = address })
+	old := signAs(t, jwt.SigningMethodHS256, []byte(testSecret), "", claims(nil))
+	if _, err := v.verify(old); err != nil {
+		t.Fatal(err)
 	}
-	for _, test := range []struct {
-		places []string
-		want   string
-	}{
-		{[]string{"auth.token", "header.authorization"}, "from-auth"},
-		{[]string{"header.authorization", "auth.token"}, "from-header"},
-		{[]string{"auth.absent", "query.token"}, "from-query"},
-		{[]string{"cookie.sb"}, "from-cookie"},
-		{[]string{"auth.absent", "header.x-absent", "query.absent", "cookie.absent"}, ""},
-		{nil, ""},
+	if n := asked.Load(); n != 0 {
+		t.Errorf("the keys were asked for %d times before a token needed them", n)
+	}
+	for what, token := range map[string]string{"of before": old, "of after": signAs(t, jwt.SigningMethodES256, key, "k1", claims(nil))} {
+		if _, err := v.verify(token); err != nil {
+			t.Errorf("a token %s: %v", what, err)
+		}
+	}
+	before := asked.Load()
+	forger, _ := ellipticKey(t, "k1")
+	for range 50 {
+		for _, kid := range []string{"k1", "made-up"} {
+			if _, err := v.verify(signAs(t, jwt.SigningMethodES256, forger, kid, claims(nil))); err == nil {
+				t.Fatal("a forged token was accepted")
+			}
+		}
+	}
+	if n := asked.Load() - before; n > 1 {
+		t.Errorf("100 forged tokens had the keys asked for %d times", n)
+	}
+}
+
+func TestTheIssuerIsHeldToWhatIsConfigured(t *testing.T) {
+	const ours = "https://x.supabase.co/auth/v1"
+	v := newTestVerifier(t, func(cfg *config.Config) { cfg.Auth.Issuers = []string{"https://old.example.com", ours} })
+	for issuer, want := range map[any]bool{ours: true, "https://old.example.com": true, "https://y.supabase.co/auth/v1": false, "": false, nil: false, 5: false} {
+		if _, err := v.verify(sign(t, jwt.SigningMethodHS256, []byte(testSecret), claims(jwt.MapClaims{"iss": issuer}))); (err == nil) != want {
+			t.Errorf("iss %v: %v, want it accepted: %v", issuer, err, want)
+		}
+	}
+	service := claims(jwt.MapClaims{"iss": "supabase", "role": serviceRole, "sub": nil, "aud": nil})
+	if _, err := v.verify(sign(t, jwt.SigningMethodHS256, []byte(testSecret), service)); err != nil {
+		t.Errorf("the project's own key: %v", err)
+	}
+}
+
+func TestARefusalSaysWhy(t *testing.T) {
+	v := newTestVerifier(t, nil)
+	for want, token := range map[string]string{
+		refusedExpired:      sign(t, jwt.SigningMethodHS256, []byte(testSecret), claims(jwt.MapClaims{"exp": time.Now().Add(-time.Minute).Unix()})),
+		refusedUnauthorized: sign(t, jwt.SigningMethodHS256, []byte("another"), claims(jwt.MapClaims{"exp": time.Now().Add(-time.Minute).Unix()})),
 	} {
-		if got, ok := credential(test.places, h); got != test.want || ok != (test.want != "") {
-			t.Errorf("%v: %q %v, want %q", test.places, got, ok, test.want)
+		if _, err := v.verify(token); reasonOf(err) != want {
+			t.Errorf("reason %s of %v, want %s", reasonOf(err), err, want)
 		}
 	}
 }
 
 func TestAKeyThatIsRotatedIsFoundAndMadeUpOnesAreNotAskedForWithoutEnd(t *testing.T) {
-	keys := map[string]*ecdsa.PrivateKey{}
+	keys, jwks := map[string]*ecdsa.PrivateKey{}, map[string]map[string]any{}
 	for _, kid := range []string{"k1", "k2"} {
-		key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-		if err != nil {
-			t.Fatal(err)
-		}
-		keys[kid] = key
+		keys[kid], jwks[kid] = ellipticKey(t, kid)
 	}
 	var published atomic.Value // the kid of the key that is published
-	var asked atomic.Int32
 	published.Store("k1")
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		asked.Add(1)
-		kid := published.Load().(string)
-		point, err := keys[kid].PublicKey.Bytes()
-		if err != nil {
-			t.Error(err)
-		}
-		b64 := base64.RawURLEncoding.EncodeToString
-		json.NewEncoder(w).Encode(map[string]any{"keys": []any{map[string]any{
-			"kty": "EC", "crv": "P-256", "alg": "ES256", "kid": kid, "use": "sig", "x": b64(point[1:33]), "y": b64(point[33:])}}})
-	}))
-	defer server.Close()
-	v := newTestVerifier(t, func(cfg *config.Config) { cfg.Supabase.JWTSecret, cfg.Supabase.JWKSURL = "", server.URL })
+	address, asked := publishKeys(t, func() []map[string]any { return []map[string]any{jwks[published.Load().(string)]} })
+	v := newTestVerifier(t, func(cfg *config.Config) { cfg.Supabase.JWTSecret, cfg.Supabase.JWKSURL = "", address })
 	token := func(kid, signer string) string {
-		tok := jwt.NewWithClaims(jwt.SigningMethodES256, claims(nil))
-		tok.Header["kid"] = kid
-		text, err := tok.SignedString(keys[signer])
-		if err != nil {
-			t.Fatal(err)
-		}
-		return text
+		return signAs(t, jwt.SigningMethodES256, keys[signer], kid, claims(nil))
 	}
 	if _, err := v.verify(token("k1", "k1")); err != nil {
 		t.Fatalf("the published key: %v", err)

@@ -24,6 +24,9 @@ type client struct {
 	who    *Identity
 	home   string // the tenant its first token named, where it counts as present without joining
 
+	identity atomic.Pointer[Identity] // who, for others to read
+	deadline *time.Timer              // of a client that has yet to authenticate
+
 	conversations entered
 	tenants       entered
 	whole         entered // conversations entered with since, of which nothing is missing
@@ -95,7 +98,7 @@ var (
 	failUnknown     = failure{"unknown_event", "the server does not know this event"}
 	failNoWrite     = failure{"not_supported", "messages are written through Supabase, not over this socket"}
 	failInternal    = failure{"internal", "the server failed to handle this event"}
-	failToken       = failure{"unauthorized", "the token was refused"}
+	failPending     = failure{"unauthorized", "authenticate first"}
 )
 
 // dispatch carries out one event of a client. A defect that one event brings to light is that event's failure and not everybody's.
@@ -113,6 +116,10 @@ func (c *client) dispatch(e *socketio.Event) {
 	c.intent, c.about = intent, place{}
 	c.listen(e.Name)
 	c.b.metrics.received.WithLabelValues(intent.String()).Inc()
+	if c.who.Pending && intent != vocabulary.RenewToken && intent != vocabulary.Heartbeat {
+		c.fail(e, failPending)
+		return
+	}
 	switch intent {
 	case vocabulary.JoinConversation:
 		c.joinConversation(e)
@@ -133,7 +140,7 @@ func (c *client) dispatch(e *socketio.Event) {
 	case vocabulary.MarkRead:
 		c.markRead(e)
 	case vocabulary.RenewToken:
-		c.renewToken(e)
+		c.takeToken(e)
 	case vocabulary.Heartbeat:
 		c.succeed(e)
 	case vocabulary.SendMessage:
@@ -389,36 +396,12 @@ func (c *client) markRead(e *socketio.Event) {
 	c.succeed(e)
 }
 
-// renewToken takes a new token of the same user, so that the connection outlives the old one.
-func (c *client) renewToken(e *socketio.Event) {
-	who, err := c.b.verifier.verify(tokenOf(e.Args))
-	if err != nil || !c.who.Verified || who.UserID != c.who.UserID {
-		c.b.log.Info().Str("socket", c.socket.ID()).Str("user", c.who.UserID).Msg("a new token was refused")
-		c.fail(e, failToken)
-		return
-	}
-	c.who = who
-	c.expiry.renew(who.Expires)
-	c.succeed(e, "expiresAt", who.Expires.UTC().Format(time.RFC3339))
-}
-
-// tokenOf finds a token: a field of the first argument, or that argument itself.
-func tokenOf(args []json.RawMessage) string {
-	var token string
-	for _, name := range []string{"access_token", "token"} {
-		if raw, ok := vocabulary.Field(args, name); ok && json.Unmarshal(raw, &token) == nil && token != "" {
-			return token
-		}
-	}
-	if len(args) > 0 {
-		_ = json.Unmarshal(args[0], &token) // anything but a string is no token
-	}
-	return token
-}
-
 // gone ends everything that a socket's being there meant.
 func (c *client) gone(reason string) {
 	c.expiry.stop()
+	if c.deadline != nil {
+		c.deadline.Stop()
+	}
 	for _, id := range c.conversations.all() {
 		c.b.typing.stop(id, c.key, c.who)
 	}

@@ -2,7 +2,6 @@ package bridge
 
 import (
 	"encoding/json"
-	"errors"
 	"strconv"
 	"time"
 
@@ -42,21 +41,24 @@ func (b *Bridge) listen() {
 func (b *Bridge) admit(s *socketio.Socket) error {
 	who, err := b.identify(s.Handshake())
 	if err != nil {
-		code := "unauthorized"
-		if errors.Is(err, errNoToken) {
-			code = "no_token"
-		}
-		b.metrics.refused.WithLabelValues(code).Inc()
+		reason := reasonOf(err)
+		b.metrics.refused.WithLabelValues(reason).Inc()
 		b.log.Info().Err(err).Str("address", s.Handshake().RemoteAddr).Msg("connection refused")
-		return &socketio.ConnectError{Message: b.cfg().Auth.RefuseMessage, Data: map[string]string{"code": code}}
+		return &socketio.ConnectError{Message: b.refusal(reason), Data: map[string]string{"code": reason}}
 	}
 	before, _ := s.Data().(*client) // of a socket that is being recovered
-	if before != nil && before.who.UserID != who.UserID {
+	if before != nil && !before.isSame(who) {
 		s.DeclineRecovery()
 		before = nil
 	}
 	s.SetData(&admission{who, before})
 	return nil
+}
+
+// isSame tells whether a client is the same user's as one that is back.
+func (c *client) isSame(who *Identity) bool {
+	then := c.identity.Load()
+	return !then.Pending && !who.Pending && then.UserID == who.UserID
 }
 
 // admission is what admit finds out and welcome needs.
@@ -68,28 +70,38 @@ type admission struct {
 // welcome takes up a client that was let in. One that is back after a short absence has its rooms and what it missed already.
 func (b *Bridge) welcome(s *socketio.Socket) {
 	a := s.Data().(*admission) // admit set it
-	c := &client{b: b, socket: s, key: strconv.FormatUint(b.serial.Add(1), 36), who: a.who, home: a.who.Tenant}
+	c := &client{b: b, socket: s, key: strconv.FormatUint(b.serial.Add(1), 36)}
+	c.become(a.who)
 	c.speaker.c = c
 	s.SetData(c)
-	if c.who.UserID != "" {
-		s.Join(userRoom(c.who.UserID))
-	}
-	if c.home != "" {
-		c.appear(c.home)
-	}
 	if s.Recovered() && a.before != nil {
 		c.resume(a.before)
 	} else {
 		c.speak(b.words().Preset())
 	}
-	c.expiry = newExpiry(c.who.Expires, c.warn, c.expire)
-	if name := b.cfg().Vocabulary.StatusEvent; name != "" {
-		_ = s.Emit(name, statusPayload(b.upstream.feed.Report())) // to a socket that is going already, nothing
+	if c.who.Pending {
+		c.await()
+	} else {
+		c.arrive()
 	}
 	s.OnAny(c.dispatch)
 	s.OnDisconnect(c.gone)
 	b.log.Info().Str("socket", s.ID()).Str("user", c.who.UserID).Str("transport", string(s.Transport())).Bool("verified", c.who.Verified).
 		Bool("recovered", s.Recovered()).Msg("connected")
+}
+
+// arrive begins what comes with being somebody.
+func (c *client) arrive() {
+	if c.who.UserID != "" {
+		c.socket.Join(userRoom(c.who.UserID))
+	}
+	if c.home = c.who.Tenant; c.home != "" {
+		c.appear(c.home)
+	}
+	c.expiry = newExpiry(c.who.Expires, c.warn, c.expire)
+	if name := c.b.cfg().Vocabulary.StatusEvent; name != "" {
+		_ = c.socket.Emit(name, statusPayload(c.b.upstream.feed.Report())) // to a socket that is going already, nothing
+	}
 }
 
 // resume takes over the rooms of the connection that was lost.

@@ -69,10 +69,10 @@ func (c *client) is(whom publish.Whom) bool {
 	case whom.Socket != "":
 		return c.socket.ID() == whom.Socket
 	case whom.User != "":
-		return c.who.UserID == whom.User
+		return c.identity.Load().UserID == whom.User
 	}
 	_, joined := c.tenants.get(whom.Tenant)
-	return joined || c.home == whom.Tenant
+	return joined || c.identity.Load().Tenant == whom.Tenant && whom.Tenant != ""
 }
 
 // The kinds of what is told to the application.

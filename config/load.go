@@ -135,7 +135,7 @@ func decode(k *key, held any, flag *pflag.Flag) (any, Origin, *mismatch) {
 }
 
 // Derive fills supabase.realtime_url and supabase.jwks_url from supabase.url
-// where they are empty and needed, and takes trailing slashes off that and
+// where they are empty, and takes trailing slashes off that and
 // socketio.paths. Load does so itself; it is for a Config made by hand. A
 // supabase.url that can't be read derives nothing.
 func (c *Config) Derive() {
@@ -155,7 +155,7 @@ func (c *Config) Derive() {
 		c.Supabase.RealtimeURL = realtime.String()
 		c.setOrigin("supabase.realtime_url", Origin{Kind: Derived})
 	}
-	if c.Supabase.JWKSURL == "" && c.Supabase.JWTSecret == "" {
+	if c.Supabase.JWKSURL == "" {
 		c.Supabase.JWKSURL = base.JoinPath("auth/v1/.well-known/jwks.json").String()
 		c.setOrigin("supabase.jwks_url", Origin{Kind: Derived})
 	}

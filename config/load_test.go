@@ -134,6 +134,8 @@ func TestEveryKeyIsSetByItsVariableAndByTheFile(t *testing.T) {
 		"socketio.cors.origins":        "https://a.example.com,http://localhost:3000",
 		"auth.credentials":             "cookie.token,query.token",
 		"auth.insecure_dev":            "true",
+		"auth.user_written_claims":     "user_metadata.org_id",
+		"auth.refuse_messages":         "token_expired=jwt expired",
 		"presence.enabled":             "false",
 		"typing.enabled":               "false",
 		"supabase.vsn":                 "1.0.0",
@@ -254,10 +256,10 @@ func TestServerNamesComeBeforeBrowserNames(t *testing.T) {
 	}
 }
 
-func TestJWKSIsAskedOnlyWithoutASecret(t *testing.T) {
+func TestPublishedKeysAreKnownBesideASecret(t *testing.T) {
 	c := mustLoad(t, Sources{Environ: append([]string{"SUPABASE_JWT_SECRET=hush"}, complete...)})
-	if c.Supabase.JWKSURL != "" {
-		t.Errorf("supabase.jwks_url is %q beside a secret, want none", c.Supabase.JWKSURL)
+	if !strings.HasSuffix(c.Supabase.JWKSURL, "/auth/v1/.well-known/jwks.json") {
+		t.Errorf("supabase.jwks_url is %q beside a secret, want the project's", c.Supabase.JWKSURL)
 	}
 }
 
@@ -298,13 +300,14 @@ func TestWarnings(t *testing.T) {
 			"SUPABRIDGE_LISTN=:1",
 			"SUPABRIDGE_PORT_3001_TCP=tcp://10.0.0.1:3001", "SUPABRIDGE_SERVICE_HOST=10.0.0.1", "SUPABRIDGE_BIN=bin/supabridge",
 			"SUPABRIDGE_AUTH_TENANT_CLAIMS=user_metadata.org_id",
+			"SUPABRIDGE_AUTH_USER_WRITTEN_CLAIMS=user_metadata.org_id",
 		}, complete...),
 	})
 	want := []string{
 		dotenv + ":1: not understood, left out: expected NAME=value",
 		"SUPABRIDGE_LOG_LEVLE in " + dotenv + ": sets nothing, did you mean SUPABRIDGE_LOG_LEVEL?",
 		"environment SUPABRIDGE_LISTN: sets nothing, did you mean SUPABRIDGE_LISTEN?",
-		"auth.tenant_claims: user_metadata.org_id can be written by the user, who can so enter any tenant",
+		"auth.user_written_claims: user_metadata.org_id can be written by the user, who can so make himself a member of anything that it decides on",
 	}
 	if got := c.Warnings(); !slices.Equal(got, want) {
 		t.Errorf("warnings are\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))

@@ -69,12 +69,11 @@ type Supabase struct {
 	// The public key, legacy anon JWT or sb_publishable_…, sent beside a user's own token when Row Level Security
 	// is asked what that user may see. Required unless auth.insecure_dev is on.
 	AnonKey Secret `key:"anon_key"`
-	// Secret that signs the project's HS256 tokens. Leave empty for a project with asymmetric
-	// signing keys; its tokens are verified by jwks_url.
+	// Secret that signs the project's HS256 tokens. Empty for a project that has only asymmetric signing keys; a project that
+	// moved to them keeps it here for as long as tokens of both kinds live.
 	JWTSecret Secret `key:"jwt_secret"`
-	// Where the project publishes the public keys of its ES256 or RS256 tokens. Empty means
-	// <url>/auth/v1/.well-known/jwks.json when jwt_secret is empty too, and no such keys when it is not:
-	// a project that changes from one to the other sets both for the time both kinds of token live.
+	// Where the project publishes the public keys of its ES256 or RS256 tokens. Empty means <url>/auth/v1/.well-known/jwks.json.
+	// Beside a jwt_secret it is asked only once a token comes that is signed by such a key; from then on, every 10m, and at most every 30s for a key that is not known.
 	JWKSURL string `key:"jwks_url"`
 	// Postgres schema of the tables. Realtime and the REST API must both expose it.
 	Schema string `key:"schema"`
@@ -313,19 +312,31 @@ type Auth struct {
 	// Let in browsers that bring no token, as whom they say they are and into every room; a token that is brought is checked all
 	// the same. For trying things out on one's own machine only: anybody who reaches the port reads every message. Loud in the log.
 	InsecureDev bool `key:"insecure_dev"`
-	// Where a browser's token is looked for, in order; the first found counts: auth.<name> of the Socket.IO connect packet,
-	// header.<name>, query.<name> or cookie.<name> of the request. "Bearer " in front is taken off. Tokens in a query end up in the logs of proxies.
+	// Where a browser's token is looked for, in order; the first found counts: auth.<name> of the Socket.IO connect packet (auth.session.access_token for one further in),
+	// header.<name>, query.<name> or cookie.<name> of the request. "Bearer " in front is taken off. Tokens in a query end up in the logs of proxies. cookie.sb-*-auth-token is the session
+	// that Supabase's own libraries keep, whole or in chunks. event, as the last, lets a browser connect without a token: it hears nothing and may do nothing until it sends one
+	// in an authenticate event (or access_token, token:refresh).
 	Credentials []string `key:"credentials"`
+	// How long a browser that connected without a token has to send one before it is disconnected, where credentials end with event.
+	AuthenticateWithin time.Duration `key:"authenticate_within" min:"1s" max:"10m"`
 	// What a token's aud claim must contain. Empty checks nothing. Supabase gives signed-in users authenticated.
 	Audience string `key:"audience"`
+	// What a token's iss claim must be, one of these, such as https://abcdefgh.supabase.co/auth/v1. Empty checks nothing, since nobody else has the project's keys.
+	Issuers []string `key:"issuers"`
 	// How far clocks may differ when a token's times are checked.
 	Leeway time.Duration `key:"leeway" min:"0s" max:"10m"`
 	// Claims that may hold the user's tenant, in order; the first present counts. It is entered at once and without a
 	// question, so name only claims the user can't write: app_metadata, never user_metadata. Other tenants, and all where
 	// no claim is present, are asked of the table of tenants with the user's token.
 	TenantClaims []string `key:"tenant_claims"`
+	// Claims under user_metadata that may be used in tenant_claims and in the claims of rooms all the same, by name. A user writes them, and so can make himself
+	// a member of anything they decide on: name one only where your project keeps users from changing it.
+	UserWrittenClaims []string `key:"user_written_claims"`
 	// Text a refused browser gets with connect_error. Some frontends compare it.
 	RefuseMessage string `key:"refuse_message"`
+	// Other texts for single reasons, as "token_expired=jwt expired". The reasons are no_token, token_expired, unauthorized and too_many_connections; a
+	// browser finds them in the error's data.code too.
+	RefuseMessages []string `key:"refuse_messages"`
 }
 
 // Presence says how it is told who is online.

@@ -159,8 +159,17 @@ func TestWhatDoesNotFitIsNamedWithItsSource(t *testing.T) {
 		{"no origin and cookies", nil, "auth: {credentials: [auth.token, cookie.token]}\n", []string{
 			"socketio.cors.origins: expected the origins by name, since auth.credentials has a cookie and any page could act as its visitor",
 		}},
+		{"what users write, unasked", nil, "auth: {tenant_claims: [user_metadata.org_id], user_written_claims: [app_metadata.x]}\n", []string{
+			"FILE:1: auth.tenant_claims: expected a claim that the user can't write, or its name in auth.user_written_claims too, found \"user_metadata.org_id\"",
+			"FILE:1: auth.user_written_claims: expected the path of a claim under user_metadata, found \"app_metadata.x\"",
+		}},
+		{"refusals", nil, "auth: {refuse_messages: ['sleepy=zzz', 'no_token=a', 'no_token=b'], credentials: [event, auth.token]}\n", []string{
+			"FILE:1: auth.credentials: expected event as the last, since it is waited for where nothing else is there",
+			"FILE:1: auth.refuse_messages: expected a reason and a text, as token_expired=jwt expired, with a reason of no_token, token_expired, unauthorized, too_many_connections, found \"sleepy=zzz\"",
+			"FILE:1: auth.refuse_messages: holds \"no_token=b\" twice",
+		}},
 		{"auth", nil, "auth: {credentials: [body.token], tenant_claims: [a..b], refuse_message: ''}\n", []string{
-			"FILE:1: auth.credentials: expected auth.NAME, header.NAME, query.NAME or cookie.NAME, found \"body.token\"",
+			"FILE:1: auth.credentials: expected auth.NAME, header.NAME, query.NAME, cookie.NAME, cookie.sb-*-auth-token or event, found \"body.token\"",
 			"FILE:1: auth.tenant_claims: expected the path of a claim such as app_metadata.tenant_id, found \"a..b\"",
 			"FILE:1: auth.refuse_message: expected a text, found nothing",
 		}},

@@ -25,6 +25,7 @@ const (
 	Typing
 	ListOnline
 	MarkRead
+	// RenewToken brings a token: a new one, or the first of a client that connected without.
 	RenewToken
 	// Heartbeat is an application's own keep-alive: answered, and nothing else.
 	Heartbeat
@@ -61,7 +62,7 @@ var fixedNames = map[Intent]string{
 	ListOnline:    "get_online_users get-online-users getOnlineUsers presence:list presence:get",
 	MarkRead: "mark_read mark-read markRead mark_as_read mark-as-read markAsRead mark_messages_read mark-messages-read markMessagesRead message:read messages:read " +
 		"message_read messages_read conversation:read read_messages",
-	RenewToken: "access_token token:refresh refresh_token",
+	RenewToken: "access_token token:refresh refresh_token authenticate",
 	// A list of tickets that is left says nothing of the other lists, which need the same room.
 	Heartbeat:   "heartbeat ping presence:heartbeat leaveTickets leaveNotification",
 	SendMessage: "send_message send-message sendMessage message:send chat:send",

@@ -53,7 +53,7 @@ describe('token expiry', () => {
     const client = bridge.connect(token(-60));
     const error = await client.next('connect_error');
     assert.equal(error.message, 'Authentication error');
-    assert.equal(error.data.code, 'unauthorized');
+    assert.equal(error.data.code, 'token_expired');
   });
 
   test('a token of another secret is refused', async () => {
