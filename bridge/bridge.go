@@ -22,7 +22,6 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/supabridge/supabridge/bridge/supabase"
-	"github.com/supabridge/supabridge/bridge/vocabulary"
 	"github.com/supabridge/supabridge/config"
 	"github.com/supabridge/supabridge/socketio"
 )
@@ -95,9 +94,12 @@ func (b *Bridge) build(ctx context.Context) (err error) {
 	if b.router, err = newRouter(b.cfg, b.words, tenants, b.log, b.emit, b.resync.request); err != nil {
 		return err
 	}
-	b.typing = newTyping(func() time.Duration { return b.cfg().Typing.Timeout }, b.tellTyping)
+	b.typing = newTyping(func() time.Duration { return b.cfg().Typing.Timeout }, func() time.Duration { return b.cfg().Typing.Repeat }, b.tellTyping)
+	b.router.wrote = b.typing.wrote
 	if cfg.Presence.Enabled {
-		b.presence = newPresence(func() time.Duration { return b.cfg().Presence.Grace }, b.tellPresence)
+		if b.presence, err = newPresence(func() time.Duration { return b.cfg().Presence.Grace }, cfg.Presence.Remember, b.tellPresence); err != nil {
+			return err
+		}
 	}
 	if b.upstream, err = b.newUpstream(); err != nil {
 		return err
@@ -196,32 +198,6 @@ func (b *Bridge) emitAll(name string, payload json.RawMessage) {
 	}
 	for _, space := range b.spaces {
 		_ = space.Except(waitingRoom).Emit(name, payload) // raw JSON can always be encoded
-	}
-}
-
-func (b *Bridge) tellTyping(conversation string, who *Identity, event vocabulary.Event) {
-	o := about(who, event, vocabulary.String("conversationId", conversation), vocabulary.String("userId", who.UserID), vocabulary.String("userName", who.Name),
-		vocabulary.Bool("isTyping", event == vocabulary.TypingStarted))
-	o.Conversation = vocabulary.NewID(conversation)
-	own := []string{userRoom(who.UserID)}
-	b.emit(reach{conversation: []string{roomName(b.cfg().Rooms.Conversation, conversation)}, user: own, sender: own}, o)
-}
-
-func (b *Bridge) tellPresence(tenant string, who *Identity, online bool, lastSeen time.Time) {
-	event, state, seen, kind := vocabulary.UserOnline, "online", "", userOnline
-	if !online {
-		event, state, seen, kind = vocabulary.UserOffline, "offline", lastSeen.UTC().Format(time.RFC3339Nano), userOffline
-	}
-	b.reporter.tell(kind, tenant+"/"+who.UserID, object("userId", who.UserID, b.words().TenantKey(), tenant, "lastSeen", seen))
-	own := []string{userRoom(who.UserID)}
-	to := reach{tenant: []string{roomName(b.cfg().Rooms.Tenant, tenant)}, user: own, sender: own}
-	user, name, last := vocabulary.String("userId", who.UserID), vocabulary.String("userName", who.Name), vocabulary.String("lastSeen", seen)
-	for _, o := range []*vocabulary.Occasion{
-		about(who, event, user, name, last),
-		about(who, vocabulary.PresenceUpdate, user, name, vocabulary.String("status", state), vocabulary.Bool("isOnline", online), last),
-	} {
-		o.Tenant = vocabulary.NewID(tenant)
-		b.emit(to, o)
 	}
 }
 

@@ -42,12 +42,16 @@ func (b *Bridge) newUpstream() (*upstream, error) {
 	u := &upstream{client: client}
 	u.over, u.end = context.WithCancel(context.Background())
 	tables := b.cfg().Tables
+	changes := []phoenix.Binding{
+		{Event: phoenix.All, Schema: b.cfg().Supabase.Schema, Table: tables.Messages.Name},
+		{Event: phoenix.All, Schema: b.cfg().Supabase.Schema, Table: tables.Conversations.Name},
+	}
+	if tables.Notifications.Name != "" {
+		changes = append(changes, phoenix.Binding{Event: phoenix.All, Schema: b.cfg().Supabase.Schema, Table: tables.Notifications.Name})
+	}
 	u.channel, err = client.Channel(feedTopic, phoenix.ChannelOptions{
-		Changes: []phoenix.Binding{
-			{Event: phoenix.All, Schema: b.cfg().Supabase.Schema, Table: tables.Messages.Name},
-			{Event: phoenix.All, Schema: b.cfg().Supabase.Schema, Table: tables.Conversations.Name},
-		},
-		Queue: feedQueue,
+		Changes: changes,
+		Queue:   feedQueue,
 	})
 	if err != nil {
 		u.close(context.Background())
@@ -61,6 +65,9 @@ func (b *Bridge) newUpstream() (*upstream, error) {
 		},
 		Reader: b.rows, Channel: u.channel, Sink: sink{b},
 		Pace: pace(b.cfg()), Window: s.Feed.Window,
+	}
+	if n := tables.Notifications; n.Name != "" {
+		opts.Tables = append(opts.Tables, feed.Table{Name: n.Name, Key: n.ID, Updated: n.Updated, Created: n.Created})
 	}
 	if s.FastLane != "off" {
 		if u.fast, err = client.Channel(migration.Topic, phoenix.ChannelOptions{

@@ -31,6 +31,7 @@ type client struct {
 	tenants       entered
 	whole         entered // conversations entered with since, of which nothing is missing
 	expiry        *expiry
+	status        string // its own word for how the user is; "" until it said one
 
 	style   atomic.Uint32 // the vocabulary.Style it hears; whoever tells it something reads it
 	settled bool          // it has shown its style
@@ -96,7 +97,7 @@ var (
 	failTooFar      = failure{"since_too_far", "too much was missed; read the conversation and join without since"}
 	failTooMany     = failure{"too_many_rooms", "this socket is in too many rooms"}
 	failUnknown     = failure{"unknown_event", "the server does not know this event"}
-	failNoWrite     = failure{"not_supported", "messages are written through Supabase, not over this socket"}
+	failNoWrite     = failure{"not_supported", "messages are written through Supabase, not over this socket: sending.enabled is off"}
 	failInternal    = failure{"internal", "the server failed to handle this event"}
 	failPending     = failure{"unauthorized", "authenticate first"}
 )
@@ -137,6 +138,10 @@ func (c *client) dispatch(e *socketio.Event) {
 		c.typing(e, c.b.words().TypingState(e.Args, &c.speaker))
 	case vocabulary.ListOnline:
 		c.listOnline(e)
+	case vocabulary.ListPresence:
+		c.listPresence(e)
+	case vocabulary.SetStatus:
+		c.setStatus(e)
 	case vocabulary.MarkRead:
 		c.markRead(e)
 	case vocabulary.RenewToken:
@@ -144,7 +149,7 @@ func (c *client) dispatch(e *socketio.Event) {
 	case vocabulary.Heartbeat:
 		c.succeed(e)
 	case vocabulary.SendMessage:
-		c.fail(e, failNoWrite)
+		c.sendMessage(e)
 	default:
 		c.b.unknown.note(e.Name)
 		c.fail(e, failUnknown)
@@ -263,23 +268,7 @@ func (c *client) joinTenant(e *socketio.Event) {
 	c.about.tenant = vocabulary.ID{Text: asStored, JSON: idPayload(id, asStored)}
 	c.succeed(e, c.b.words().TenantKey(), c.about.tenant.JSON)
 	if c.appear(asStored) {
-		c.tellOnline(asStored, c.online(asStored))
-	}
-}
-
-// appear counts the socket towards its user's presence in a tenant; false where presence is off or nobody knows whose socket it is.
-func (c *client) appear(tenant string) bool {
-	if c.b.presence == nil || c.who.UserID == "" {
-		return false
-	}
-	c.b.presence.enter(tenant, c.key, c.who)
-	return true
-}
-
-// vanish takes that back. Of a tenant never entered it takes back nothing.
-func (c *client) vanish(tenant string) {
-	if c.b.presence != nil {
-		c.b.presence.leave(tenant, c.key, c.who)
+		c.tellOnline(asStored)
 	}
 }
 
@@ -300,13 +289,6 @@ func (c *client) leaveTenant(e *socketio.Event) {
 	c.succeed(e, c.b.words().TenantKey(), id.JSON)
 }
 
-// tellOnline tells the client who is online in a tenant.
-func (c *client) tellOnline(tenant string, list json.RawMessage) {
-	o := c.occasion(vocabulary.OnlineUsers)
-	o.List, o.Tenant = list, vocabulary.NewID(tenant)
-	c.say(o)
-}
-
 // tenantOf is the tenant an event names, else the one that the token names.
 func (c *client) tenantOf(e *socketio.Event) (vocabulary.ID, bool) {
 	if id, ok := c.b.words().TenantID(c.intent, e.Args, &c.speaker); ok {
@@ -315,10 +297,14 @@ func (c *client) tenantOf(e *socketio.Event) (vocabulary.ID, bool) {
 	return vocabulary.NewID(c.who.Tenant), c.who.Tenant != ""
 }
 
-// joined gives the conversation an event is about, as stored, where the socket is in its room; else it says what is wrong.
+// joined gives the conversation an event is about, as stored, where the socket is in its room; else it says what is wrong. An event that names none is about
+// the one of the messages it names, or the only one the socket is in.
 func (c *client) joined(e *socketio.Event) (string, bool) {
 	id, ok := c.b.words().ConversationID(c.intent, e.Args, &c.speaker)
 	if !ok {
+		id = vocabulary.NewID(c.impliedConversation(e))
+	}
+	if id.Text == "" {
 		c.fail(e, failBadRequest)
 		return "", false
 	}
@@ -328,6 +314,19 @@ func (c *client) joined(e *socketio.Event) (string, bool) {
 	}
 	c.about.conversation = id
 	return asStored, ok
+}
+
+// impliedConversation is the conversation of an event that names none, "" where that can't be told.
+func (c *client) impliedConversation(e *socketio.Event) string {
+	if id, ok := vocabulary.MessageID(e.Args); ok {
+		if known, ok := c.b.router.messages.Peek(id); ok {
+			return known.conversation
+		}
+	}
+	if in := c.conversations.all(); len(in) == 1 {
+		return in[0]
+	}
+	return ""
 }
 
 func (c *client) typing(e *socketio.Event, on bool) {
@@ -343,38 +342,6 @@ func (c *client) typing(e *socketio.Event, on bool) {
 		}
 	}
 	c.succeed(e)
-}
-
-// listOnline answers with the ids of those online: in the ack where one is wanted, else as an event.
-func (c *client) listOnline(e *socketio.Event) {
-	id, ok := c.tenantOf(e)
-	if joined := c.tenants.all(); !ok && len(joined) == 1 {
-		id = vocabulary.NewID(joined[0])
-	}
-	tenant, ok := c.tenants.get(id.Text)
-	if !ok && c.who.Verified && c.who.Tenant != "" && id.Text == c.who.Tenant {
-		tenant, ok = c.who.Tenant, true
-	}
-	if !ok {
-		c.fail(e, failNotJoined)
-		return
-	}
-	list := c.online(tenant)
-	if !e.Ack(list) {
-		c.tellOnline(tenant, list)
-	}
-}
-
-func (c *client) online(tenant string) json.RawMessage {
-	users := []string{}
-	if c.b.presence != nil {
-		users = c.b.presence.list(tenant)
-	}
-	list, err := json.Marshal(users)
-	if err != nil {
-		panic("bridge: user ids can't be marshaled: " + err.Error())
-	}
-	return list
 }
 
 // markRead tells the others in a conversation that this user has read it. The rows are the application's to change.

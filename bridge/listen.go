@@ -108,6 +108,7 @@ func (c *client) arrive() {
 func (c *client) resume(before *client) {
 	c.style.Store(before.style.Load())
 	c.settled = before.settled
+	c.status = before.status
 	for _, id := range before.conversations.all() {
 		c.conversations.add(id, id)
 	}

@@ -18,7 +18,7 @@ import (
 )
 
 // router turns changes into events for rooms. A message's events go to its conversation and to the tenant of that; a row that moved goes to where it
-// was and to where it is. The feed's goroutine alone uses it.
+// was and to where it is. The feed's goroutine alone uses it, but for messages, which clients' events look things up in.
 type router struct {
 	tables   config.Tables
 	rooms    config.Rooms
@@ -27,6 +27,7 @@ type router struct {
 	messages *lru.Cache[string, message]
 	emit     func(reach, *vocabulary.Occasion)
 	resync   func(since time.Time, reason string)
+	wrote    func(conversation, user string) // a message of the user's came
 	holds    holds
 	log      zerolog.Logger
 }
@@ -44,7 +45,8 @@ func newRouter(current func() *config.Config, words func() *vocabulary.Vocabular
 	if err != nil {
 		return nil, fmt.Errorf("bridge: rooms.message_cache_size: %w", err)
 	}
-	return &router{tables: cfg.Tables, rooms: cfg.Rooms, words: words, tenants: t, messages: messages, emit: emit, resync: resync, holds: newHolds(current), log: log}, nil
+	return &router{tables: cfg.Tables, rooms: cfg.Rooms, words: words, tenants: t, messages: messages, emit: emit, resync: resync, holds: newHolds(current), log: log,
+		wrote: func(string, string) {}}, nil
 }
 
 // route sends the events of one change. It asks Supabase for a conversation's tenant where that is not known yet, so ctx bounds it.
@@ -54,6 +56,8 @@ func (r *router) route(ctx context.Context, c feed.Change) {
 		r.routeMessage(ctx, c)
 	case r.tables.Conversations.Name:
 		r.routeConversation(c)
+	case r.tables.Notifications.Name:
+		r.routeNotification(c)
 	}
 }
 
@@ -88,6 +92,9 @@ func (r *router) routeMessage(ctx context.Context, c feed.Change) {
 	switch c.Action {
 	case feed.Insert:
 		r.messages.Add(id, now)
+		if sender := row.Text(t.Sender); sender != "" {
+			r.wrote(now.conversation, sender)
+		}
 		told = r.tell(told, vocabulary.MessageCreated, c.Row, "message", place)
 	case feed.Update:
 		r.messages.Add(id, now)

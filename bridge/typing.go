@@ -1,53 +1,100 @@
 package bridge
 
 import (
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/supabridge/supabridge/bridge/vocabulary"
 )
 
-// typing tells a conversation who is typing in it, and that it ended: by the client's word, by time, or because the socket left. A user typing in two
-// windows is typing until both have stopped. What others are told goes to nobody's own sockets.
+// typing tells a conversation who is typing in it, and that it ended: by the client's word, by time, by a message of that user, or because the socket left. A
+// user typing in two windows is typing until both have stopped. What others are told goes to nobody's own sockets.
+//
+// A client that is typing says so again and again. Passing on each time would multiply it by all who listen; passing on the first alone loses frontends
+// that clear what they show some seconds after they last heard of it. So while it goes on it is passed on once every repeat: what comes too soon is kept
+// until that time, so that two that are told are never further apart than repeat and the client's own interval.
 //
 // The mutex guards all fields; timers fire on goroutines of their own and take it. The others are told under it, so that they hear of things in the order
 // in which these happened; telling never waits for a client.
 type typing struct {
 	timeout func() time.Duration // asked at each sign of typing
-	tell    func(conversation string, from *Identity, event vocabulary.Event)
+	repeat  func() time.Duration // likewise; 0: only the first is passed on
+	tell    func(typed)
 
 	mu      sync.Mutex
 	writers map[writer]*writing
+}
+
+// typed is a sign of typing that others are told of.
+type typed struct {
+	conversation string
+	who          *Identity
+	event        vocabulary.Event
+	here         bool // a socket of this bridge's takes part in it, not only a client of Supabase Realtime
 }
 
 type writer struct{ conversation, user string }
 
 type writing struct {
 	who     *Identity
-	sockets map[string]struct{} // the sockets it is seen in, by id
+	sockets map[string]struct{} // those it is seen in, by key
+	here    bool
+	until   time.Time // when it ends by itself
 	timer   *time.Timer
+	told    time.Time
+	again   *time.Timer // running until due, while a sign waits to be passed on
+	due     time.Time
 }
 
-func newTyping(timeout func() time.Duration, tell func(string, *Identity, vocabulary.Event)) *typing {
-	return &typing{timeout: timeout, tell: tell, writers: make(map[writer]*writing)}
+// overRealtime begins the keys of those who are no sockets of this bridge's.
+const overRealtime = "realtime:"
+
+func newTyping(timeout, repeat func() time.Duration, tell func(typed)) *typing {
+	return &typing{timeout: timeout, repeat: repeat, tell: tell, writers: make(map[writer]*writing)}
 }
 
-// start notes that a user types. Repeated within the timeout it only prolongs: the others are told once.
+// start notes that a user types. Repeated within the timeout it prolongs that.
 func (t *typing) start(conversation, socket string, who *Identity) {
 	key := writer{conversation, who.UserID}
+	timeout, repeat := t.timeout(), t.repeat()
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	w, typing := t.writers[key]
 	if !typing {
 		w = &writing{who: who, sockets: make(map[string]struct{}, 1)}
-		w.timer = time.AfterFunc(t.timeout(), func() { t.expire(key, w) })
+		w.timer = time.AfterFunc(timeout, func() { t.expire(key, w) })
 		t.writers[key] = w
 	} else {
-		w.timer.Reset(t.timeout())
+		w.timer.Reset(timeout)
 	}
+	w.until = time.Now().Add(timeout)
 	w.sockets[socket] = struct{}{}
-	if !typing {
-		t.tell(conversation, who, vocabulary.TypingStarted)
+	w.here = w.here || !strings.HasPrefix(socket, overRealtime)
+	switch wait := repeat - time.Since(w.told); {
+	case !typing, repeat > 0 && wait <= 0:
+		t.say(key, w)
+	case repeat > 0 && w.again == nil:
+		w.due = time.Now().Add(wait)
+		w.again = time.AfterFunc(wait, func() { t.sayAgain(key, w) })
+	}
+}
+
+func (t *typing) say(key writer, w *writing) {
+	if w.again != nil {
+		w.again.Stop()
+		w.again = nil
+	}
+	w.told = time.Now()
+	t.tell(typed{key.conversation, w.who, vocabulary.TypingStarted, w.here})
+}
+
+// sayAgain passes on the sign that waited, unless what it belongs to ended or it was passed on meanwhile.
+func (t *typing) sayAgain(key writer, w *writing) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.writers[key] == w && w.again != nil && !time.Now().Before(w.due) {
+		t.say(key, w)
 	}
 }
 
@@ -62,23 +109,40 @@ func (t *typing) stop(conversation, socket string, who *Identity) {
 	}
 	delete(w.sockets, socket)
 	if len(w.sockets) == 0 {
-		w.timer.Stop()
 		t.end(key, w)
 	}
 }
 
-// expire ends what w began, unless something newer took its place.
+// wrote notes that a message of the user's came: what was being typed is there, in whichever window it was.
+func (t *typing) wrote(conversation, user string) {
+	key := writer{conversation, user}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if w, typing := t.writers[key]; typing {
+		t.end(key, w)
+	}
+}
+
+// expire ends what w began, unless it was prolonged at the last moment or something newer took its place.
 func (t *typing) expire(key writer, w *writing) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.writers[key] == w {
+	if t.writers[key] == w && !time.Now().Before(w.until) {
 		t.end(key, w)
 	}
 }
 
 func (t *typing) end(key writer, w *writing) {
+	w.stopTimers()
 	delete(t.writers, key)
-	t.tell(key.conversation, w.who, vocabulary.TypingStopped)
+	t.tell(typed{key.conversation, w.who, vocabulary.TypingStopped, w.here})
+}
+
+func (w *writing) stopTimers() {
+	w.timer.Stop()
+	if w.again != nil {
+		w.again.Stop()
+	}
 }
 
 // close stops every timer; nobody is told.
@@ -86,7 +150,7 @@ func (t *typing) close() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for key, w := range t.writers {
-		w.timer.Stop()
+		w.stopTimers()
 		delete(t.writers, key)
 	}
 }

@@ -2,6 +2,7 @@ package bridge
 
 import (
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -22,13 +23,11 @@ func (h *heard) add(line string) {
 	h.lines = append(h.lines, line)
 }
 
-func (h *heard) typing(conversation string, who *Identity, event vocabulary.Event) {
-	h.add(map[vocabulary.Event]string{vocabulary.TypingStarted: "start ", vocabulary.TypingStopped: "stop "}[event] + who.UserID + " in " + conversation)
+func (h *heard) typing(s typed) {
+	h.add(map[vocabulary.Event]string{vocabulary.TypingStarted: "start ", vocabulary.TypingStopped: "stop "}[s.event] + s.who.UserID + " in " + s.conversation)
 }
 
-func (h *heard) presence(tenant string, who *Identity, online bool, _ time.Time) {
-	h.add(map[bool]string{true: "online ", false: "offline "}[online] + who.UserID + " in " + tenant)
-}
+func (h *heard) presence(a attended) { h.add(a.state + " " + a.who.UserID + " in " + a.tenant) }
 
 func (h *heard) warn() { h.add("warn") }
 func (h *heard) end()  { h.add("end") }
@@ -44,12 +43,21 @@ func (h *heard) expect(t *testing.T, want ...string) {
 	h.lines = nil
 }
 
+func attending(t *testing.T, h *heard) *presence {
+	t.Helper()
+	p, err := newPresence(always(10*time.Second), 2, h.presence)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
 var ana, ben = &Identity{UserID: "ana"}, &Identity{UserID: "ben"}
 
 func TestTypingIsToldOnceHoweverOftenItIsRepeated(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var h heard
-		ty := newTyping(always(5*time.Second), h.typing)
+		ty := newTyping(always(5*time.Second), always(time.Duration(0)), h.typing)
 		for range 4 {
 			ty.start("c", "s1", ana)
 			time.Sleep(3 * time.Second)
@@ -65,7 +73,7 @@ func TestTypingIsToldOnceHoweverOftenItIsRepeated(t *testing.T) {
 func TestTypingEndsByItselfAfterTheTimeout(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var h heard
-		ty := newTyping(always(5*time.Second), h.typing)
+		ty := newTyping(always(5*time.Second), always(time.Duration(0)), h.typing)
 		ty.start("c", "s1", ana)
 		time.Sleep(5*time.Second - time.Nanosecond)
 		h.expect(t, "start ana in c")
@@ -82,7 +90,7 @@ func TestTypingEndsByItselfAfterTheTimeout(t *testing.T) {
 func TestAUserTypesUntilTheLastWindowStopped(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var h heard
-		ty := newTyping(always(5*time.Second), h.typing)
+		ty := newTyping(always(5*time.Second), always(time.Duration(0)), h.typing)
 		ty.start("c", "s1", ana)
 		ty.start("c", "s2", ana)
 		ty.start("c", "s3", ben)
@@ -95,10 +103,134 @@ func TestAUserTypesUntilTheLastWindowStopped(t *testing.T) {
 	})
 }
 
+func TestTypingThatGoesOnIsPassedOnOftenEnoughForAnIndicatorThatClearsItself(t *testing.T) {
+	for _, every := range []time.Duration{100 * time.Millisecond, time.Second, 1900 * time.Millisecond, 2 * time.Second, 2900 * time.Millisecond} {
+		synctest.Test(t, func(t *testing.T) {
+			begun, last, told := time.Now(), time.Now(), 0
+			ty := newTyping(always(5*time.Second), always(2*time.Second), func(s typed) {
+				if s.event == vocabulary.TypingStopped {
+					return
+				}
+				if wait := time.Since(last); wait > 3*time.Second {
+					t.Errorf("repeated every %s, nothing was told for %s", every, wait)
+				}
+				last = time.Now()
+				told++
+			})
+			for time.Since(begun) < time.Minute {
+				ty.start("c", "s1", ana)
+				time.Sleep(every)
+			}
+			ty.close()
+			if told > 31 {
+				t.Errorf("repeated every %s, %d were told in a minute, want one every 2 s at most", every, told)
+			}
+		})
+	}
+}
+
+func TestAnEndOfTypingIsTheLastThatIsTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var h heard
+		ty := newTyping(always(5*time.Second), always(2*time.Second), h.typing)
+		ty.start("c", "s1", ana)
+		time.Sleep(time.Second)
+		ty.start("c", "s1", ana)
+		ty.stop("c", "s1", ana)
+		time.Sleep(time.Minute)
+		h.expect(t, "start ana in c", "stop ana in c")
+	})
+}
+
+func TestAMessageEndsItsWritersTypingInEveryWindow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var h heard
+		ty := newTyping(always(5*time.Second), always(time.Duration(0)), h.typing)
+		ty.start("c", "s1", ana)
+		ty.start("c", "s2", ana)
+		ty.start("c", "s3", ben)
+		ty.wrote("c", "ana")
+		ty.wrote("c", "ana")
+		ty.wrote("other", "ben")
+		h.expect(t, "start ana in c", "start ben in c", "stop ana in c")
+		ty.close()
+	})
+}
+
+func TestAUserIsAwayOnlyWhereEverySocketIs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var h heard
+		p := attending(t, &h)
+		p.enter("d1", "s1", ana)
+		p.enter("d1", "s2", ana)
+		p.say("d1", "s1", ana, "away")
+		h.expect(t, "online ana in d1")
+		p.say("d1", "s2", ana, "away")
+		h.expect(t, "away ana in d1")
+		p.say("d1", "s1", ana, "online")
+		h.expect(t, "online ana in d1")
+		p.leave("d1", "s1", ana) // the page may be reloading
+		h.expect(t)
+		time.Sleep(10 * time.Second)
+		h.expect(t, "away ana in d1")
+		p.enter("d1", "s3", ana)
+		h.expect(t, "online ana in d1")
+		p.close()
+	})
+}
+
+func TestWhatAUserChoseToBeStandsUntilTheySayOtherwise(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var h heard
+		p := attending(t, &h)
+		p.say("d1", "s1", ana, "busy")
+		p.enter("d1", "s2", ana)
+		p.say("d1", "s1", ana, "away")
+		h.expect(t, "busy ana in d1")
+		p.say("d1", "s2", ana, "in a call")
+		h.expect(t, "in a call ana in d1")
+		p.say("d1", "s2", ana, "available")
+		h.expect(t, "online ana in d1")
+		p.say("d1", "s1", ana, "offline")
+		p.say("d1", "s2", ana, "invisible")
+		time.Sleep(10 * time.Second)
+		h.expect(t, "offline ana in d1")
+		p.close()
+	})
+}
+
+func TestThoseWhoWentAreRememberedWithTheTimeTheyWereSeenLast(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var h heard
+		p := attending(t, &h)
+		left := make(map[string]time.Time)
+		for _, user := range []string{"zoe", "ana", "ben"} {
+			who := &Identity{UserID: user, Name: strings.ToUpper(user)}
+			p.enter("d1", user, who)
+			p.leave("d1", user, who)
+			left[user] = time.Now()
+			time.Sleep(time.Minute)
+		}
+		p.enter("d1", "s", &Identity{UserID: "zed"})
+		p.enter("d2", "s", &Identity{UserID: "other"})
+		var got []string
+		for _, a := range p.snapshot("d1") {
+			if a.went && !a.at.Equal(left[a.who.UserID]) {
+				t.Errorf("%s was last seen %s, want %s, when the last socket left", a.who.UserID, a.at, left[a.who.UserID])
+			}
+			got = append(got, a.state+" "+a.who.UserID+" "+a.who.Name)
+		}
+		if want := []string{"online zed ", "offline ana ANA", "offline ben BEN"}; !slices.Equal(got, want) { // two are remembered
+			t.Errorf("snapshot %q, want %q", got, want)
+		}
+		p.close()
+	})
+}
+
 func TestAReloadedPageTellsNobodyAnything(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var h heard
-		p := newPresence(always(10*time.Second), h.presence)
+		p := attending(t, &h)
 		p.enter("d1", "s1", ana)
 		p.leave("d1", "s1", ana)
 		time.Sleep(9 * time.Second)
@@ -115,7 +247,7 @@ func TestAReloadedPageTellsNobodyAnything(t *testing.T) {
 func TestAUserIsOfflineAfterTheGraceOfTheLastSocket(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var h heard
-		p := newPresence(always(10*time.Second), h.presence)
+		p := attending(t, &h)
 		p.enter("d1", "s1", ana)
 		p.enter("d1", "s2", ana)
 		p.enter("d1", "s3", ben)

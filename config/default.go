@@ -26,9 +26,11 @@ func Default() *Config {
 				Status:       "status",
 				Created:      "created_at",
 				Updated:      "updated_at",
+				Sender:       "sender_id",
 			},
 			Conversations: ConversationsTable{Name: "conversations", ID: "id", Tenant: "distributor_id", Created: "created_at", Updated: "updated_at"},
 			Tenants:       TenantsTable{Name: "distributors", ID: "id"},
+			Notifications: NotificationsTable{ID: "id", User: "user_id", Created: "created_at"},
 		},
 		Rooms: Rooms{
 			Conversation: Room{Name: "conversation:{id}", Parse: []string{}},
@@ -83,8 +85,9 @@ func Default() *Config {
 			RefuseMessage:     "Authentication error",
 			RefuseMessages:    []string{},
 		},
-		Presence: Presence{Enabled: true, Grace: 10 * time.Second},
-		Typing:   Typing{Enabled: true, Timeout: 5 * time.Second},
+		Presence: Presence{Enabled: true, Grace: 10 * time.Second, Remember: 10_000},
+		Typing:   Typing{Enabled: true, Timeout: 5 * time.Second, Repeat: 2 * time.Second},
+		Sending:  Sending{Content: "content", Fields: []string{}, Set: []string{}},
 		Webhooks: Webhooks{
 			Twilio: Twilio{
 				Paths:          []string{"/webhooks/twilio"},

@@ -22,7 +22,7 @@ func TestMistakesInTheFileAreNamed(t *testing.T) {
 			"FILE:1: join_timeout: unknown key, did you mean supabase.join_timeout?",
 		}},
 		{"key like nothing", "presence:\n  zzzzzzzz: 1\n", []string{
-			"FILE:2: presence.zzzzzzzz: unknown key, known here are enabled, grace",
+			"FILE:2: presence.zzzzzzzz: unknown key, known here are enabled, grace, remember",
 		}},
 		{"section that takes no keys yet", "cluster: {b: 1}\n", []string{
 			"FILE:1: cluster.b: cluster takes no keys yet",
@@ -94,7 +94,7 @@ func TestMistakesInTheFileAreNamed(t *testing.T) {
 			"FILE:2: supabase.jwt_secret: expected a text, found a value with a tag (put it in quotes)",
 		}},
 		{"secret for a key", "presence:\n  sb_secret_hush: jwt\n", []string{
-			"FILE:2: presence.[not shown]: unknown key, known here are enabled, grace",
+			"FILE:2: presence.[not shown]: unknown key, known here are enabled, grace, remember",
 		}},
 		{"everything at once, in the order of the file", "log: {level: loud}\nlisten: 3001\ntls: {cert_file: a}\nops: {shutdown: 1s}\n", []string{
 			"FILE:1: log.level: expected one of trace, debug, info, warn, error, found \"loud\"",

@@ -138,6 +138,8 @@ func TestEveryKeyIsSetByItsVariableAndByTheFile(t *testing.T) {
 		"auth.refuse_messages":         "token_expired=jwt expired",
 		"presence.enabled":             "false",
 		"typing.enabled":               "false",
+		"sending.enabled":              "true",
+		"sending.set":                  "status=SENT,is_from_customer:=false",
 		"supabase.vsn":                 "1.0.0",
 		"supabase.fast_lane":           "on",
 		"vocabulary.preset":            "kebab",

@@ -37,7 +37,8 @@ type InRules map[string]InRule
 type InRule struct {
 	Events []string        `json:"events,omitempty"` // further names
 	ID     []string        `json:"id,omitempty"`     // selectors of the id
-	State  []string        `json:"state,omitempty"`  // selectors of the boolean of typing
+	State  []string        `json:"state,omitempty"`  // selectors of the boolean of typing, or of a status
+	Text   []string        `json:"text,omitempty"`   // selectors of the text of a message that is sent
 	Ack    json.RawMessage `json:"ack,omitempty"`    // template of the answer
 	Line   int             `json:"-"`                // in the file, from 1; 0 where there is none
 }
@@ -56,10 +57,12 @@ func (r *documentReader) mapping(k *key, n *yaml.Node) any {
 					rule.ID = r.texts(path, value)
 				case "state":
 					rule.State = r.texts(path, value)
+				case "text":
+					rule.Text = r.texts(path, value)
 				case "ack":
 					rule.Ack = r.json(path, value, 0)
 				default:
-					r.stranger(path, value, "events", "id", "state", "ack")
+					r.stranger(path, value, "events", "id", "state", "text", "ack")
 				}
 			})
 			rules[name] = rule
@@ -352,7 +355,7 @@ func (k *key) mappingSchema() map[string]any {
 		return map[string]any{"type": "object", "properties": properties, "additionalProperties": false}
 	}
 	if k.kind == inRules {
-		return object(map[string]any{"events": texts, "id": texts, "state": texts, "ack": map[string]any{}})
+		return object(map[string]any{"events": texts, "id": texts, "state": texts, "text": texts, "ack": map[string]any{}})
 	}
 	text := map[string]any{"type": "string"}
 	table := map[string]any{"type": "object"}

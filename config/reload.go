@@ -30,6 +30,7 @@ var live = []string{
 	"auth.refuse_message",
 	"auth.refuse_messages",
 	"typing",
+	"sending",
 	"presence.grace",
 	"ops.shutdown_timeout",
 }

@@ -35,6 +35,8 @@ type Config struct {
 	Presence Presence `key:"presence"`
 	// Who is typing.
 	Typing Typing `key:"typing"`
+	// Messages that browsers send over their socket.
+	Sending Sending `key:"sending"`
 	// Webhooks that come in, from Twilio and from Supabase, and those that go out to the application.
 	Webhooks Webhooks `key:"webhooks"`
 	// Publishing from the application's server.
@@ -141,6 +143,8 @@ type Tables struct {
 	Conversations ConversationsTable `key:"conversations"`
 	// The table of tenants, asked with the user's own token when that names no tenant or another.
 	Tenants TenantsTable `key:"tenants"`
+	// The table whose rows are told as notifications, if there is one.
+	Notifications NotificationsTable `key:"notifications"`
 }
 
 // MessagesTable names the table of messages and its columns.
@@ -159,6 +163,9 @@ type MessagesTable struct {
 	Updated string `key:"updated"`
 	// Column with the tenant's id, if the table has its own. It saves the question which tenant a conversation is of.
 	Tenant string `key:"tenant"`
+	// Column with the id of the user who wrote the message, as the sub of their token. A new message ends that user's typing. A table without it, or an empty name, leaves that to
+	// typing.timeout.
+	Sender string `key:"sender"`
 }
 
 // ConversationsTable names the table of conversations and its columns.
@@ -181,6 +188,24 @@ type TenantsTable struct {
 	Name string `key:"name"`
 	// Column with the primary key.
 	ID string `key:"id"`
+}
+
+// NotificationsTable names the table of notifications and its columns. A row goes to the user it names; where it names none to the conversation, else to the tenant.
+type NotificationsTable struct {
+	// Name of the table, such as notifications. It must be in the publication supabase_realtime. Empty: there is none.
+	Name string `key:"name"`
+	// Column with the primary key.
+	ID string `key:"id"`
+	// Column with the id of the user it is for, as the sub of their token. Empty if there is none.
+	User string `key:"user"`
+	// Column with the conversation's id. Empty if there is none.
+	Conversation string `key:"conversation"`
+	// Column with the tenant's id. Empty if there is none.
+	Tenant string `key:"tenant"`
+	// Column with the time of creation. Empty if there is none.
+	Created string `key:"created"`
+	// Column with the time of the last change; see tables.messages.updated. Empty if there is none.
+	Updated string `key:"updated"`
 }
 
 // Rooms says how rooms are named and who may enter them.
@@ -242,12 +267,12 @@ type Vocabulary struct {
 	ResyncEvent string `key:"resync_event"`
 	// Where ids stand in what a browser sends.
 	IDs VocabularyIDs `key:"ids"`
-	// Further events that are understood, by intent: join, leave, join_tenant, leave_tenant, join_own_tenant, typing_start, typing_stop, typing, list_online, mark_read,
-	// renew_token, heartbeat, send_message. Each takes events (names, in which {tenant}, {Tenant}, {conversation} stand for the nouns), id (selectors, as in vocabulary.ids), for typing state
-	// (selectors of the boolean), and ack (a template of the answer).
+	// Further events that are understood, by intent: join, leave, join_tenant, leave_tenant, join_own_tenant, typing_start, typing_stop, typing, list_online, list_presence,
+	// set_status, mark_read, renew_token, heartbeat, send_message. Each takes events (names, in which {tenant}, {Tenant}, {conversation} stand for the nouns), id (selectors, as in
+	// vocabulary.ids), for typing and set_status state (selectors of the boolean or the word), for send_message text (selectors of it), and ack (a template of the answer).
 	In InRules `key:"in"`
 	// Rules that stand in place of what the presets send, by event: message.created, message.updated, message.deleted, message.status, conversation.created,
-	// conversation.updated, conversation.deleted, typing.start, typing.stop, user.online, user.offline, presence, presence.list, read, joined, left, token.expiring, error. A rule
+	// conversation.updated, conversation.deleted, typing.start, typing.stop, user.online, user.offline, presence, presence.list, presence.snapshot, notification, notification.updated, read, joined, left, token.expiring, error. A rule
 	// takes event (the name), to (conversation, tenant, user, socket, all), except (sender or nobody), when (values of columns), shape, pick, omit, rename, add, map (values by
 	// path of a field), and payload or args. An empty list sends nothing. Texts hold variables: ${row.id}, ${conversation.id}, ${tenant.id}, ${user.id}, ${user.name}, ${payload}, ${payload.field}.
 	Out OutRules `key:"out"`
@@ -345,6 +370,8 @@ type Presence struct {
 	Enabled bool `key:"enabled"`
 	// How long a user stays online after the last connection closed, so that a reload of the page isn't told to all. 0s tells at once.
 	Grace time.Duration `key:"grace" min:"0s" max:"10m"`
+	// How many users that went are remembered, of all tenants, with the time they were seen last. About 200 bytes each.
+	Remember int `key:"remember" min:"1" max:"10000000"`
 }
 
 // Typing says how it is told who is typing.
@@ -353,6 +380,23 @@ type Typing struct {
 	Enabled bool `key:"enabled"`
 	// How long after a user's last sign of typing the bridge itself says that it has stopped. Frontends repeat the sign every 1s to 3s, so below 4s it flickers.
 	Timeout time.Duration `key:"timeout" min:"500ms" max:"10m"`
+	// How often a sign of typing that is repeated is passed on. Many frontends take down what they show 3s after they last heard of it, so it should be below that; each costs a
+	// packet for everybody in the conversation. 0s passes on the first only.
+	Repeat time.Duration `key:"repeat" min:"0s" max:"1m"`
+}
+
+// Sending says what becomes of messages that browsers send over their socket.
+type Sending struct {
+	// Write them to tables.messages, with the user's own token, so that Row Level Security decides. Off answers that messages are written through Supabase.
+	Enabled bool `key:"enabled"`
+	// Column that the text is written to.
+	Content string `key:"content"`
+	// Column that the user's id is written to. Empty writes none.
+	Sender string `key:"sender"`
+	// Further columns that browsers may set, under their names or those in camelCase, such as attachments, reply_to_message_id.
+	Fields []string `key:"fields"`
+	// Columns that are always written, as column=text or column:=json, such as "status=SENT", "is_from_customer:=false".
+	Set []string `key:"set"`
 }
 
 // Webhooks says which webhooks are taken and sent.

@@ -26,6 +26,7 @@ func (c *Config) validate() Errors {
 	v.vocabulary()
 	v.socketio()
 	v.auth()
+	v.domain()
 	v.webhooks()
 	v.publish()
 	return v.errs
@@ -196,7 +197,9 @@ func keyRole(s Secret) string {
 func (v *validator) tables() {
 	optional := []string{
 		"tables.messages.status", "tables.messages.created", "tables.messages.updated", "tables.messages.tenant",
-		"tables.conversations.created", "tables.conversations.updated",
+		"tables.messages.sender", "tables.conversations.created", "tables.conversations.updated",
+		"tables.notifications.name", "tables.notifications.user", "tables.notifications.conversation", "tables.notifications.tenant",
+		"tables.notifications.created", "tables.notifications.updated",
 	}
 	for k := range root().child("tables").leaves() {
 		name := k.in(v.c).String()

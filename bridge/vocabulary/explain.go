@@ -49,9 +49,16 @@ func (v *Vocabulary) explainIn(b *strings.Builder, name string, args []json.RawM
 	var told []Event
 	o := &Occasion{User: NewID("USER"), UserName: NewID("NAME"), Tenant: NewID("TENANT")}
 	switch intent {
-	case JoinTenant, LeaveTenant, JoinOwnTenant, ListOnline:
-		told = map[Intent][]Event{JoinTenant: {OnlineUsers}, JoinOwnTenant: {OnlineUsers}}[intent]
-		o.List = json.RawMessage(`["USER"]`)
+	case JoinTenant, LeaveTenant, JoinOwnTenant, ListOnline, ListPresence, SetStatus:
+		told = map[Intent][]Event{JoinTenant: {OnlineUsers, PresenceSnapshot}, JoinOwnTenant: {OnlineUsers, PresenceSnapshot}, SetStatus: {PresenceUpdate}}[intent]
+		if intent == SetStatus {
+			word, ok := v.Status(name, args, nil)
+			if !ok {
+				b.WriteString("status:       none found: the event is refused as bad_request\n")
+				return
+			}
+			o.Fields = []Extra{String("userId", "USER"), String("userName", "NAME"), String("status", word), Bool("isOnline", true)}
+		}
 		if id, ok := v.TenantID(intent, args, nil); ok {
 			o.Tenant = id
 			fmt.Fprintf(b, "tenant:       %s\nroom:         %s\n", id.JSON, strings.Replace(v.opts.TenantRoom, "{id}", id.Text, 1))
@@ -80,6 +87,7 @@ func (v *Vocabulary) explainIn(b *strings.Builder, name string, args []json.RawM
 	}
 	for _, e := range told {
 		o.Event = e
+		o.List = map[Event]json.RawMessage{OnlineUsers: json.RawMessage(`["USER"]`), PresenceSnapshot: json.RawMessage(`[{"userId":"USER","userName":"NAME","status":"online","isOnline":true}]`)}[e]
 		v.explainStyles(b, o)
 	}
 }
@@ -105,6 +113,9 @@ func (v *Vocabulary) explainOut(b *strings.Builder, e Event, args []json.RawMess
 			if id, ok := scalarID(r.Get("id")); ok {
 				o.Conversation = id
 			}
+		}
+		if strings.HasPrefix(e.String(), "notification") {
+			o.Nested = "notification"
 		}
 		o.Fields = []Extra{{"conversationId", o.Conversation.JSON}, {v.tenantKey, o.Tenant.JSON}}
 		if id := r.Get("id"); e == MessageDeleted || e == MessageStatus {

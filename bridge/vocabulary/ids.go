@@ -35,6 +35,12 @@ func (v *Vocabulary) compileIDs() (err error) {
 	if v.state, err = parseSelectors([]string{"$0.isTyping", "$0.is_typing", "$0.typing", "$1"}); err != nil {
 		return err
 	}
+	if v.status, err = parseSelectors([]string{"$0.status", "$0.state", "$0.presence", "$0.isOnline", "$0.is_online", "$1", "$0"}); err != nil {
+		return err
+	}
+	if v.texts, err = parseSelectors([]string{"$0.content", "$0.text", "$0.body", "$0.message", "$0.message.content", "$0.message.text", "$0.message.body", "$1"}); err != nil {
+		return err
+	}
 	own := append([]string{v.opts.ConversationRoom}, v.opts.ConversationParse...)
 	if v.conversationForms, err = v.forms("rooms.conversation", own, conversation+":{id}", conversation+"_{id}", "conversation:{id}", "conversation_{id}", "conv:{id}", "chat:{id}"); err != nil {
 		return err
@@ -240,4 +246,37 @@ func IDOf(r row.Row, column, text string) ID {
 		return ID{Text: text, JSON: raw}
 	}
 	return NewID(text)
+}
+
+// MessageID finds the id of the message, or of the first of the messages, that an event names in its first argument.
+func MessageID(args []json.RawMessage) (string, bool) {
+	for _, name := range []string{"messageId", "message_id", "messageIds", "message_ids"} {
+		raw, _ := Field(args, name)
+		var list []json.RawMessage
+		if json.Unmarshal(raw, &list) == nil && len(list) > 0 {
+			raw = list[0]
+		}
+		if id, ok := scalarID(raw); ok {
+			return id.Text, true
+		}
+	}
+	return "", false
+}
+
+// UserIDs finds the users that an event names in its first argument: `userIds` or `userId` there, as a list or alone; at most 1000.
+func UserIDs(args []json.RawMessage) []string {
+	var users []string
+	for _, name := range []string{"userIds", "user_ids", "userId", "user_id"} {
+		raw, _ := Field(args, name)
+		var list []json.RawMessage
+		if json.Unmarshal(raw, &list) != nil {
+			list = []json.RawMessage{raw}
+		}
+		for _, one := range list[:min(len(list), 1000)] {
+			if id, ok := scalarID(one); ok {
+				users = append(users, id.Text)
+			}
+		}
+	}
+	return users
 }

@@ -24,18 +24,22 @@ const (
 	StopTyping
 	Typing
 	ListOnline
+	// ListPresence asks for more than the ids: how everybody is, and when those who went were last seen.
+	ListPresence
+	// SetStatus says how the user is: away, busy, online again.
+	SetStatus
 	MarkRead
 	// RenewToken brings a token: a new one, or the first of a client that connected without.
 	RenewToken
 	// Heartbeat is an application's own keep-alive: answered, and nothing else.
 	Heartbeat
-	// SendMessage asks the bridge to write a row; it is refused in words, since Supabase is where rows are written.
+	// SendMessage asks the bridge to write a row.
 	SendMessage
 	intentCount
 )
 
 var intentNames = [intentCount]string{"none", "join", "leave", "join_tenant", "leave_tenant", "join_own_tenant", "typing_start", "typing_stop", "typing", "list_online",
-	"mark_read", "renew_token", "heartbeat", "send_message"}
+	"list_presence", "set_status", "mark_read", "renew_token", "heartbeat", "send_message"}
 
 // String is the intent's name in the configuration.
 func (i Intent) String() string { return intentNames[i] }
@@ -60,12 +64,24 @@ var fixedNames = map[Intent]string{
 	StopTyping:    "typing_stop typing:stop typing-stop typingStop stop_typing stop-typing stopTyping",
 	Typing:        "typing",
 	ListOnline:    "get_online_users get-online-users getOnlineUsers presence:list presence:get",
+	ListPresence:  "get_presence get-presence getPresence presence:state presence:snapshot get_user_status get-user-status getUserStatus get_last_seen get-last-seen getLastSeen",
+	SetStatus: "set_status set-status setStatus status:set update_status update-status updateStatus status:update change_status change-status changeStatus status:change " +
+		"set_presence set-presence setPresence presence:set presence_update presence-update presenceUpdate presence:update update_presence update-presence updatePresence " +
+		"user_status user-status userStatus user:status",
 	MarkRead: "mark_read mark-read markRead mark_as_read mark-as-read markAsRead mark_messages_read mark-messages-read markMessagesRead message:read messages:read " +
 		"message_read messages_read conversation:read read_messages",
 	RenewToken: "access_token token:refresh refresh_token authenticate",
 	// A list of tickets that is left says nothing of the other lists, which need the same room.
 	Heartbeat:   "heartbeat ping presence:heartbeat leaveTickets leaveNotification",
 	SendMessage: "send_message send-message sendMessage message:send chat:send",
+}
+
+// statusNames say in themselves how the user is.
+var statusNames = map[string]string{
+	"online":  "online user_online user-online userOnline user:online presence:online go_online go-online goOnline",
+	"away":    "away user_away user-away userAway user:away presence:away go_away go-away goAway user_idle user-idle userIdle user:idle presence:idle",
+	"busy":    "busy user_busy user-busy userBusy user:busy presence:busy",
+	"offline": "user_offline user-offline userOffline user:offline presence:offline go_offline go-offline goOffline",
 }
 
 // tutorialNames belong to the old tutorial style, whose names contain spaces.
@@ -96,6 +112,13 @@ func (v *Vocabulary) compileInbound() error {
 	for intent, names := range fixedNames {
 		for _, name := range strings.Fields(names) {
 			if err := v.claim(name, intent); err != nil {
+				return err
+			}
+		}
+	}
+	for _, names := range statusNames {
+		for _, name := range strings.Fields(names) {
+			if err := v.claim(name, SetStatus); err != nil {
 				return err
 			}
 		}

@@ -27,7 +27,10 @@ const (
 	UserOffline
 	PresenceUpdate
 	OnlineUsers
+	PresenceSnapshot
 	MessagesRead
+	Notification
+	NotificationUpdated
 	TokenExpiring
 	Failure
 	eventCount
@@ -71,6 +74,9 @@ var events = [eventCount]event{
 	UserOffline:         {name: "user.offline", to: ToTenant, user: true},
 	PresenceUpdate:      {name: "presence", to: ToTenant, user: true},
 	OnlineUsers:         {name: "presence.list", to: ToSocket, to1: true, user: true},
+	PresenceSnapshot:    {name: "presence.snapshot", to: ToSocket, to1: true, user: true},
+	Notification:        {name: "notification", to: ToUser | ToConversation | ToTenant, row: true, user: true},
+	NotificationUpdated: {name: "notification.updated", to: ToUser | ToConversation | ToTenant, row: true, user: true},
 	MessagesRead:        {name: "read", to: ToConversation, exceptSender: true, user: true},
 	TokenExpiring:       {name: "token.expiring", to: ToSocket, to1: true},
 	Failure:             {name: "error", to: ToSocket, to1: true, user: true},
@@ -107,6 +113,9 @@ var outbound = [eventCount][4]string{
 	UserOffline:         {"user_offline", "user:offline", "user-offline", "userOffline"},
 	PresenceUpdate:      {"presence_update", "presence:update", "presence-update", "presenceUpdate"},
 	OnlineUsers:         {"online_users", "presence:online-list", "online-users", "onlineUsers"},
+	PresenceSnapshot:    {"presence_state", "presence:state", "presence-state", "presenceState"},
+	Notification:        {"notification", "notification:new", "notification", "notification"},
+	NotificationUpdated: {"notification_updated", "notification:updated", "notification-updated", "notificationUpdated"},
 	MessagesRead:        {"messages_read", "message:read", "messages-read", "messagesRead"},
 	TokenExpiring:       {"token_expiring", "token:expiring", "token-expiring", "tokenExpiring"},
 	Failure:             {"error", "error", "error", "error"},

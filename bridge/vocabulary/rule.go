@@ -198,10 +198,8 @@ func audience(about event, names []string) (Audience, error) {
 			return 0, fmt.Errorf("user: %s is about no user", about.name)
 		case a == ToConversation && about.to == ToTenant:
 			return 0, fmt.Errorf("conversation: %s is about none", about.name)
-		case a == ToTenant && about.user:
-			if about.to != ToTenant {
-				return 0, fmt.Errorf("tenant: of %s none is known", about.name)
-			}
+		case a == ToTenant && about.user && about.to&ToTenant == 0:
+			return 0, fmt.Errorf("tenant: of %s none is known", about.name)
 		}
 		to |= a
 	}

@@ -27,6 +27,7 @@ type Speaker interface {
 type understanding struct {
 	ids   []selector // nil: those of the vocabulary
 	state []selector // nil: the usual ones
+	texts []selector // likewise, of a message that is sent
 	ack   *node      // nil: the usual one
 }
 
@@ -90,11 +91,19 @@ func (v *Vocabulary) compileUnderstanding(intent Intent, in config.InRule) (err 
 		}
 	}
 	if len(in.State) > 0 {
-		if intent != Typing {
-			return fmt.Errorf("state: only typing has one")
+		if intent != Typing && intent != SetStatus {
+			return fmt.Errorf("state: only typing and set_status have one")
 		}
 		if u.state, err = parseSelectors(in.State); err != nil {
 			return fmt.Errorf("state: %w", err)
+		}
+	}
+	if len(in.Text) > 0 {
+		if intent != SendMessage {
+			return fmt.Errorf("text: only send_message has one")
+		}
+		if u.texts, err = parseSelectors(in.Text); err != nil {
+			return fmt.Errorf("text: %w", err)
 		}
 	}
 	if len(in.Ack) > 0 {

@@ -55,7 +55,7 @@ type Vocabulary struct {
 	inbound                        map[string]claim
 	understanding                  [intentCount]*understanding
 	conversationIDs, tenantIDs     []selector
-	state                          []selector
+	state, status, texts           []selector
 	conversationForms, tenantForms []form
 
 	rules  [styleCount][eventCount][]rule

@@ -36,8 +36,12 @@ with their whole row. Apply it with psql, the SQL editor or supabase migration.`
 // broadcastTables are the tables that get a trigger.
 func broadcastTables(cfg *config.Config) migration.Options {
 	messages, conversations := cfg.Tables.Messages, cfg.Tables.Conversations
-	return migration.Options{Schema: cfg.Supabase.Schema, Tables: []migration.Table{
+	tables := []migration.Table{
 		{Name: messages.Name, Key: messages.ID, Updated: messages.Updated},
 		{Name: conversations.Name, Key: conversations.ID, Updated: conversations.Updated},
-	}}
+	}
+	if n := cfg.Tables.Notifications; n.Name != "" {
+		tables = append(tables, migration.Table{Name: n.Name, Key: n.ID, Updated: n.Updated})
+	}
+	return migration.Options{Schema: cfg.Supabase.Schema, Tables: tables}
 }

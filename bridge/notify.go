@@ -1,0 +1,40 @@
+package bridge
+
+import (
+	"cmp"
+	"time"
+
+	"github.com/supabridge/supabridge/bridge/feed"
+	"github.com/supabridge/supabridge/bridge/vocabulary"
+)
+
+// routeNotification tells a row of the notifications table: to the sockets of the user it names and nobody else; where it names none to the conversation, else
+// to the tenant. A change of it, such as being read in another tab, is told to the same. A delete carries only the key and is not told.
+func (r *router) routeNotification(c feed.Change) {
+	t, row := r.tables.Notifications, c.Row
+	event := vocabulary.Notification
+	switch c.Action {
+	case feed.Update:
+		event = vocabulary.NotificationUpdated
+	case feed.Delete:
+		return
+	}
+	user, conversation, tenant := row.Text(t.User), row.Text(t.Conversation), row.Text(t.Tenant)
+	var to reach
+	switch {
+	case user != "":
+		to.user = []string{userRoom(user)}
+	case conversation != "":
+		to.conversation = []string{roomName(r.rooms.Conversation, conversation)}
+	case tenant != "":
+		to.tenant = []string{roomName(r.rooms.Tenant, tenant)}
+	default:
+		r.log.Warn().Str("table", c.Table).Str("id", row.Text(t.ID)).Msg("a notification names neither user, conversation nor tenant, and reaches nobody")
+		return
+	}
+	in := place{idOf(conversation, t.Conversation, row), idOf(tenant, t.Tenant, row)}
+	at := cmp.Or(row.Text(t.Created), c.Commit.UTC().Format(time.RFC3339Nano))
+	o := rowEvent(r.words(), event, row, "notification", in, vocabulary.String("userId", user), vocabulary.String("timestamp", at))
+	o.User = idOf(user, t.User, row)
+	r.emit(to, o)
+}

@@ -1,0 +1,61 @@
+package bridge
+
+import (
+	"encoding/json"
+	"time"
+
+	"github.com/supabridge/supabridge/bridge/vocabulary"
+)
+
+// tellTyping tells a conversation who types in it.
+func (b *Bridge) tellTyping(s typed) {
+	who := s.who
+	o := about(who, s.event, vocabulary.String("conversationId", s.conversation), vocabulary.String("userId", who.UserID), vocabulary.String("userName", who.Name),
+		vocabulary.Bool("isTyping", s.event == vocabulary.TypingStarted))
+	o.Conversation = vocabulary.NewID(s.conversation)
+	own := []string{userRoom(who.UserID)}
+	b.emit(reach{conversation: []string{roomName(b.cfg().Rooms.Conversation, s.conversation)}, user: own, sender: own}, o)
+}
+
+// tellPresence tells a tenant who came, who went, and how those are who are there.
+func (b *Bridge) tellPresence(a attended) {
+	who := a.who
+	seen := a.lastSeen()
+	own := []string{userRoom(who.UserID)}
+	to := reach{tenant: []string{roomName(b.cfg().Rooms.Tenant, a.tenant)}, user: own, sender: own}
+	user, name, last := vocabulary.String("userId", who.UserID), vocabulary.String("userName", who.Name), vocabulary.String("lastSeen", seen)
+	var told []*vocabulary.Occasion
+	switch {
+	case a.came:
+		b.reporter.tell(userOnline, a.tenant+"/"+who.UserID, object("userId", who.UserID, b.words().TenantKey(), a.tenant))
+		told = append(told, about(who, vocabulary.UserOnline, user, name))
+	case a.went:
+		b.reporter.tell(userOffline, a.tenant+"/"+who.UserID, object("userId", who.UserID, b.words().TenantKey(), a.tenant, "lastSeen", seen))
+		told = append(told, about(who, vocabulary.UserOffline, user, name, last))
+	}
+	told = append(told, about(who, vocabulary.PresenceUpdate, user, name, vocabulary.String("status", a.state), vocabulary.Bool("isOnline", !a.went), last))
+	for _, o := range told {
+		o.Tenant = vocabulary.NewID(a.tenant)
+		b.emit(to, o)
+	}
+}
+
+// lastSeen is when one who went was seen last, "" of one who is there.
+func (a attended) lastSeen() string {
+	if !a.went {
+		return ""
+	}
+	return a.at.UTC().Format(time.RFC3339Nano)
+}
+
+// presenceList writes a snapshot as a list of objects.
+func presenceList(all []attended) json.RawMessage {
+	list := []byte{'['}
+	for i, a := range all {
+		if i > 0 {
+			list = append(list, ',')
+		}
+		list = append(list, object("userId", a.who.UserID, "userName", a.who.Name, "status", a.state, "isOnline", !a.went, "lastSeen", a.lastSeen())...)
+	}
+	return append(list, ']')
+}
