@@ -7,6 +7,7 @@ import "time"
 func Default() *Config {
 	return &Config{
 		Listen: ":3001",
+		TLS:    TLS{ACME: ACME{Domains: []string{}}},
 		Supabase: Supabase{
 			Schema:            "public",
 			VSN:               "2.0.0",

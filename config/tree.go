@@ -54,10 +54,26 @@ type Config struct {
 
 // TLS names the certificate the main port serves with. Both files or neither.
 type TLS struct {
-	// PEM file with the certificate and its chain. Read once, at the start.
+	// PEM file with the certificate and its chain. A running daemon takes a renewed one on when the file changes.
 	CertFile string `key:"cert_file"`
-	// PEM file with the certificate's private key. Read once, at the start.
+	// PEM file with the certificate's private key, likewise.
 	KeyFile string `key:"key_file"`
+	// Certificates that the daemon gets and renews by itself.
+	ACME ACME `key:"acme"`
+}
+
+// ACME says how certificates are got from an authority.
+type ACME struct {
+	// Names the daemon is reached by, such as realtime.example.com; a certificate is got for each when it is first asked for, from Let's Encrypt
+	// unless directory says otherwise. The authority connects to port 443 of the name, so listen must be :443 or that port be forwarded to it. Empty gets none.
+	Domains []string `key:"domains"`
+	// Directory the certificates and the account's key are kept in, made if it is not there. Required with domains: an authority gives only a few
+	// certificates a week, so they must outlive a restart.
+	Cache string `key:"cache"`
+	// Address the authority writes to when something is wrong. May be empty.
+	Email string `key:"email"`
+	// Address of another authority's directory, such as that of Let's Encrypt's staging environment. Empty means Let's Encrypt.
+	Directory string `key:"directory"`
 }
 
 // Supabase says where the project is and how to speak to it.

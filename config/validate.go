@@ -92,6 +92,29 @@ func (v *validator) network() {
 	case tls.CertFile == "" && tls.KeyFile != "":
 		v.fail("tls.cert_file", "required beside tls.key_file")
 	}
+	v.acme()
+}
+
+func (v *validator) acme() {
+	acme := v.c.TLS.ACME
+	if len(acme.Domains) == 0 {
+		return
+	}
+	v.listed("tls.acme.domains", acme.Domains, func(name string) (string, string) {
+		if !strings.Contains(name, ".") || strings.ContainsAny(name, ":/*@ ") {
+			return "", "expected the name of a host such as realtime.example.com"
+		}
+		return strings.ToLower(name), ""
+	})
+	if v.c.TLS.CertFile != "" {
+		v.fail("tls.acme.domains", "expected either these or tls.cert_file, found both")
+	}
+	if acme.Cache == "" {
+		v.fail("tls.acme.cache", "required with tls.acme.domains")
+	}
+	if acme.Directory != "" {
+		v.address("tls.acme.directory", acme.Directory, "https")
+	}
 }
 
 func (v *validator) supabase() {

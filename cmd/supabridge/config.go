@@ -59,7 +59,7 @@ func newConfigCheck() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if _, err := certificates(cfg.TLS); err != nil {
+			if _, err := openCertificate(cfg.TLS); err != nil {
 				return err
 			}
 			for _, warning := range cfg.Warnings() {

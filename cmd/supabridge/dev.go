@@ -39,7 +39,7 @@ project. auth.insecure_dev is on unless SUPABRIDGE_AUTH_INSECURE_DEV=false.`,
 }
 
 func runDev(cmd *cobra.Command, supabaseAddr string, quiet bool) error {
-	log := newLog(cmd.ErrOrStderr(), config.Default().Log)
+	log, _ := newLog(cmd.ErrOrStderr(), config.Default().Log)
 	tables := config.Default().Tables
 	seeded := standin.Options{Broadcast: map[string]string{tables.Messages.Name: migration.Topic, tables.Conversations.Name: migration.Topic}}
 	seeded.Realtime.Timing.Poll = phxserver.RealTiming().Poll
@@ -57,7 +57,8 @@ func runDev(cmd *cobra.Command, supabaseAddr string, quiet bool) error {
 		if err != nil {
 			return err
 		}
-		n, err := openNode(cfg, newLog(cmd.ErrOrStderr(), cfg.Log))
+		own, _ := newLog(cmd.ErrOrStderr(), cfg.Log)
+		n, err := openNode(cfg, own)
 		if err != nil {
 			return err
 		}

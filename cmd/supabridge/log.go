@@ -4,6 +4,7 @@ import (
 	"io"
 	"os"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/mattn/go-isatty"
@@ -12,17 +13,29 @@ import (
 	"github.com/supabridge/supabridge/config"
 )
 
-// newLog makes the log as log.level and log.format say.
-func newLog(w io.Writer, how config.Log) zerolog.Logger {
-	level, err := zerolog.ParseLevel(how.Level)
-	if err != nil {
-		level = zerolog.InfoLevel // the configuration allows only levels that parse
-	}
+// newLog makes the log as log.level and log.format say. The level can be set anew later, for every logger made from this one.
+func newLog(w io.Writer, how config.Log) (zerolog.Logger, *threshold) {
+	level := new(threshold)
+	level.set(how.Level)
 	if how.Format == "pretty" || how.Format == "auto" && isTerminal(w) {
 		w = zerolog.ConsoleWriter{Out: w, TimeFormat: "15:04:05.000", NoColor: !isTerminal(w)}
 	}
-	return zerolog.New(w).Level(level).Hook(millisecondClock{})
+	return zerolog.New(w).Sample(level).Hook(millisecondClock{}), level
 }
+
+// threshold is the least severe level that is written.
+type threshold struct{ level atomic.Int32 }
+
+func (t *threshold) set(name string) {
+	level, err := zerolog.ParseLevel(name)
+	if err != nil {
+		level = zerolog.InfoLevel // the configuration allows only levels that parse
+	}
+	t.level.Store(int32(level))
+}
+
+// Sample tells whether a line of that level is written at all; zerolog asks it before it makes one.
+func (t *threshold) Sample(level zerolog.Level) bool { return int32(level) >= t.level.Load() }
 
 // millisecondClock stamps each line, since zerolog's own clock has a format for the whole process.
 type millisecondClock struct{}

@@ -8,6 +8,7 @@
 //	supabridge vocabulary check|explain
 //	supabridge outbox list|retry|drop
 //	supabridge sql                  the migration that makes changes arrive sooner
+//	supabridge health               whether the daemon of this machine is well
 //	supabridge version
 //
 // It exits with 0 when it ended as it should, 1 when something failed while it
@@ -73,7 +74,7 @@ func newRoot() *cobra.Command {
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return misuse{fmt.Errorf("%w; see %s --help", err, cmd.CommandPath())}
 	})
-	root.AddCommand(newDev(), newRun(), newStandin(), newConfig(), newVocabulary(), newSQL(), newOutbox(), newVersion())
+	root.AddCommand(newDev(), newRun(), newStandin(), newConfig(), newVocabulary(), newSQL(), newOutbox(), newHealth(), newVersion())
 	return root
 }
 

@@ -25,14 +25,17 @@ With no file it reads the names that an app on Supabase has in its environment,
 .env.local or .env: SUPABASE_URL or NEXT_PUBLIC_SUPABASE_URL,
 SUPABASE_SERVICE_ROLE_KEY, NEXT_PUBLIC_SUPABASE_ANON_KEY, SUPABASE_JWT_SECRET,
 SOCKET_IO_PORT and NEXT_PUBLIC_APP_URL. See supabridge config print --defaults
-for all there is to set.`,
+for all there is to set.
+
+The file is read anew when it changes, and on SIGHUP with the environment files.
+What can't be used is said in the log, and the configuration before it stays.`,
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := from.load(cmd)
 			if err != nil {
 				return err
 			}
-			log := newLog(cmd.ErrOrStderr(), cfg.Log)
+			log, level := newLog(cmd.ErrOrStderr(), cfg.Log)
 			for _, warning := range cfg.Warnings() {
 				log.Warn().Str("of", "config").Msg(warning)
 			}
@@ -40,7 +43,9 @@ for all there is to set.`,
 			if err != nil {
 				return err
 			}
-			return n.run(cmd.Context())
+			warnOfFileLimit(log)
+			r := &reloader{load: func() (*config.Config, error) { return from.load(cmd) }, node: n, level: level, log: log}
+			return together(cmd.Context(), n.run, func(ctx context.Context) error { return r.run(ctx, from.config) })
 		},
 	}
 	from.register(cmd)
@@ -54,13 +59,14 @@ const requestDrain = time.Second
 type node struct {
 	bridge   *bridge.Bridge
 	endpoint endpoint
-	ops      *endpoint // nil where ops.listen is empty
-	url      string    // for browsers on this machine
+	ops      *endpoint    // nil where ops.listen is empty
+	shown    *certificate // nil without TLS
+	url      string       // for browsers on this machine
 }
 
 // openNode opens the port and builds the bridge.
 func openNode(cfg *config.Config, log zerolog.Logger) (*node, error) {
-	certificate, err := certificates(cfg.TLS)
+	shown, err := openCertificate(cfg.TLS)
 	if err != nil {
 		return nil, err
 	}
@@ -85,17 +91,18 @@ func openNode(cfg *config.Config, log zerolog.Logger) (*node, error) {
 	}
 	n := &node{
 		bridge:   b,
-		endpoint: endpoint{listener: listener, handler: b.Handler(), tls: certificate, drain: min(cfg.Ops.ShutdownTimeout, requestDrain), log: log},
+		shown:    shown,
+		endpoint: endpoint{listener: listener, handler: b.Handler(), tls: shown.config(), drain: min(cfg.Ops.ShutdownTimeout, requestDrain), log: log},
 		url:      "http://" + localHost(listener.Addr()),
 	}
 	if ops != nil {
 		n.ops = &endpoint{listener: ops, handler: b.OpsHandler(), drain: min(cfg.Ops.ShutdownTimeout, requestDrain), log: log}
 		log.Info().Stringer("listen", ops.Addr()).Msg("ops")
 	}
-	if certificate != nil {
+	if shown != nil {
 		n.url = "https://" + localHost(listener.Addr())
 	}
-	log.Info().Stringer("listen", listener.Addr()).Bool("tls", certificate != nil).Str("supabase", cfg.Supabase.URL).Msg("started")
+	log.Info().Stringer("listen", listener.Addr()).Bool("tls", shown != nil).Str("supabase", cfg.Supabase.URL).Dict("runtime", runtimeLimits()).Msg("started")
 	return n, nil
 }
 

@@ -13,8 +13,6 @@ import (
 	"time"
 
 	"github.com/rs/zerolog"
-
-	"github.com/supabridge/supabridge/config"
 )
 
 // Limits of every HTTP server here. There is no timeout for a whole request:
@@ -35,18 +33,6 @@ func listen(addr, flag string) (net.Listener, error) {
 		return nil, fmt.Errorf("listen on %s: %w", addr, err)
 	}
 	return listener, nil
-}
-
-// certificates reads what tls names; nil means no TLS.
-func certificates(from config.TLS) (*tls.Config, error) {
-	if from.CertFile == "" {
-		return nil, nil
-	}
-	pair, err := tls.LoadX509KeyPair(from.CertFile, from.KeyFile)
-	if err != nil {
-		return nil, misuse{fmt.Errorf("certificate of tls.cert_file and tls.key_file: %w", err)}
-	}
-	return &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}, nil
 }
 
 // endpoint is one HTTP server on an open port.

@@ -74,8 +74,8 @@ func TestServeWaitsForWhatIsInFlightAndNoLonger(t *testing.T) {
 	}
 }
 
-// certificate writes a certificate for 127.0.0.1 that signs itself, and its key.
-func certificate(t *testing.T) (config.TLS, *x509.CertPool) {
+// newCertificate writes a certificate for 127.0.0.1 that signs itself, and its key.
+func newCertificate(t *testing.T) (config.TLS, *x509.CertPool) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -109,8 +109,8 @@ func certificate(t *testing.T) (config.TLS, *x509.CertPool) {
 }
 
 func TestServeSpeaksTLSWithTheCertificateOfTheConfiguration(t *testing.T) {
-	files, pool := certificate(t)
-	both, err := certificates(files)
+	files, pool := newCertificate(t)
+	shown, err := openCertificate(files)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -118,7 +118,7 @@ func TestServeSpeaksTLSWithTheCertificateOfTheConfiguration(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	e := &endpoint{listener: listener, tls: both, drain: time.Second, log: zerolog.Nop(), handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	e := &endpoint{listener: listener, tls: shown.config(), drain: time.Second, log: zerolog.Nop(), handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		fmt.Fprint(w, r.TLS != nil)
 	})}
 	ctx, cancel := context.WithCancel(t.Context())

@@ -69,7 +69,7 @@ somebody connected, and so /admin/faults: curl -d '{"action":"cut"}' URL/admin/f
 					return err
 				}
 			}
-			log := newLog(cmd.ErrOrStderr(), config.Default().Log)
+			log, _ := newLog(cmd.ErrOrStderr(), config.Default().Log)
 			s, err := openStandin(addr, "--listen", opts, log)
 			if err != nil {
 				return err
