@@ -13,6 +13,7 @@ import (
 var (
 	failNoText    = failure{"bad_request", "the message has no text"}
 	failNoSend    = failure{"forbidden", "you are not allowed to write to this conversation"}
+	failSendToken = failure{"unauthorized", "messages are written with a user's own token, and Supabase takes this one's no more, or there is none"}
 	failNotStored = failure{"refused", "Supabase did not take the message as it is"}
 )
 
@@ -25,7 +26,7 @@ func (c *client) sendMessage(e *socketio.Event) {
 		return
 	}
 	if !c.who.Verified {
-		c.fail(e, failToken)
+		c.fail(e, failSendToken)
 		return
 	}
 	id, ok := c.b.words().ConversationID(c.intent, e.Args, &c.speaker)
@@ -90,7 +91,7 @@ func (c *client) notSent(e *socketio.Event, err error) {
 		case supabase.ClassDenied:
 			f = failNoSend
 		case supabase.ClassToken:
-			f = failToken
+			f = failSendToken
 		case supabase.ClassPermanent:
 			f = failNotStored
 		}
