@@ -20,7 +20,7 @@ lint:
 test-go:
 	go test -race ./...
 
-# FUZZTIME is spent on each target (1s by default).
+# FUZZTIME is spent on each target: a number of inputs (2000x by default) or a time.
 fuzz:
 	scripts/fuzz
 
