@@ -166,6 +166,36 @@ func (h *history) leave(n *Namespace, s *Socket, reason string) {
 	x.data, x.leftAt = s.Data(), time.Now()
 }
 
+// in says whether an absent session is a member of the room.
+func (x *session) in(r *room) bool {
+	return slices.ContainsFunc(x.rooms, func(m membership) bool { return m.room == r })
+}
+
+// join makes an absent session a member of rooms.
+func (h *history) join(n *Namespace, x *session, rooms []string) {
+	for _, name := range rooms {
+		if name == x.sid {
+			continue
+		}
+		if r := n.room(name); !x.in(r) {
+			r.absent++
+			x.rooms = append(x.rooms, membership{r, h.seq})
+		}
+	}
+}
+
+// quit takes an absent session out of rooms.
+func (h *history) quit(n *Namespace, x *session, rooms []string) {
+	x.rooms = slices.DeleteFunc(x.rooms, func(m membership) bool {
+		if !slices.Contains(rooms, m.room.name) {
+			return false
+		}
+		m.room.absent--
+		n.tidy(m.room)
+		return true
+	})
+}
+
 // claim is what a client says about the session it wants back.
 type claim struct {
 	PID    string `json:"pid"`

@@ -297,3 +297,37 @@ func TestClosingTheConnectionTakesNoLeave(t *testing.T) {
 		t.Error("not recovered")
 	}
 }
+
+func TestALostSocketEntersAndLeavesRoomsUntilItCannotComeBack(t *testing.T) {
+	io, url := recovering(t, socketio.Recovery{})
+	seen := make(chan *socketio.Socket, 4)
+	io.OnConnection(func(s *socketio.Socket) { seen <- s })
+	c, _, pid := connect(t, url, "")
+	s := receive(t, "socket", seen)
+	s.Join("left")
+	_ = c.ws.Close()
+	waitUntil(t, "it is gone", func() bool { return io.SocketsCount() == 0 })
+	s.Join("entered", "entered")
+	s.Leave("left")
+	if !s.In("entered") || s.In("left") {
+		t.Errorf("while it is away: in the room it entered %t, in the one it left %t", s.In("entered"), s.In("left"))
+	}
+	_ = io.To("left").Emit("news", 99)
+	_ = io.To("entered").Emit("news", 1)
+	d := dial(t, url, "40"+claim(pid, ""))
+	if got, _ := d.news(); got != "1" {
+		t.Errorf("got %s, want what was sent to the room entered", got)
+	}
+	d.welcome()
+	s.Join("later") // by the old socket
+	again := receive(t, "recovered socket", seen)
+	if !again.In("entered") || again.In("left") || !again.In("later") || !s.In("later") {
+		t.Errorf("back in %v", again.Rooms())
+	}
+	again.Disconnect(true)
+	waitUntil(t, "it is gone", func() bool { return io.SocketsCount() == 0 })
+	s.Join("never")
+	if s.In("never") || s.In("entered") || len(io.Rooms()) != 0 {
+		t.Errorf("a socket that can't come back is in rooms: %v", io.Rooms())
+	}
+}

@@ -55,12 +55,35 @@ func (r *room) has(s *Socket) bool {
 	return ok
 }
 
-// Join puts the socket into rooms, which come into being with their first member. It does nothing once the socket has disconnected.
+// Join puts the socket into rooms, which come into being with their first member. A socket that has lost its connection and can be recovered joins them
+// all the same, as it gets events all the same: its client finds itself in them when it is back. Once the socket can't be recovered, Join does nothing.
 func (s *Socket) Join(rooms ...string) {
 	n := s.ns
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.join(s, rooms)
+	if now, lost := n.stands(s); now != nil {
+		n.join(now, rooms)
+	} else if lost != nil {
+		n.log.join(n, lost, rooms)
+	}
+}
+
+// stands gives the socket that s stands for at present: itself, or the one that has taken its place; or the session of one that is away; or neither, when
+// it can't come back. The caller holds mu.
+func (n *Namespace) stands(s *Socket) (now *Socket, lost *session) {
+	x := s.session
+	switch {
+	case s.present:
+		return s, nil
+	case x == nil || n.log.byPID[x.pid] != x:
+		return nil, nil
+	case x.socket == nil:
+		return nil, x
+	case x.socket.present:
+		return x.socket, nil
+	default:
+		return nil, nil // connecting still
+	}
 }
 
 // join is Join for a caller that holds mu.
@@ -72,24 +95,33 @@ func (n *Namespace) join(s *Socket, rooms []string) {
 		if name == s.id {
 			continue // its own room, which needs no entry
 		}
-		r := n.rooms[name]
-		if r == nil {
-			r = &room{name: name}
-			n.rooms[name] = r
-		}
-		if r.add(s) {
+		if r := n.room(name); r.add(s) {
 			s.rooms = append(s.rooms, membership{r, n.log.seq})
 			n.srv.watch.Load().joined(s, name)
 		}
 	}
 }
 
-// Leave takes the socket out of rooms. A room without members is gone.
+// room gives the room of a name, which is to get a member. The caller holds mu.
+func (n *Namespace) room(name string) *room {
+	r := n.rooms[name]
+	if r == nil {
+		r = &room{name: name}
+		n.rooms[name] = r
+	}
+	return r
+}
+
+// Leave takes the socket out of rooms, also one that is away and can be recovered. A room without members is gone.
 func (s *Socket) Leave(rooms ...string) {
 	n := s.ns
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.leave(s, rooms)
+	if now, lost := n.stands(s); now != nil {
+		n.leave(now, rooms)
+	} else if lost != nil {
+		n.log.quit(n, lost, rooms)
+	}
 }
 
 // leave is Leave for a caller that holds mu.
@@ -134,16 +166,21 @@ func (s *Socket) roomNames() []string {
 	return names
 }
 
-// In says whether the socket is in the room.
+// In says whether the socket is in the room, or will be when it is recovered.
 func (s *Socket) In(room string) bool {
 	n := s.ns
 	n.mu.RLock()
 	defer n.mu.RUnlock()
-	if !s.present {
+	now, lost := n.stands(s)
+	r := n.rooms[room]
+	switch {
+	case now != nil:
+		return room == s.id || r != nil && r.has(now)
+	case lost != nil:
+		return room == s.id || lost.in(r)
+	default:
 		return false
 	}
-	r := n.rooms[room]
-	return room == s.id || r != nil && r.has(s)
 }
 
 // enter makes the socket a member of the namespace. The caller holds mu.
