@@ -16,6 +16,7 @@ const readWait = 5_000; // for one read
 const resyncWait = 500; // several resyncs within this are one
 const maxSince = 300; // messages named in one
 const maxExamples = 5;
+const maxJournal = 20_000; // lines of what happened to one browser
 
 const thoroughness = [null, 'ids', 'anew', 'first'];
 
@@ -39,6 +40,7 @@ class Browser {
   count = { states: 0, events: 0, duplicated: 0, disordered: 0, told: 0, found: 0, connects: 0, recovered: 0, since: 0, resyncs: 0, fallbacks: 0 };
   last = ''; // what happened to the connection last
   examples = [];
+  journal = []; // what happened, in lines, where that is wanted
   pending = 0;
   #reading = new Map(); // conversation -> how it is to be read once more, or null
   #resync = null;
@@ -63,6 +65,11 @@ class Browser {
 
   happened(text) {
     this.last = `${new Date().toISOString()} ${text}`;
+    this.write(text);
+  }
+
+  write(text) {
+    if (this.settings.journal && this.journal.length < maxJournal) this.journal.push(`${new Date().toISOString()} ${text}`);
   }
 
   note(text) {
@@ -89,6 +96,7 @@ class Browser {
   async enter(id, room, epoch) {
     while (epoch === this.#epoch) {
       const since = this.settings.since && room.told.size > 0 ? latest(room.told) : null;
+      this.write(`join ${id} since ${since ? since.map((message) => `${message.id.slice(-6)}@${message.updated_at}`).join(' ') : 'nothing'}`);
       let answer;
       try {
         answer = await this.socket.timeout(ackWait).emitWithAck('join_conversation', since ? { conversationId: id, since } : { conversationId: id });
@@ -97,6 +105,7 @@ class Browser {
         continue; // unanswered, or the connection is gone
       }
       if (epoch !== this.#epoch) return;
+      this.write(`join ${id} answered ${JSON.stringify(answer)}`);
       if (answer.success) {
         if (since) this.count.since++;
         room.joined = true;
@@ -170,6 +179,7 @@ class Browser {
 
   resync() {
     this.count.resyncs++;
+    this.write('resync');
     if (this.#resync) return;
     this.#resync = setTimeout(() => {
       this.#resync = null;
@@ -182,6 +192,7 @@ class Browser {
     const n = counter(row);
     const before = this.got.get(row.id) ?? 0;
     this.count.events++;
+    this.write(`${event} ${row.conversation_id} ${row.id} n=${n} ${row.updated_at}`);
     if (n === before) {
       this.count.duplicated++;
       this.note(`${event} ${row.id} n=${n} came twice`);
@@ -204,6 +215,7 @@ class Browser {
 
   deleted(row) {
     const id = row.id ?? row.messageId;
+    this.write(`message_deleted ${id}`);
     if (this.gone.has(id)) {
       this.count.duplicated++;
       this.note(`message_deleted ${id} came twice`);
@@ -239,8 +251,8 @@ class Browser {
 let browsers = [];
 
 const commands = {
-  start({ browsers: profiles, rest, key, since = false }) {
-    browsers = profiles.map((profile) => new Browser({ rest, key, since }, profile));
+  start({ browsers: profiles, rest, key, since = false, journal = false }) {
+    browsers = profiles.map((profile) => new Browser({ rest, key, since, journal }, profile));
     return {};
   },
   drop({ who = 0 }) {
@@ -250,6 +262,9 @@ const commands = {
   state() {
     const views = browsers.map((browser) => browser.view());
     return { settled: views.filter((view) => view.connected && view.pending === 0).length };
+  },
+  journals() {
+    return browsers.map((browser) => browser.journal);
   },
   views() {
     return browsers.map((browser) => browser.view());

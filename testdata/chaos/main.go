@@ -32,6 +32,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -69,7 +70,7 @@ func run(ctx context.Context, args []string) error {
 	fs.StringVar(&o.folder, "folder", "testdata/chaos", "where browsers.mjs and naive.mjs are")
 	fs.StringVar(&o.binary, "bin", "", "the program to test, instead of building it")
 	fs.StringVar(&o.node, "node", "node", "Node.js")
-	fs.StringVar(&o.logs, "logs", "", "folder for the bridges' logs; empty keeps none")
+	fs.StringVar(&o.logs, "logs", "", "folder for the bridges' logs and the browsers' journals; empty keeps none")
 	verbose := fs.Bool("v", false, "print the schedule")
 	if err := fs.Parse(args); err != nil {
 		return err
@@ -194,7 +195,7 @@ func (o *options) trial(ctx context.Context, name string, steps []step) (*verdic
 		return nil, err
 	}
 	defer d.browsers.close()
-	begin := question{Do: "start", Browsers: profiles, Rest: "http://" + p.rest.address(), Key: p.server.AnonKey(), Since: !o.noRepair}
+	begin := question{Do: "start", Browsers: profiles, Rest: "http://" + p.rest.address(), Key: p.server.AnonKey(), Since: !o.noRepair, Journal: o.logs != ""}
 	if err := d.browsers.ask(begin, nil); err != nil {
 		return nil, err
 	}
@@ -207,6 +208,9 @@ func (o *options) trial(ctx context.Context, name string, steps []step) (*verdic
 	}
 	v, err := o.quiesce(ctx, d, profiles, name == "naive" || o.noRepair)
 	if err != nil {
+		return nil, err
+	}
+	if err := o.journals(d.browsers, name); err != nil {
 		return nil, err
 	}
 	bridge.end(syscall.SIGTERM)
@@ -322,6 +326,24 @@ func (o *options) log(name string) (io.WriteCloser, error) {
 		return os.OpenFile(os.DevNull, os.O_WRONLY, 0)
 	}
 	return os.Create(filepath.Join(o.logs, "chaos-"+name+".log"))
+}
+
+// journals writes down what happened to each browser, where logs are kept.
+func (o *options) journals(b *browsers, name string) error {
+	if o.logs == "" {
+		return nil
+	}
+	var all [][]string
+	if err := b.ask(question{Do: "journals"}, &all); err != nil {
+		return err
+	}
+	for i, lines := range all {
+		path := filepath.Join(o.logs, fmt.Sprintf("chaos-%s-browser-%d.log", name, i))
+		if err := os.WriteFile(path, []byte(strings.Join(lines, "\n")+"\n"), 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // absolute is a script's path from wherever a program runs.

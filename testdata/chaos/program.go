@@ -214,6 +214,7 @@ type question struct {
 	Rest     string    `json:"rest,omitempty"`
 	Key      string    `json:"key,omitempty"`
 	Since    bool      `json:"since,omitempty"`
+	Journal  bool      `json:"journal,omitempty"` // whether the browsers are to write down what happens to them
 	Who      int       `json:"who,omitempty"`
 }
 
