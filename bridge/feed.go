@@ -79,6 +79,7 @@ func (b *Bridge) newUpstream() (*upstream, error) {
 		opts.Fast, opts.FastSure = u.fast, s.FastLane == "on"
 	}
 	u.feed = feed.New(opts)
+	b.router.holds.settled = u.feed.Settled
 	return u, nil
 }
 
@@ -114,6 +115,25 @@ func (u *upstream) follow(ctx context.Context) error {
 	}
 	u.feed.Run(ctx)
 	return nil
+}
+
+// primed waits until nothing that is committed from now on can be missed, for at most a while: nobody is let into a room before that.
+func (u *upstream) primed(ctx context.Context, wait time.Duration) error {
+	select {
+	case <-u.feed.Primed():
+		return nil
+	default:
+	}
+	ctx, cancel := context.WithTimeout(ctx, wait)
+	defer cancel()
+	select {
+	case <-u.feed.Primed():
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-u.over.Done():
+		return u.over.Err()
+	}
 }
 
 // close leaves the channel and ends the client.

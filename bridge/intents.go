@@ -29,7 +29,7 @@ type client struct {
 
 	conversations entered
 	tenants       entered
-	whole         entered // conversations entered with since, of which nothing is missing
+	stays         *stays
 	expiry        *expiry
 	status        string // its own word for how the user is; "" until it said one
 
@@ -163,6 +163,11 @@ func (c *client) enter(e *socketio.Event, kind roomKind, id string, rooms *enter
 		return "", false
 	}
 	result := func(r string) { c.b.metrics.joins.WithLabelValues(kind.String(), r).Inc() }
+	if err := c.b.upstream.primed(c.socket.Context(), c.b.cfg().Supabase.RequestTimeout); err != nil {
+		result(failUnavailable.code)
+		c.fail(e, failUnavailable)
+		return "", false
+	}
 	log := c.b.log.Info().Str("socket", c.socket.ID()).Str("user", c.who.UserID).Stringer("room", kind).Str("id", id)
 	asStored, err := c.b.authorizer.mayEnter(c.socket.Context(), c.who, kind, id)
 	switch {
@@ -189,32 +194,39 @@ func (c *client) joinConversation(e *socketio.Event) {
 		c.fail(e, failBadRequest)
 		return
 	}
+	since, asked := vocabulary.SinceOf(e.Args)
 	_, there := c.conversations.get(id.Text)
 	asStored, ok := c.enter(e, conversationRoom, id.Text, &c.conversations)
 	if !ok {
 		return
 	}
-	since, asked := vocabulary.SinceOf(e.Args)
-	_, whole := c.whole.get(asStored)
-	switch {
-	case !asked:
-		c.socket.Join(roomName(c.b.cfg().Rooms.Conversation, asStored))
-	case there && whole:
-		// A join that is repeated, its answer having been lost: all that came since the first is here or on its way.
-	default:
-		if err := c.enterSince(c.socket.Context(), asStored, since); err != nil {
-			if !there {
-				c.conversations.remove(asStored)
-			}
-			c.failSince(e, err)
-			return
+	if !asked {
+		c.join(roomName(c.b.cfg().Rooms.Conversation, asStored))
+	} else if err := c.enterSince(c.socket.Context(), asStored, since); err != nil {
+		if !there {
+			c.conversations.remove(asStored)
 		}
-		c.whole.add(asStored, asStored)
+		c.failSince(e, err)
+		return
 	}
 	name := idPayload(id, asStored)
 	c.about.conversation = vocabulary.ID{Text: asStored, JSON: name}
 	c.succeed(e, "conversationId", name)
 	c.tellConversation(vocabulary.Joined)
+}
+
+// join puts the socket into a room in which messages are told.
+func (c *client) join(room string) {
+	c.socket.Join(room)
+	c.stays.begin(room, c.b.router.tellings.count.Load())
+}
+
+// leave takes it out of rooms.
+func (c *client) leave(rooms ...string) {
+	c.socket.Leave(rooms...)
+	for _, room := range rooms {
+		c.stays.end(room)
+	}
 }
 
 // failSince tells why a join with since did not succeed. A client then reads the conversation anew and joins without.
@@ -238,9 +250,8 @@ func (c *client) leaveConversation(e *socketio.Event) {
 	}
 	if joined, ok := c.conversations.get(id.Text); ok {
 		c.conversations.remove(joined)
-		c.whole.remove(joined)
 		c.b.typing.stop(joined, c.key, c.who)
-		c.socket.Leave(roomName(c.b.cfg().Rooms.Conversation, joined))
+		c.leave(roomName(c.b.cfg().Rooms.Conversation, joined), wholeRoom(joined))
 	}
 	c.about.conversation = id
 	c.succeed(e, "conversationId", id.JSON)
@@ -264,7 +275,7 @@ func (c *client) joinTenant(e *socketio.Event) {
 	if !ok {
 		return
 	}
-	c.socket.Join(roomName(c.b.cfg().Rooms.Tenant, asStored))
+	c.join(roomName(c.b.cfg().Rooms.Tenant, asStored))
 	c.about.tenant = vocabulary.ID{Text: asStored, JSON: idPayload(id, asStored)}
 	c.succeed(e, c.b.words().TenantKey(), c.about.tenant.JSON)
 	if c.appear(asStored) {
@@ -280,7 +291,7 @@ func (c *client) leaveTenant(e *socketio.Event) {
 	}
 	if joined, ok := c.tenants.get(id.Text); ok {
 		c.tenants.remove(joined)
-		c.socket.Leave(roomName(c.b.cfg().Rooms.Tenant, joined))
+		c.leave(roomName(c.b.cfg().Rooms.Tenant, joined))
 		if joined != c.home {
 			c.vanish(joined)
 		}

@@ -70,7 +70,7 @@ type admission struct {
 // welcome takes up a client that was let in. One that is back after a short absence has its rooms and what it missed already.
 func (b *Bridge) welcome(s *socketio.Socket) {
 	a := s.Data().(*admission) // admit set it
-	c := &client{b: b, socket: s, key: strconv.FormatUint(b.serial.Add(1), 36)}
+	c := &client{b: b, socket: s, key: strconv.FormatUint(b.serial.Add(1), 36), stays: new(stays)}
 	c.become(a.who)
 	c.speaker.c = c
 	s.SetData(c)
@@ -107,13 +107,11 @@ func (c *client) arrive() {
 // resume takes over the rooms of the connection that was lost.
 func (c *client) resume(before *client) {
 	c.style.Store(before.style.Load())
-	c.settled = before.settled
-	c.status = before.status
+	c.settled, c.status, c.stays = before.settled, before.status, before.stays
 	for _, id := range before.conversations.all() {
-		c.conversations.add(id, id)
-	}
-	for _, id := range before.whole.all() {
-		c.whole.add(id, id)
+		if c.socket.In(roomName(c.b.cfg().Rooms.Conversation, id)) { // one that it was about to enter is entered anew
+			c.conversations.add(id, id)
+		}
 	}
 	for _, id := range before.tenants.all() {
 		c.tenants.add(id, id)

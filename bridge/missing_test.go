@@ -2,10 +2,14 @@ package bridge
 
 import (
 	"encoding/json"
+	"fmt"
+	"net/http"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/supabridge/supabridge/bridge/feed"
+	"github.com/supabridge/supabridge/bridge/row"
 	"github.com/supabridge/supabridge/bridge/standin"
 	"github.com/supabridge/supabridge/config"
 	"github.com/supabridge/supabridge/phoenix/phxserver"
@@ -138,7 +142,7 @@ func TestAJoinWithSeveralMessagesAsSinceBringsWhatLiesBetweenThemAndNoneOfThem(t
 }
 
 func TestWhatIsKeptForAJoinComesByNoOtherRoomMeanwhile(t *testing.T) {
-	h := newHolds(always(config.Default()))
+	h := newHolds(config.Default())
 	var told []keptChange
 	x := h.put(bakery, "a socket", func(k keptChange) { told = append(told, k) })
 	rooms := []string{"conversation:" + bakery, "tenant:" + harbour}
@@ -337,5 +341,157 @@ func TestAJoinWithSinceThatIsRepeatedBringsNothingTwice(t *testing.T) {
 		if got := back.event("new_message"); got["id"] != want {
 			t.Errorf("after leaving: new_message %v, want %s", got, want)
 		}
+	}
+}
+
+// isSinceRead knows a request that reads the messages of a conversation, as a join with since makes it.
+func isSinceRead(r *http.Request) bool {
+	return r.URL.Path == "/rest/v1/messages" && strings.Contains(r.URL.RawQuery, "conversation_id=eq.")
+}
+
+func TestAJoinWithSinceWhoseConnectionIsLostLosesNothingAndBringsNothingTwice(t *testing.T) {
+	for _, answered := range []bool{true, false} {
+		for _, backFirst := range []bool{true, false} {
+			t.Run(fmt.Sprintf("answered %t, back before it is settled %t", answered, backFirst), func(t *testing.T) {
+				w := newWorld(t, nil)
+				first := w.write(bakery, "seen")
+				seen := w.rest("GET", "messages?id=eq."+first, "")[0]
+				missed := w.write(bakery, "missed")
+				join := map[string]any{"conversationId": bakery, "since": seen}
+				ana := w.as(anaID)
+				read := w.hold(isSinceRead)
+				ana.emit("join_conversation", join)
+				<-read.reached
+				live := w.write(bakery, "while it reads")
+				feed := w.pause()
+				if answered {
+					close(read.open)
+					<-read.answered
+				}
+				socket := w.bridge.spaces[0].Socket(ana.sid)
+				ana.conn.Close()
+				<-socket.Context().Done()
+				if !backFirst {
+					feed.goOn()
+					w.settled()
+				}
+				back := connect(t, w.address, map[string]string{"token": w.token(anaID), "pid": ana.pid})
+				if back.sid != ana.sid {
+					t.Fatalf("the socket is %s, want %s back", back.sid, ana.sid)
+				}
+				back.emit("join_conversation", join)
+				if backFirst {
+					feed.goOn()
+				}
+				if !answered {
+					close(read.open)
+				}
+				back.must("join_conversation", join)
+				for _, want := range []string{missed, live, w.write(bakery, "after")} {
+					if got := back.event("new_message"); got["id"] != want {
+						t.Fatalf("new_message %v, want %s", got, want)
+					}
+				}
+				back.sync()
+				if back.heard("new_message") {
+					t.Errorf("a row came twice: %q", back.held)
+				}
+			})
+		}
+	}
+}
+
+func TestNobodyIsLetIntoARoomBeforeTheFeedKnowsWhereItStands(t *testing.T) {
+	w := unready(t, func(cfg *config.Config) { cfg.Supabase.RequestTimeout = 500 * time.Millisecond })
+	start := w.hold(func(r *http.Request) bool {
+		return r.URL.Path == "/rest/v1/conversations" && strings.Contains(r.URL.RawQuery, "order=")
+	})
+	w.run()
+	<-start.reached
+	ana := w.as(anaID)
+	if o := ana.try("join_conversation", bakery); o.Success || o.Code != "unavailable" {
+		t.Errorf("a join before the feed's first read: %+v, want unavailable", o)
+	}
+	close(start.open)
+	w.await(feed.Live)
+	ana.must("join_conversation", bakery)
+	id := w.write(bakery, "live")
+	if got := ana.event("new_message"); got["id"] != id {
+		t.Errorf("new_message %v, want %s", got, id)
+	}
+}
+
+func TestWhatAnotherRoomToldIsNotReadOutByAJoinWithSince(t *testing.T) {
+	w := newWorld(t, nil)
+	first := w.write(bakery, "seen")
+	seen := w.rest("GET", "messages?id=eq."+first, "")[0]
+	missed := w.write(bakery, "before it came")
+	ana := w.as(anaID)
+	ana.must("join_distributor")
+	w.must(w.bridge.upstream.feed.Do(t.Context(), func() {}))
+	told := w.write(bakery, "told by the tenant's room")
+	if got := ana.event("new_message"); got["id"] != told {
+		t.Fatalf("new_message %v, want %s", got, told)
+	}
+	ana.must("join_conversation", map[string]any{"conversationId": bakery, "since": seen})
+	if got := ana.event("new_message"); got["id"] != missed {
+		t.Errorf("new_message %v, want the one missed", got)
+	}
+	ana.sync()
+	if ana.heard("new_message") {
+		t.Errorf("a row came twice: %q", ana.held)
+	}
+}
+
+func TestAHoldStaysUntilTheFeedHasPassedOnWhatWasRead(t *testing.T) {
+	h := newHolds(config.Default())
+	settled := false
+	h.settled = func(time.Time, time.Time) bool { return settled }
+	x := h.put(bakery, "a socket", nil)
+	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	x.capturing, x.read, x.newest = false, map[string]time.Time{"m1": at}, at
+	change := func(key string) feed.Change {
+		r, err := row.Parse([]byte(`{"id":"` + key + `","updated_at":"2026-01-02T03:04:05Z"}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return feed.Change{Action: feed.Update, Row: r}
+	}
+	for range 2 {
+		if got := h.take(bakery, change("m1"), nil, nil); len(got) != 1 {
+			t.Errorf("a row that was read goes to all but %q, want all but the socket", got)
+		}
+	}
+	if got := h.take(bakery, change("m2"), nil, nil); len(got) != 0 {
+		t.Errorf("another row goes to all but %q", got)
+	}
+	settled = true
+	if got := h.take(bakery, change("m1"), nil, nil); len(got) != 0 || len(h.by) != 0 {
+		t.Errorf("once the feed is past it: all but %q, %d holds", got, len(h.by))
+	}
+	h.put(alpine, "a socket", nil).capturing = false
+	h.swept = time.Time{}
+	h.put(bakery, "a socket", nil)
+	if len(h.by) != 1 {
+		t.Errorf("%d conversations have holds, want the one that is reading", len(h.by))
+	}
+}
+
+func TestASecondJoinTakesOverWhatTheFirstHasKept(t *testing.T) {
+	h := newHolds(config.Default())
+	h.settled = func(time.Time, time.Time) bool { return false }
+	told := 0
+	first := h.put(bakery, "a socket", func(keptChange) { told++ })
+	h.take(bakery, feed.Change{Action: feed.Insert}, nil, nil)
+	second := h.put(bakery, "a socket", func(keptChange) { told++ })
+	other := h.put(bakery, "another", func(keptChange) { told++ })
+	if got := h.take(bakery, feed.Change{Action: feed.Update}, nil, nil); len(got) != 2 {
+		t.Errorf("a change goes to all but %q, want each socket that is joining once", got)
+	}
+	if !first.over || len(second.kept) != 2 || second.kept[0].change.Action != feed.Insert || len(other.kept) != 1 {
+		t.Errorf("taken over %t, kept %+v and %+v, want both changes in order and one", first.over, second.kept, other.kept)
+	}
+	if first.giveUp(); told != 0 {
+		t.Errorf("%d changes were told by the join that was taken over", told)
 	}
 }

@@ -29,6 +29,7 @@ type router struct {
 	resync   func(since time.Time, reason string)
 	wrote    func(conversation, user string) // a message of the user's came
 	holds    holds
+	tellings *tellings
 	log      zerolog.Logger
 }
 
@@ -45,8 +46,12 @@ func newRouter(current func() *config.Config, words func() *vocabulary.Vocabular
 	if err != nil {
 		return nil, fmt.Errorf("bridge: rooms.message_cache_size: %w", err)
 	}
-	return &router{tables: cfg.Tables, rooms: cfg.Rooms, words: words, tenants: t, messages: messages, emit: emit, resync: resync, holds: newHolds(current), log: log,
-		wrote: func(string, string) {}}, nil
+	told, err := newTellings()
+	if err != nil {
+		return nil, err
+	}
+	return &router{tables: cfg.Tables, rooms: cfg.Rooms, words: words, tenants: t, messages: messages, emit: emit, resync: resync, holds: newHolds(cfg),
+		tellings: told, log: log, wrote: func(string, string) {}}, nil
 }
 
 // route sends the events of one change. It asks Supabase for a conversation's tenant where that is not known yet, so ctx bounds it.
@@ -111,6 +116,10 @@ func (r *router) routeMessage(ctx context.Context, c feed.Change) {
 		told = r.tell(told, vocabulary.MessageDeleted, c.Old, "message", place, vocabulary.Extra{Name: "messageId", Value: idOf(id, t.ID, old).JSON})
 	}
 	to.except = r.holds.take(now.conversation, c, rooms, told)
+	if len(told) > 0 && c.Action != feed.Delete {
+		_, at := r.holds.table.State(row)
+		r.tellings.note(id, at, told[0].Event, to)
+	}
 	for _, o := range told {
 		r.emit(to, o)
 	}

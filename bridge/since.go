@@ -21,23 +21,30 @@ const maxSince = 5000
 var (
 	// errTooFar: more than maxSince rows were missed.
 	errTooFar = errors.New("too many rows were missed")
+	// errOver: a later join of the same socket goes on with it.
+	errOver = errors.New("the connection was lost and another has taken over")
 	// errBadSince: since is neither a time nor a message of the conversation.
 	errBadSince = errors.New("since is neither a time nor a message of this conversation")
 )
 
 // A join with `since` leaves no hole between the rows read from Supabase and those that come live, and brings none twice: first a hold is put on the
 // conversation for the socket, and what the feed brings is kept there, even where another room would bring it at once; then the rows are read; then, between
-// two changes of the feed, the socket gets the rows, then what was kept and is not among them, and enters the room. The hold stays for a while, since a row that was read may still be on its way
-// through the feed.
+// two changes of the feed, the socket gets the rows, then what was kept and is not among them, and enters the room. The hold
+// stays until the feed has passed on all that was read: a row may be long on its way through it.
+//
+// A connection may be lost in the middle of that. Both the events and the room are the socket's whichever connection it has, so what was settled before is
+// there for a client that is recovered; what was not, the client asks for again, and what was kept meanwhile goes over to the hold of that second join.
 // The feed's goroutine alone uses it.
 type hold struct {
 	socket    string
 	capturing bool
+	over      bool // a later join of the socket has taken it over
 	kept      []keptChange
 	broken    bool                 // more than maxKept came: the join fails
 	elsewhere func(keptChange)     // tells the socket of a change in the rooms it is in already
 	read      map[string]time.Time // versions of the rows that were read, by key
-	until     time.Time
+	done      time.Time            // when they had been
+	newest    time.Time            // the youngest of them
 }
 
 type keptChange struct {
@@ -52,18 +59,14 @@ const maxKept = 10_000
 // holds are the holds by conversation. The feed's goroutine alone uses it.
 type holds struct {
 	table feed.Table
-	cfg   func() *config.Config
 	by    map[string][]*hold
+	swept time.Time
+
+	settled func(instant, version time.Time) bool // see feed.Feed.Settled
 }
 
-func newHolds(cfg func() *config.Config) holds {
-	return holds{table: messagesTable(cfg()), cfg: cfg, by: make(map[string][]*hold)}
-}
-
-// stay is how long a row that was read may still be on its way through the feed.
-func (h *holds) stay() time.Duration {
-	f := h.cfg().Supabase.Feed
-	return f.Interval + f.Overlap
+func newHolds(cfg *config.Config) holds {
+	return holds{table: messagesTable(cfg), by: make(map[string][]*hold)}
 }
 
 // messagesTable is the messages table as the feed sees it.
@@ -72,11 +75,39 @@ func messagesTable(cfg *config.Config) feed.Table {
 	return feed.Table{Name: t.Name, Key: t.ID, Updated: t.Updated, Created: t.Created}
 }
 
-// put begins to keep a conversation's changes for a socket.
+// put begins to keep a conversation's changes for a socket. It takes over what an unfinished join of it has kept: the connection was lost meanwhile.
 func (h *holds) put(conversation, socket string, elsewhere func(keptChange)) *hold {
 	x := &hold{socket: socket, capturing: true, elsewhere: elsewhere}
+	h.sweep()
+	for _, before := range slices.Clone(h.by[conversation]) {
+		if before.socket != socket || !before.capturing || before.broken {
+			continue
+		}
+		x.kept, before.kept, before.over = before.kept, nil, true
+		h.remove(conversation, before)
+	}
 	h.by[conversation] = append(h.by[conversation], x)
 	return x
+}
+
+// over tells whether nothing that a hold's socket was read comes through the feed any more.
+func (h *holds) over(x *hold) bool { return !x.capturing && h.settled(x.done, x.newest) }
+
+// sweepPause is the least time between two looks for holds that are over, of conversations where nothing happens.
+const sweepPause = time.Minute
+
+func (h *holds) sweep() {
+	if time.Since(h.swept) < sweepPause {
+		return
+	}
+	h.swept = time.Now()
+	for conversation, list := range h.by {
+		for _, x := range slices.Clone(list) {
+			if h.over(x) {
+				h.remove(conversation, x)
+			}
+		}
+	}
 }
 
 // remove ends a hold.
@@ -98,7 +129,7 @@ func (h *holds) take(conversation string, c feed.Change, rooms []string, told []
 		case x.capturing:
 			x.kept = append(x.kept, keptChange{c, rooms, told})
 			except = append(except, x.socket)
-		case time.Now().After(x.until):
+		case h.over(x):
 			h.remove(conversation, x)
 		case x.has(h.table, c):
 			except = append(except, x.socket)
@@ -125,7 +156,11 @@ func (x *hold) has(table feed.Table, c feed.Change) bool {
 	return ok && !at.IsZero() && !at.After(read)
 }
 
-// enterSince enters a conversation's room with everything that came after since.
+// wholeRoom is the room of the sockets that entered a conversation with since, so that nothing of it is missing. The name can't be that of another room.
+func wholeRoom(conversation string) string { return "\x00whole:" + conversation }
+
+// enterSince enters a conversation's room with everything that came after since. Where the socket is there in this way, the answer having been lost, all that
+// came since is with it or on its way.
 func (c *client) enterSince(ctx context.Context, conversation string, since []vocabulary.Since) error {
 	ctx, cancel := context.WithTimeout(ctx, 2*c.b.cfg().Supabase.RequestTimeout)
 	defer cancel()
@@ -134,13 +169,18 @@ func (c *client) enterSince(ctx context.Context, conversation string, since []vo
 	var x *hold
 	var tenant string
 	if err := between(ctx, func() {
-		x, tenant = router.holds.put(conversation, c.socket.ID(), c.tellElsewhere), router.tenants.recall(conversation)
-	}); err != nil {
+		if !c.socket.In(wholeRoom(conversation)) {
+			x, tenant = router.holds.put(conversation, c.socket.ID(), c.tellElsewhere), router.tenants.recall(conversation)
+		}
+	}); err != nil || x == nil {
 		return err
 	}
 	missed, err := c.b.missedSince(ctx, conversation, tenant, since)
 	settled := between(c.b.upstream.over, func() { // not ctx: the hold must be settled even where the socket is gone
-		if err == nil && x.broken {
+		switch {
+		case x.over:
+			err = errOver
+		case err == nil && x.broken:
 			err = errTooFar
 		}
 		if err != nil {
@@ -166,11 +206,19 @@ func (c *client) tellElsewhere(k keptChange) {
 // release sends what a hold is for, and lets the socket into the room.
 func (r *router) release(c *client, conversation string, x *hold, missed []missedRow) {
 	x.read = make(map[string]time.Time, len(missed))
+	kept := make(map[string]time.Time, len(x.kept)) // told nowhere yet
+	for _, k := range x.kept {
+		key, at := r.holds.table.State(k.change.Row)
+		kept[key] = at
+	}
 	for _, m := range missed {
-		if !m.seen {
+		if !m.seen && (kept[m.key].Equal(m.at) || !r.tellings.reached(c, m.key, m.at)) {
 			c.say(m.told)
 		}
 		x.read[m.key] = m.at
+		if m.at.After(x.newest) {
+			x.newest = m.at
+		}
 		r.messages.Add(m.key, m.message)
 	}
 	for _, k := range x.kept {
@@ -181,8 +229,10 @@ func (r *router) release(c *client, conversation string, x *hold, missed []misse
 			c.say(o)
 		}
 	}
-	x.capturing, x.kept, x.until = false, nil, time.Now().Add(r.holds.stay())
-	c.socket.Join(roomName(r.rooms.Conversation, conversation))
+	x.capturing, x.kept, x.done = false, nil, time.Now()
+	room := roomName(r.rooms.Conversation, conversation)
+	c.socket.Join(room, wholeRoom(conversation))
+	c.stays.begin(room, r.tellings.count.Load())
 }
 
 // missedRow is a row that was read for a client, ready to be sent.

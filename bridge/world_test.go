@@ -32,6 +32,8 @@ type world struct {
 	project  *standin.Server
 	upstream *line
 	bridge   *Bridge
+	gate     *gate
+	run      func() // for an unready one
 	address  string
 	log      *lines
 }
@@ -61,11 +63,26 @@ func newWorld(t *testing.T, change func(*config.Config)) *world {
 
 func newWorldOn(t *testing.T, options standin.Options, change func(*config.Config)) *world {
 	t.Helper()
+	w := unreadyOn(t, options, change)
+	w.run()
+	w.await(feed.Live)
+	return w
+}
+
+// unready is a world whose bridge does not run yet.
+func unready(t *testing.T, change func(*config.Config)) *world {
+	t.Helper()
+	return unreadyOn(t, standin.Options{}, change)
+}
+
+func unreadyOn(t *testing.T, options standin.Options, change func(*config.Config)) *world {
+	t.Helper()
 	project, err := standin.New(options)
 	if err != nil {
 		t.Fatal(err)
 	}
-	supabase := httptest.NewUnstartedServer(project.Handler())
+	passage := &gate{next: project.Handler()}
+	supabase := httptest.NewUnstartedServer(passage)
 	upstream := &line{Listener: supabase.Listener}
 	supabase.Listener = upstream
 	supabase.Start()
@@ -78,7 +95,7 @@ func newWorldOn(t *testing.T, options standin.Options, change func(*config.Confi
 	if change != nil {
 		change(cfg)
 	}
-	w := &world{t: t, project: project, upstream: upstream, log: &lines{}}
+	w := &world{t: t, project: project, upstream: upstream, gate: passage, log: &lines{}}
 	if w.bridge, err = New(cfg, zerolog.New(w.log)); err != nil {
 		t.Fatal(err)
 	}
@@ -86,7 +103,7 @@ func newWorldOn(t *testing.T, options standin.Options, change func(*config.Confi
 	w.address = port.URL
 	ctx, stop := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
-	go func() { ended <- w.bridge.Run(ctx) }()
+	w.run = func() { go func() { ended <- w.bridge.Run(ctx) }() }
 	t.Cleanup(func() {
 		stop()
 		if err := <-ended; err != nil {
@@ -100,8 +117,91 @@ func newWorldOn(t *testing.T, options standin.Options, change func(*config.Confi
 		supabase.Close()
 		http.DefaultTransport.(*http.Transport).CloseIdleConnections()
 	})
-	w.await(feed.Live)
 	return w
+}
+
+// gate stands before the stand-in and keeps a request waiting.
+type gate struct {
+	next http.Handler
+
+	mu   sync.Mutex
+	held *held // nil where none is to wait
+}
+
+// held is a request that waits: reached is closed when it has come, answered when it has been answered after open was closed.
+type held struct {
+	fits                    func(*http.Request) bool
+	reached, open, answered chan struct{}
+}
+
+func (g *gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	g.mu.Lock()
+	h := g.held
+	if h != nil && h.fits(r) {
+		g.held = nil
+	} else {
+		h = nil
+	}
+	g.mu.Unlock()
+	if h != nil {
+		defer close(h.answered)
+		close(h.reached)
+		<-h.open
+	}
+	g.next.ServeHTTP(w, r)
+}
+
+// hold keeps the next request to Supabase that fits waiting.
+func (w *world) hold(fits func(*http.Request) bool) *held {
+	h := &held{fits, make(chan struct{}), make(chan struct{}), make(chan struct{})}
+	w.gate.mu.Lock()
+	defer w.gate.mu.Unlock()
+	w.gate.held = h
+	return h
+}
+
+// paused is a feed that does not go on.
+type paused struct{ on, done chan struct{} }
+
+func (w *world) pause() paused {
+	w.t.Helper()
+	p := paused{make(chan struct{}), make(chan struct{})}
+	began := make(chan struct{})
+	go func() {
+		defer close(p.done)
+		w.must(w.bridge.upstream.feed.Do(context.Background(), func() { close(began); <-p.on }))
+	}()
+	<-began
+	return p
+}
+
+func (p paused) goOn() {
+	close(p.on)
+	<-p.done
+}
+
+// settled waits until no join with since is under way.
+func (w *world) settled() {
+	w.t.Helper()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for reading := true; reading; <-tick.C {
+		reading = false
+		w.must(w.bridge.upstream.feed.Do(w.t.Context(), func() {
+			for _, list := range w.bridge.router.holds.by {
+				for _, x := range list {
+					reading = reading || x.capturing
+				}
+			}
+		}))
+	}
+}
+
+func (w *world) must(err error) {
+	w.t.Helper()
+	if err != nil {
+		w.t.Error(err)
+	}
 }
 
 // await waits for a state of the feed.

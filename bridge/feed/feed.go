@@ -101,7 +101,8 @@ type Feed struct {
 	opts   Options
 	tables []*tableFeed
 	do     chan func()
-	paces  chan Pace // holds one that was set and not taken on yet
+	primed chan struct{} // closed once every table is
+	paces  chan Pace     // holds one that was set and not taken on yet
 	latest atomic.Pointer[Report]
 	stats  stats
 
@@ -137,7 +138,7 @@ func New(opts Options) *Feed {
 	if opts.Window == 0 {
 		opts.Window = DefaultWindow
 	}
-	f := &Feed{opts: opts, do: make(chan func()), paces: make(chan Pace, 1), reason: "starting"}
+	f := &Feed{opts: opts, do: make(chan func()), primed: make(chan struct{}), paces: make(chan Pace, 1), reason: "starting"}
 	for _, t := range opts.Tables {
 		f.tables = append(f.tables, &tableFeed{Table: t, merger: newMerger(t, opts.Window)})
 	}
@@ -208,6 +209,10 @@ func (f *Feed) drain(ctx context.Context, events <-chan phoenix.Event, hear func
 	}
 	return true
 }
+
+// Primed is closed once the feed knows where each table stands: from then on it misses nothing. Who reads rows before that, to go on with what comes from
+// the feed, may miss what was committed between the two.
+func (f *Feed) Primed() <-chan struct{} { return f.primed }
 
 // Do has fn run between two changes, and returns when it has. It returns ctx's error where the feed does not come to it in time.
 func (f *Feed) Do(ctx context.Context, fn func()) error {

@@ -299,6 +299,12 @@ func (m *merger) read(r row.Row, began uint64) (Change, bool) {
 	return Change{Table: m.table.Name, Action: action, Row: r, Found: true}, true
 }
 
+// has tells whether a row as a read found it is the state passed on last, beyond doubt.
+func (m *merger) has(r row.Row) bool {
+	e := m.entry(r.Text(m.table.Key))
+	return e != nil && !e.deleted && !e.doubt && e.version.text == m.table.version(r).text
+}
+
 // exact is read for the row of a change that came incomplete or can't be placed, read by its key: where the version is the same, the content counts.
 func (m *merger) exact(r row.Row, c Change, by lane) (Change, bool) {
 	key := r.Text(m.table.Key)

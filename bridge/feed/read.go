@@ -39,7 +39,15 @@ type reading struct {
 	began    uint64 // the merger's count when the request was sent
 	sent     time.Time
 	rows     int  // of this pass, that were passed on
+	passed   pass // the last one that read everything
+	pass     pass // this one
 	failing  bool // the last pass failed
+}
+
+// pass says what a pass has settled.
+type pass struct {
+	began time.Time
+	left  time.Time // the oldest version that it found and left to the live feed; zero: none
 }
 
 type answer struct {
@@ -116,7 +124,7 @@ func (f *Feed) plan(ctx context.Context) {
 	}
 	r.wanted = time.Time{}
 	r.passing, r.stale, r.table, r.nulls, r.rows, r.page = true, false, 0, false, 0, supabase.Page{}
-	r.thorough, r.doubt = r.doubt, false
+	r.thorough, r.doubt, r.pass = r.doubt, false, pass{began: time.Now()}
 	f.report()
 	f.request(ctx)
 }
@@ -229,17 +237,35 @@ func (f *Feed) take(ctx context.Context, t *tableFeed, record json.RawMessage) {
 		t.merger.known(r)
 		return
 	}
+	if t.merger.has(r) {
+		return
+	}
 	if f.whole && !f.read.thorough && !f.overdue(v.at) {
+		f.read.pass.leave(v.at)
 		return
 	}
 	c, ok := t.merger.read(r, f.read.began)
 	if !ok {
+		f.read.pass.leave(v.at)
 		return
 	}
 	f.read.rows++
 	f.stats.repaired.Add(1)
 	f.suspect(v.at)
 	f.opts.Sink.Change(ctx, c)
+}
+
+func (p *pass) leave(version time.Time) {
+	if p.left.IsZero() || version.Before(p.left) {
+		p.left = version
+	}
+}
+
+// Settled tells whether every row of up to a version that was committed before an instant, by this machine's clock, has been passed on, so that its change is
+// not passed on later. For the Sink, on Run's goroutine.
+func (f *Feed) Settled(instant, version time.Time) bool {
+	p := f.read.passed
+	return p.began.After(instant) && (p.left.IsZero() || p.left.After(version))
 }
 
 // overdue tells whether a version is so old that the live feed, being whole, must have brought it or lost it: by Stall, on top of what the last live change took
@@ -285,7 +311,12 @@ func (f *Feed) next(ctx context.Context) {
 // passed ends a pass that read everything.
 func (f *Feed) passed() {
 	r := &f.read
-	r.passing, r.failing, r.last, r.backoff = false, false, time.Now(), 0
+	select {
+	case <-f.primed:
+	default:
+		close(f.primed)
+	}
+	r.passing, r.failing, r.last, r.backoff, r.passed = false, false, time.Now(), 0, r.pass
 	if r.rows > 0 || r.poll == 0 {
 		r.poll = f.opts.PollMin
 	} else {

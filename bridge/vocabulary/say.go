@@ -58,6 +58,17 @@ func (v *Vocabulary) Say(s Style, o *Occasion) []Utterance {
 	return said
 }
 
+// Reaches gives whom an event goes to in a style whatever it is about.
+func (v *Vocabulary) Reaches(s Style, e Event) Audience {
+	var to Audience
+	for i := range v.rules[s][e] {
+		if r := &v.rules[s][e][i]; len(r.when) == 0 {
+			to |= r.to
+		}
+	}
+	return to
+}
+
 // SaysAlike tells whether every style says an event the same way: as the configuration has it.
 func (v *Vocabulary) SaysAlike(e Event) bool { return v.shared[e] }
 
