@@ -24,6 +24,7 @@ import (
 	"github.com/supabridge/supabridge/bridge/supabase"
 	"github.com/supabridge/supabridge/config"
 	"github.com/supabridge/supabridge/socketio"
+	"github.com/supabridge/supabridge/socketio/admin"
 )
 
 // Bridge is one bridge: one Supabase project, one Socket.IO endpoint.
@@ -49,6 +50,7 @@ type Bridge struct {
 	serial     atomic.Uint64 // of connections
 
 	io     *socketio.Server
+	admin  *admin.Admin // nil where it is off
 	spaces []*socketio.Namespace
 }
 
@@ -111,6 +113,9 @@ func (b *Bridge) build(ctx context.Context) (err error) {
 		b.reporter = newReporter(b, cfg.Webhooks.Outgoing, b.webhooks.box)
 	}
 	b.listen()
+	if b.admin, err = b.newAdmin(); err != nil {
+		return err
+	}
 	b.metrics.watch(b.upstream.feed, b.io, b.spaces)
 	if cfg.Auth.InsecureDev {
 		b.log.Warn().Msg("auth.insecure_dev is on: browsers without a token are let into every room. Never where others can reach this port")
@@ -164,6 +169,9 @@ func (b *Bridge) runHooks(ctx context.Context) (stop func()) {
 	}
 	if b.reporter != nil {
 		hooks.Go(func() { b.reporter.run(ctx) })
+	}
+	if b.admin != nil {
+		hooks.Go(func() { b.admin.Run(ctx) })
 	}
 	return func() { cancel(); hooks.Wait() }
 }

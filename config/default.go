@@ -69,6 +69,7 @@ func Default() *Config {
 			MaxQueue:       1 << 20,
 			Recovery:       Recovery{Window: 2 * time.Minute, Memory: 32 << 20},
 			CORS:           CORS{Origins: []string{}},
+			Admin:          Admin{Mode: "development", Allow: []string{"disconnect", "leave"}},
 		},
 		Auth: Auth{
 			Credentials:        []string{"auth.token", "header.authorization"},
@@ -113,7 +114,7 @@ func Default() *Config {
 		Publish: Publish{
 			Path: "/api/publish", DisconnectPath: "/api/disconnect", Window: 5 * time.Minute, IdempotencyFor: 10 * time.Minute, MaxBody: 1 << 20, MaxBatch: 100,
 		},
-		Ops: Ops{ShutdownTimeout: 10 * time.Second},
+		Ops: Ops{ShutdownTimeout: 10 * time.Second, Traces: Traces{OneIn: 1}},
 		Log: Log{Level: "info", Format: "auto"},
 	}
 }

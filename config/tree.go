@@ -329,6 +329,24 @@ type SocketIO struct {
 	Recovery Recovery `key:"recovery"`
 	// Pages of other origins that may connect.
 	CORS CORS `key:"cors"`
+	// Socket.IO's own Admin UI.
+	Admin Admin `key:"admin"`
+}
+
+// Admin lets the Admin UI of Socket.IO connect: npm @socket.io/admin-ui, or https://admin.socket.io.
+type Admin struct {
+	// Name that those who look have to give. The UI connects to this server's address, namespace /admin; its page's origin must be in
+	// socketio.cors.origins. Use it over TLS only. Empty turns it off, and the namespace does not exist.
+	Username string `key:"username"`
+	// bcrypt hash of their password, as printed by: htpasswd -nbBC 10 "" PASSWORD | tr -d ':'. In a .env file it
+	// stands in single quotes, since it holds dollar signs. Required with username.
+	PasswordHash Secret `key:"password_hash"`
+	// development shows servers, sockets, rooms and events as they happen, up to 200 events a second; production shows counts only, and names no user.
+	Mode string `key:"mode" enum:"development|production"`
+	// Show the contents of events, which are the users' messages. Otherwise their names and sizes are shown.
+	Bodies bool `key:"bodies"`
+	// What an admin may do to sockets. join and emit get around what decides who may read a room: a socket that is made to join one hears all of it.
+	Allow []string `key:"allow" enum:"emit|join|leave|disconnect"`
 }
 
 // Recovery bounds what is kept for browsers that come back.
@@ -533,12 +551,23 @@ type Cluster struct{}
 
 // Ops is for those who run the daemon.
 type Ops struct {
-	// Address of the port for operators, as host:port: /metrics for Prometheus, /debug/pprof/, /healthz and /readyz. Keep it on loopback or a private
-	// network: it asks for no password. Empty opens none.
+	// Address of the port for operators, as host:port: a status page at /, /metrics for Prometheus, /debug/pprof/, /healthz and /readyz. Keep it on loopback
+	// or a private network: it asks for no password. Empty opens none.
 	Listen string `key:"listen"`
+	// Traces of messages on their way from a webhook, or from the database, to browsers.
+	Traces Traces `key:"traces"`
 	// How long stopping may take: from the signal until what is in flight is sent and every connection is closed. What is left then is cut off.
 	// The supervisor's own limit should be a few seconds more.
 	ShutdownTimeout time.Duration `key:"shutdown_timeout" min:"0s" max:"10m"`
+}
+
+// Traces sends spans to a collector of OpenTelemetry.
+type Traces struct {
+	// Address of a collector that takes OTLP over HTTP, such as http://127.0.0.1:4318/v1/traces. Headers it wants go into OTEL_EXPORTER_OTLP_HEADERS. Spans hold ids and
+	// rooms, never contents. Empty sends none.
+	URL string `key:"url"`
+	// Of how many messages one is traced. 1 traces each.
+	OneIn int `key:"one_in" min:"1" max:"1000000"`
 }
 
 // Log says what is logged and how.

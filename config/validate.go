@@ -29,6 +29,7 @@ func (c *Config) validate() Errors {
 	v.domain()
 	v.webhooks()
 	v.publish()
+	v.look()
 	return v.errs
 }
 

@@ -55,6 +55,11 @@ func TestWhatDoesNotFitIsNamedWithItsSource(t *testing.T) {
 		{"no events", nil, "vocabulary: {status_event: '', resync_event: '', preset: loud}\n", []string{
 			"FILE:1: vocabulary.preset: expected one of underscore, colon, kebab, camel, whaticket, none, found \"loud\"",
 		}},
+		{"what lets people look in", nil, "socketio: {namespaces: [/, /admin], admin: {username: ops, password_hash: hushhushhushhush}}\nops: {traces: {url: 'collector:4318'}}\n", []string{
+			"FILE:1: socketio.namespaces: /admin is taken by socketio.admin",
+			"FILE:1: socketio.admin.password_hash: expected a hash of bcrypt, which begins with $2, as from: htpasswd -nbBC 10 \"\" PASSWORD | tr -d ':'",
+			"FILE:2: ops.traces.url: expected an address that begins with http:// or https://, found \"collector:4318\"",
+		}},
 		{"webhooks of Twilio", nil, `webhooks:
   twilio:
     auth_tokens: "hush,"

@@ -99,7 +99,7 @@ type Admin struct {
 	traffic socketio.Traffic
 }
 
-// Instrument adds the namespace to a server. Call it before the application's own OnConnection, and Run what it returns. It fails where the options don't
+// Instrument adds the namespace to a server. Run what it returns. It fails where the options don't
 // say who may log in.
 func Instrument(io *socketio.Server, opts Options) (*Admin, error) {
 	if opts.Username == "" {
