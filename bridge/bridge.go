@@ -82,7 +82,7 @@ func (b *Bridge) build(ctx context.Context) (err error) {
 		return err
 	}
 	if b.rows, err = supabase.New(cfg.Supabase.URL, cfg.Supabase.ServiceRoleKey.Reveal(), supabase.Options{
-		AnonKey: cfg.Supabase.AnonKey.Reveal(), Schema: cfg.Supabase.Schema, Timeout: cfg.Supabase.RequestTimeout,
+		AnonKey: cfg.Supabase.AnonKey.Reveal(), Schema: cfg.Supabase.Schema, Timeout: cfg.Supabase.RequestTimeout, Answered: b.metrics.upstream.answered,
 	}); err != nil {
 		return fmt.Errorf("bridge: %w", err)
 	}

@@ -100,6 +100,7 @@ func (b *Bridge) emit(to reach, o *vocabulary.Occasion) {
 	if kind := reported(o.Event); kind != "" {
 		b.reporter.tell(kind, to.conversation[0], o.Plain())
 	}
+	b.metrics.told.WithLabelValues(o.Event.String()).Inc()
 	styles := b.dialects.inUse(b.words().Preset())
 	if b.words().SaysAlike(o.Event) {
 		b.send(to, b.words().Say(styles[0], o), nil)
@@ -146,6 +147,7 @@ func asValues(args []json.RawMessage) []any {
 
 // say tells this socket of an occasion, in its style and whomever else it would go to.
 func (c *client) say(o *vocabulary.Occasion) {
+	c.b.metrics.told.WithLabelValues(o.Event.String()).Inc()
 	for _, u := range c.b.words().Say(vocabulary.Style(c.style.Load()), o) {
 		if err := c.socket.Emit(u.Name, asValues(u.Args)...); err != nil {
 			return // the socket is going; its disconnect is logged

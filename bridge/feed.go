@@ -35,7 +35,7 @@ type upstream struct {
 
 // newUpstream makes the feed of a project's changes. It connects to nothing yet.
 func (b *Bridge) newUpstream() (*upstream, error) {
-	client, err := dial(b.cfg().Supabase)
+	client, err := dial(b.cfg().Supabase, b.metrics.upstream.hooks())
 	if err != nil {
 		return nil, err
 	}
@@ -83,7 +83,7 @@ func (b *Bridge) newUpstream() (*upstream, error) {
 	return u, nil
 }
 
-func dial(s config.Supabase) (*phoenix.Client, error) {
+func dial(s config.Supabase, hooks phoenix.Hooks) (*phoenix.Client, error) {
 	version := phoenix.V2
 	if s.VSN == phoenix.V1.String() {
 		version = phoenix.V1
@@ -95,6 +95,7 @@ func dial(s config.Supabase) (*phoenix.Client, error) {
 		HeartbeatInterval: s.HeartbeatInterval,
 		JoinTimeout:       s.JoinTimeout,
 		Backoff:           phoenix.Backoff{Min: s.Reconnect.Min, Max: s.Reconnect.Max},
+		Hooks:             hooks,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("bridge: realtime: %w", err)

@@ -11,6 +11,7 @@ import (
 
 	"github.com/supabridge/supabridge/bridge/feed"
 	"github.com/supabridge/supabridge/socketio"
+	"github.com/supabridge/supabridge/socketio/engineio"
 )
 
 // metrics counts what happens. What others know already (the feed's state, how many sockets there are) is asked of them at each scrape.
@@ -27,7 +28,11 @@ type metrics struct {
 	dialects  *prometheus.CounterVec
 	unknown   *prometheus.CounterVec
 	sent      *prometheus.CounterVec
+	told      *prometheus.CounterVec
+	rejected  *prometheus.CounterVec
 	latency   prometheus.Histogram
+	history   history
+	upstream  upstreamMetrics
 }
 
 const namespace = "supabridge"
@@ -51,12 +56,16 @@ func newMetrics() *metrics {
 		dialects:  vector("dialects_detected_total", "Sockets that have shown the style of their vocabulary, by style.", "style"),
 		unknown:   vector("events_unknown_total", "Events from clients that the vocabulary does not know, by name; names beyond the first 200 are (other).", "event"),
 		sent:      vector("changes_sent_total", "Row changes sent to rooms, by table, action and how they were found (live or read).", "table", "action", "by"),
+		told:      vector("events_sent_total", "Events sent to rooms or sockets, by what they tell; each counts once however many sockets hear it.", "event"),
+		rejected:  vector("requests_rejected_total", "Requests refused before they became a connection, by why.", "code"),
 		latency: prometheus.NewHistogram(prometheus.HistogramOpts{Namespace: namespace, Name: "commit_to_emit_seconds",
 			Help:    "Time from a row's commit, by the database's clock, to its being sent to rooms; of live changes.",
 			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60}}),
 	}
-	m.registry.MustRegister(m.opened, m.closed, m.upgraded, m.queueFull, m.refused, m.joins, m.received, m.dialects, m.unknown, m.sent, m.latency,
+	m.registry.MustRegister(m.opened, m.closed, m.upgraded, m.queueFull, m.refused, m.joins, m.received, m.dialects, m.unknown, m.sent, m.told, m.rejected, m.latency,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	m.history.init(time.Now)
+	m.upstream.init(m.registry)
 	return m
 }
 
@@ -67,7 +76,25 @@ func (m *metrics) hooks() socketio.Hooks {
 		Upgraded:  func(socketio.ConnectionInfo) { m.upgraded.Inc() },
 		Closed:    func(_ socketio.ConnectionInfo, reason string, _ error) { m.closed.WithLabelValues(reason).Inc() },
 		QueueFull: func(socketio.ConnectionInfo) { m.queueFull.Inc() },
+		Refused:   func(_ *http.Request, e *engineio.Error) { m.rejected.WithLabelValues(rejection(e)).Inc() },
 	}
+}
+
+// rejection names why a request was refused.
+func rejection(e *engineio.Error) string {
+	switch e.Code {
+	case engineio.CodeUnknownTransport:
+		return "unknown_transport"
+	case engineio.CodeUnknownSID:
+		return "unknown_sid"
+	case engineio.CodeBadHandshakeMethod:
+		return "bad_method"
+	case engineio.CodeForbidden:
+		return "forbidden"
+	case engineio.CodeUnsupportedVersion:
+		return "unsupported_version"
+	}
+	return "bad_request"
 }
 
 // changed counts a change that is sent.
@@ -76,7 +103,9 @@ func (m *metrics) changed(c feed.Change) {
 	if c.Found {
 		by = "read"
 	} else if !c.Commit.IsZero() {
-		m.latency.Observe(max(0, time.Since(c.Commit).Seconds()))
+		took := max(0, time.Since(c.Commit))
+		m.latency.Observe(took.Seconds())
+		m.history.observe(took)
 	}
 	m.sent.WithLabelValues(c.Table, string(c.Action), by).Inc()
 }
@@ -105,29 +134,11 @@ func (m *metrics) watch(f *feed.Feed, io *socketio.Server, spaces []*socketio.Na
 	count("feed_rereads_total", "Rows read anew since their change came incomplete.", func(s feed.Stats) uint64 { return s.Rereads })
 	count("feed_stalls_total", "Times the live feed was silent while rows were committed.", func(s feed.Stats) uint64 { return s.Stalls })
 	count("feed_read_failures_total", "Reads of the feed that failed.", func(s feed.Stats) uint64 { return s.Failures })
-	gauge("connections", "Open connections.", func() float64 { return float64(io.ConnectionsCount()) })
-	gauge("sockets", "Sockets in all namespaces.", func() float64 {
-		n := 0
-		for _, space := range spaces {
-			n += space.SocketsCount()
-		}
-		return float64(n)
+	gauge("feed_read_age_seconds", "Time since a read by the cursor last ended well: what Realtime lost before that has been found.", func() float64 {
+		return time.Since(f.ReadAt()).Seconds()
 	})
-	gauge("rooms", "Rooms with at least one socket.", func() float64 {
-		n := 0
-		for _, space := range spaces {
-			n += len(space.Rooms())
-		}
-		return float64(n)
-	})
-	gauge("queue_bytes", "Bytes waiting to be sent, to all clients together.", func() float64 {
-		_, bytes, _ := io.QueueDepth()
-		return float64(bytes)
-	})
-	gauge("queue_largest_bytes", "Bytes waiting for the client that has most waiting.", func() float64 {
-		_, _, largest := io.QueueDepth()
-		return float64(largest)
-	})
+	gauge("feed_queue", "Changes received and not yet routed.", func() float64 { return float64(f.Queued()) })
+	m.registry.MustRegister(&scrape{io: io, spaces: spaces})
 }
 
 // OpsHandler serves what is for those who run the daemon and nobody else: /metrics for Prometheus, /debug/pprof/, and /healthz and /readyz again.

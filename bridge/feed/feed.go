@@ -104,6 +104,7 @@ type Feed struct {
 	primed chan struct{} // closed once every table is
 	paces  chan Pace     // holds one that was set and not taken on yet
 	latest atomic.Pointer[Report]
+	readAt atomic.Int64 // when a pass last ended well, in nanoseconds since 1970; at first, when the feed was made
 	stats  stats
 
 	// Owned by Run's goroutine.
@@ -142,6 +143,7 @@ func New(opts Options) *Feed {
 	for _, t := range opts.Tables {
 		f.tables = append(f.tables, &tableFeed{Table: t, merger: newMerger(t, opts.Window)})
 	}
+	f.readAt.Store(time.Now().UnixNano())
 	f.latest.Store(&Report{State: Down, Since: time.Now(), Reason: f.reason})
 	return f
 }

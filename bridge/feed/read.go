@@ -317,6 +317,7 @@ func (f *Feed) passed() {
 		close(f.primed)
 	}
 	r.passing, r.failing, r.last, r.backoff, r.passed = false, false, time.Now(), 0, r.pass
+	f.readAt.Store(r.last.UnixNano())
 	if r.rows > 0 || r.poll == 0 {
 		r.poll = f.opts.PollMin
 	} else {

@@ -31,6 +31,12 @@ type Report struct {
 // Report gives the state; any goroutine may ask.
 func (f *Feed) Report() Report { return *f.latest.Load() }
 
+// ReadAt is when a pass of reading last ended well; before the first one, when the feed was made. Any goroutine may ask.
+func (f *Feed) ReadAt() time.Time { return time.Unix(0, f.readAt.Load()) }
+
+// Queued is how many changes have been heard and wait to be passed on, of both lanes. Any goroutine may ask.
+func (f *Feed) Queued() int { return len(f.opts.Channel.Events()) + len(f.fastEvents()) }
+
 // Stats counts what the feed did since it began.
 type Stats struct {
 	Repaired uint64 // changes found by reads that the live feed had not brought

@@ -51,8 +51,9 @@ func (gate) RoundTrip(req *http.Request) (*http.Response, error) {
 // fence is what supabase-go's requests pass through. It refuses redirects (the library would carry apikey and Authorization along to the next
 // host), reads at most max bytes of an answer, and turns every answer that is not a success into an *Error before the library loses its status.
 type fence struct {
-	base http.RoundTripper
-	max  int64
+	base     http.RoundTripper
+	max      int64
+	answered func(status int, took time.Duration)
 }
 
 func newFence(opts Options) *fence {
@@ -67,7 +68,11 @@ func newFence(opts Options) *fence {
 			ResponseHeaderTimeout: opts.Timeout,
 		}
 	}
-	return &fence{base: base, max: opts.MaxResponse}
+	answered := opts.Answered
+	if answered == nil {
+		answered = func(int, time.Duration) {}
+	}
+	return &fence{base: base, max: opts.MaxResponse, answered: answered}
 }
 
 func (f *fence) close() {
@@ -83,12 +88,15 @@ func (f *fence) RoundTrip(req *http.Request) (*http.Response, error) {
 	if req.Context().Value(ignoreKey{}) != nil {
 		out.Header.Set("Prefer", strings.ReplaceAll(out.Header.Get("Prefer"), "resolution=merge-duplicates", "resolution=ignore-duplicates"))
 	}
+	began := time.Now()
 	resp, err := f.base.RoundTrip(out)
 	if err != nil {
+		f.answered(0, time.Since(began))
 		return nil, &Error{Message: "no answer", Class: ClassRetry, err: err}
 	}
 	body, err := io.ReadAll(io.LimitReader(resp.Body, f.max+1))
 	resp.Body.Close()
+	f.answered(resp.StatusCode, time.Since(began))
 	switch {
 	case err != nil:
 		return nil, &Error{Status: resp.StatusCode, Message: "the answer broke off", Class: ClassRetry, err: err}

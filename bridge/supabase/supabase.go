@@ -43,6 +43,8 @@ type Options struct {
 	Timeout time.Duration
 	// MaxResponse bounds the bytes read of one answer; 0 means DefaultMaxResponse. A longer answer is an error of ClassPermanent.
 	MaxResponse int64
+	// Answered, if set, learns of each request: its HTTP status, 0 where no answer came, and how long that took. It is called by many goroutines.
+	Answered func(status int, took time.Duration)
 	// Transport carries the requests; nil means a pool of its own.
 	Transport http.RoundTripper
 }
