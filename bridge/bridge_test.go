@@ -241,7 +241,7 @@ func TestMetricsTellWhatHappened(t *testing.T) {
 	ops := httptest.NewRecorder()
 	w.bridge.OpsHandler().ServeHTTP(ops, httptest.NewRequest("GET", "/metrics", nil))
 	for _, want := range []string{
-		`supabridge_feed_state{state="live"} 1`, `supabridge_feed_state{state="down"} 0`, `supabridge_sockets 1`,
+		`supabridge_feed_state{state="live"} 1`, `supabridge_feed_state{state="down"} 0`, `supabridge_sockets{dialect="underscore"} 1`,
 		`supabridge_joins_total{result="ok",room="conversation"} 1`, `supabridge_joins_total{result="forbidden",room="conversation"} 1`,
 		`supabridge_connections_refused_total{code="no_token"} 1`, `supabridge_events_received_total{intent="join"} 2`,
 		`supabridge_connections_opened_total{transport="websocket"} 2`, "go_goroutines",
