@@ -150,10 +150,8 @@ func (h *webhooks) setTwilio(c config.Twilio, deliver map[string]outbox.Deliver)
 	if !slices.Contains(c.Modes, "store") && !slices.Contains(c.Modes, "emit") {
 		return nil
 	}
-	s := h.b.cfg().Supabase
 	t := h.b.cfg().Tables
 	store := twilio.StoreOptions{
-		Project:  twilio.Project{URL: s.URL, Key: s.ServiceRoleKey.Reveal(), Schema: s.Schema, Timeout: s.RequestTimeout},
 		Messages: t.Messages.Name, Sid: c.Store.SidColumn, StatusColumn: t.Messages.Status, Conversations: t.Conversations.Name, ConversationsKey: t.Conversations.ID,
 		Statuses: make(map[string]string), Function: c.Store.ConversationFunction,
 	}
@@ -176,7 +174,7 @@ func (h *webhooks) setTwilio(c config.Twilio, deliver map[string]outbox.Deliver)
 	if store.Lookups, err = twilio.ParseLookups(c.Store.Lookups); err != nil {
 		return fmt.Errorf("store.lookups: %w", err)
 	}
-	h.store = twilio.NewStore(store)
+	h.store = twilio.NewStore(h.b.rows, store)
 	return nil
 }
 
@@ -218,9 +216,6 @@ func (h *webhooks) close() {
 		if err := h.box.Close(); err != nil {
 			h.b.log.Error().Err(err).Msg("closing the outbox")
 		}
-	}
-	if h.store != nil {
-		h.store.Close()
 	}
 	h.client.CloseIdleConnections()
 }

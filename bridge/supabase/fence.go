@@ -62,7 +62,7 @@ func newFence(opts Options) *fence {
 		base = &http.Transport{
 			Proxy:                 http.ProxyFromEnvironment,
 			ForceAttemptHTTP2:     true,
-			MaxIdleConnsPerHost:   16,
+			MaxIdleConnsPerHost:   32, // deliveries of the outbox come sixteen at once, beside everything else
 			IdleConnTimeout:       90 * time.Second,
 			TLSHandshakeTimeout:   10 * time.Second,
 			ResponseHeaderTimeout: opts.Timeout,

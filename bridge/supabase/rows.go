@@ -95,34 +95,6 @@ func (c *Client) Row(ctx context.Context, table, key, id string) (row json.RawMe
 	return rows[0], true, nil
 }
 
-// InsertIgnore inserts a row, with the service key, unless a row with the same value in the unique column onConflict is there, which is left as it is.
-// inserted tells which it was. The same call may be repeated after a failure: the row is there once.
-func (c *Client) InsertIgnore(ctx context.Context, table string, row any, onConflict string) (inserted bool, err error) {
-	query := c.service.From(table).Insert(row, true, onConflict, "representation", "") // of a row that was there, nothing is returned
-	rows, err := c.rows(context.WithValue(ctx, ignoreKey{}, true), query)
-	if err != nil {
-		return false, fmt.Errorf("supabase: insert into %s: %w", table, err)
-	}
-	return len(rows) > 0, nil
-}
-
-// InsertAs inserts a row with the rights of the holder of token, and gives it back as it was stored, as far as that user may read it: whoever may write but not
-// read is refused by PostgREST. A call that failed without an answer may have written the row.
-func (c *Client) InsertAs(ctx context.Context, token, table string, row any) (stored json.RawMessage, err error) {
-	client, err := c.clientFor(c.opts.AnonKey, token)
-	if err != nil {
-		return nil, err
-	}
-	rows, err := c.rows(ctx, client.From(table).Insert(row, false, "", "representation", ""))
-	if err == nil && len(rows) != 1 {
-		err = &Error{Status: http.StatusOK, Message: "the answer is not one row", Class: ClassPermanent}
-	}
-	if err != nil {
-		return nil, fmt.Errorf("supabase: insert into %s: %w", table, err)
-	}
-	return rows[0], nil
-}
-
 // rows carries out a query and keeps each row as it was written.
 func (c *Client) rows(ctx context.Context, query *postgrest.FilterBuilder) ([]json.RawMessage, error) {
 	ctx, cancel := context.WithTimeout(withFence(ctx, c.fence), c.opts.Timeout)

@@ -1,4 +1,4 @@
-// Package supabase is the REST side of Supabase as the bridge needs it: a few reads through PostgREST, each with a context, a
+// Package supabase is the REST side of Supabase as the bridge needs it: a few reads and writes through PostgREST, each with a context, a
 // credential of its own and a typed error.
 //
 //	db, err := supabase.New("https://ref.supabase.co", serviceRoleKey, supabase.Options{AnonKey: anonKey})
@@ -49,9 +49,10 @@ type Options struct {
 	Transport http.RoundTripper
 }
 
-// Client reads from one Supabase project. It is safe for concurrent use.
+// Client reads from and writes to one Supabase project. It is safe for concurrent use.
 type Client struct {
 	url     string // with the fenced scheme
+	key     string // the service key
 	opts    Options
 	service *supabasego.Client
 	fence   *fence
@@ -86,7 +87,7 @@ func New(rawURL, key string, opts Options) (*Client, error) {
 		opts.AnonKey = key
 	}
 	u.Scheme = fencedScheme + u.Scheme
-	c := &Client{url: u.String(), opts: opts, fence: newFence(opts)}
+	c := &Client{url: u.String(), key: key, opts: opts, fence: newFence(opts)}
 	if c.service, err = c.clientFor(key, key); err != nil {
 		return nil, err
 	}

@@ -218,9 +218,9 @@ func TestAnInsertThatIsRepeatedInsertsOnce(t *testing.T) {
 		w.Write([]byte(answer))
 	})
 	for _, want := range []bool{true, false} {
-		inserted, err := c.InsertIgnore(t.Context(), "messages", map[string]string{"external_message_id": "SM1"}, "external_message_id")
-		if err != nil || inserted != want {
-			t.Errorf("inserted %v (%v), want %v", inserted, err, want)
+		stored, err := c.Insert(t.Context(), "messages", map[string]string{"external_message_id": "SM1"}, "external_message_id")
+		if err != nil || (stored != nil) != want {
+			t.Errorf("stored %s (%v), want %v", stored, err, want)
 		}
 		answer = `[]`
 	}

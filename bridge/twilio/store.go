@@ -6,7 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net/url"
+	"maps"
 	"slices"
 	"strings"
 
@@ -16,7 +16,6 @@ import (
 
 // StoreOptions say how events become rows.
 type StoreOptions struct {
-	Project Project
 	// Messages and Conversations are tables; Sid is the messages' column with the MessageSid, which must be unique, StatusColumn that of their status.
 	Messages, Sid, StatusColumn     string
 	Conversations, ConversationsKey string
@@ -43,20 +42,17 @@ var (
 type Store struct {
 	opts  StoreOptions
 	words map[string]string
-	rest  *writer
+	db    *supabase.Client
 }
 
-// NewStore makes a store. It connects to nothing yet.
-func NewStore(opts StoreOptions) *Store {
-	s := &Store{opts: opts, words: make(map[string]string, len(opts.Statuses)), rest: newWriter(opts.Project)}
+// NewStore makes a store that writes to a project. It connects to nothing yet.
+func NewStore(db *supabase.Client, opts StoreOptions) *Store {
+	s := &Store{opts: opts, words: make(map[string]string, len(opts.Statuses)), db: db}
 	for status, word := range opts.Statuses {
 		s.words[strings.ToLower(status)] = word
 	}
 	return s
 }
-
-// Close gives up idle connections.
-func (s *Store) Close() { s.rest.http.CloseIdleConnections() }
 
 // Apply stores an event: a message once, whatever the repetitions, a status where it is news. It gives the row as it is now, nil where nothing changed.
 // Errors are *supabase.Error, ErrNoRow and ErrNotYet, wrapped.
@@ -80,16 +76,13 @@ func (s *Store) message(ctx context.Context, e Event) (json.RawMessage, error) {
 		return nil, err
 	}
 	record[s.opts.Sid] = quote(e.Sid)
-	stored, err := s.rest.insert(ctx, s.opts.Messages, record, s.opts.Sid)
+	stored, err := s.db.Insert(ctx, s.opts.Messages, record, s.opts.Sid)
 	if err != nil || stored != nil {
 		return stored, err
 	}
 	// It is there: stored by an attempt whose answer was lost, or by the application.
-	rows, err := s.rest.read(ctx, s.opts.Messages, url.Values{"select": {"*"}, quoteName(s.opts.Sid): {"eq." + e.Sid}, "limit": {"1"}})
-	if err != nil || len(rows) == 0 {
-		return nil, err
-	}
-	return rows[0], nil
+	stored, _, err = s.db.Row(ctx, s.opts.Messages, s.opts.Sid, e.Sid)
+	return stored, err
 }
 
 // Preview gives the row that a message will be, without storing anything: it has no column that the database fills in. ErrNoRow where its conversation is not there.
@@ -136,7 +129,7 @@ func (s *Store) conversation(ctx context.Context, e Event, values Values, create
 		if err != nil {
 			return nil, err
 		}
-		return s.rest.call(ctx, s.opts.Function, arguments)
+		return s.db.Call(ctx, s.opts.Function, arguments)
 	}
 	if len(s.opts.Find) == 0 {
 		return nil, nil
@@ -149,7 +142,7 @@ func (s *Store) conversation(ctx context.Context, e Event, values Values, create
 	if err != nil {
 		return nil, err
 	}
-	made, err := s.rest.insert(ctx, s.opts.Conversations, record, "")
+	made, err := s.db.Insert(ctx, s.opts.Conversations, record, "")
 	if refusal, ok := supabase.AsError(err); ok && refusal.Code == "23505" { // somebody was quicker
 		return s.find(ctx, s.opts.Conversations, s.opts.ConversationsKey, s.opts.Find, e, values)
 	}
@@ -165,22 +158,15 @@ func (s *Store) conversation(ctx context.Context, e Event, values Values, create
 
 // find gives one column of the first row, by the key, that has the values.
 func (s *Store) find(ctx context.Context, table, want string, where Columns, e Event, values Values) (json.RawMessage, error) {
-	query := url.Values{"select": {quoteName(want)}, "limit": {"1"}, "order": {quoteName(want) + ".asc"}}
+	equal := make(map[string]string, len(where))
 	for _, c := range where {
-		query.Set(quoteName(c.name), "eq."+c.text(e, values))
+		equal[c.name] = c.text(e, values)
 	}
-	rows, err := s.rest.read(ctx, table, query)
-	if err != nil {
-		return nil, err
+	value, found, err := s.db.First(ctx, table, want, equal)
+	if err == nil && !found {
+		err = fmt.Errorf("%s: %w", table, ErrNoRow)
 	}
-	if len(rows) == 0 {
-		return nil, fmt.Errorf("%s: %w", table, ErrNoRow)
-	}
-	r, err := row.Parse(rows[0])
-	if err != nil {
-		return nil, err
-	}
-	return r.Get(want), nil
+	return value, err
 }
 
 // status writes a message's status where it is news: the condition is part of the statement, so that of two at once the higher one stays.
@@ -206,28 +192,27 @@ func (s *Store) status(ctx context.Context, e Event) (json.RawMessage, error) {
 	if len(change) == 0 {
 		return nil, nil
 	}
-	query := url.Values{quoteName(s.opts.Sid): {"eq." + e.Sid}}
+	var above string
 	if s.opts.StatusColumn != "" {
-		query.Set("or", "("+s.above(e.Status)+")")
+		above = supabase.NullOrNotIn(s.opts.StatusColumn, s.notBelow(e.Status))
 	}
-	rows, err := s.rest.update(ctx, s.opts.Messages, query, change)
+	rows, err := s.db.Update(ctx, s.opts.Messages, map[string]string{s.opts.Sid: e.Sid}, above, change)
 	if err != nil {
 		return nil, err
 	}
 	if len(rows) > 0 {
 		return rows[0], nil
 	}
-	rows, err = s.rest.read(ctx, s.opts.Messages, url.Values{"select": {quoteName(s.opts.Sid)}, quoteName(s.opts.Sid): {"eq." + e.Sid}, "limit": {"1"}})
-	if err == nil && len(rows) == 0 {
-		return nil, ErrNotYet
+	_, found, err := s.db.First(ctx, s.opts.Messages, s.opts.Sid, map[string]string{s.opts.Sid: e.Sid})
+	if err == nil && !found {
+		err = ErrNotYet
 	}
 	return nil, err
 }
 
-// above is the condition that a row's status is one that now may follow: none, or not among those that it may not. Of a word that stands for several statuses the
-// highest counts, so that nothing goes down.
-func (s *Store) above(now string) string {
-	column := quoteName(s.opts.StatusColumn)
+// notBelow are the words that a row's status may have and now may not follow. Of a word that stands for several statuses the highest counts, so that nothing goes
+// down.
+func (s *Store) notBelow(now string) []string {
 	kept := make(map[string]bool)
 	for status := range ranks {
 		if !Supersedes(now, status) {
@@ -237,21 +222,5 @@ func (s *Store) above(now string) string {
 			}
 		}
 	}
-	var quoted []string
-	for word := range kept {
-		quoted = append(quoted, `"`+strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(word)+`"`)
-	}
-	slices.Sort(quoted)
-	return column + ".is.null," + column + ".not.in.(" + strings.Join(quoted, ",") + ")"
-}
-
-// quoteName quotes a column's name where PostgREST's grammar needs it.
-func quoteName(name string) string {
-	plain := func(r rune) bool {
-		return r == '_' || r >= '0' && r <= '9' || r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z'
-	}
-	if strings.IndexFunc(name, func(r rune) bool { return !plain(r) }) < 0 {
-		return name
-	}
-	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(name) + `"`
+	return slices.Sorted(maps.Keys(kept))
 }
