@@ -1,0 +1,51 @@
+package bridge
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+	"time"
+
+	"github.com/supabridge/supabridge/bridge/feed"
+	"github.com/supabridge/supabridge/bridge/publish"
+)
+
+// databaseWebhook is what Supabase posts.
+type databaseWebhook struct {
+	Type   feed.Action     `json:"type"`
+	Table  string          `json:"table"`
+	Schema string          `json:"schema"`
+	Record json.RawMessage `json:"record"`
+	Old    json.RawMessage `json:"old_record"`
+}
+
+// takeDatabase offers a change of a row to the feed. It is a second source: what fails here comes by Realtime or is read.
+func (h *webhooks) takeDatabase(w http.ResponseWriter, r *http.Request) {
+	c := h.b.cfg().Webhooks.Supabase
+	if publish.Authenticate(r.Header, nil, []byte(c.Secret.Reveal()), 0, time.Now()) != nil {
+		h.b.log.Warn().Str("path", r.URL.Path).Str("address", r.RemoteAddr).Msg("webhook refused")
+		h.count("database", "refused")
+		writeJSON(w, http.StatusUnauthorized, map[string]string{"error": "the secret is wrong"})
+		return
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, int64(c.MaxBody)))
+	var long *http.MaxBytesError
+	if errors.As(err, &long) {
+		writeJSON(w, http.StatusRequestEntityTooLarge, map[string]string{"error": "the body is too long"})
+		return
+	}
+	var change databaseWebhook
+	if err != nil || json.Unmarshal(body, &change) != nil {
+		writeJSON(w, http.StatusBadRequest, map[string]string{"error": "the body is not that of a Database Webhook"})
+		return
+	}
+	record := change.Record
+	if change.Type == feed.Delete {
+		record = change.Old
+	}
+	known := change.Type == feed.Insert || change.Type == feed.Update || change.Type == feed.Delete
+	passed := known && change.Schema == h.b.cfg().Supabase.Schema && h.offer(r.Context(), change.Table, change.Type, record)
+	h.count("database", map[bool]string{true: "taken", false: "repeated"}[passed])
+	writeJSON(w, http.StatusOK, map[string]bool{"passed": passed})
+}

@@ -1,0 +1,94 @@
+package bridge
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/supabridge/supabridge/bridge/outbox"
+	"github.com/supabridge/supabridge/bridge/twilio"
+)
+
+// hopHeaders are between two hosts and not for the next; those of the signature and the address are written anew.
+var hopHeaders = []string{"Connection", "Keep-Alive", "Proxy-Authenticate", "Proxy-Authorization", "Proxy-Connection", "Te", "Trailer", "Transfer-Encoding",
+	"Upgrade", "Content-Length", "Host", "Authorization", twilio.SignatureHeader}
+
+// Entries of a forwarded request's header that are not headers.
+const (
+	methodEntry = ":method"
+	queryEntry  = ":query"
+)
+
+func forwardedHeader(r *http.Request) map[string]string {
+	header := map[string]string{methodEntry: r.Method, queryEntry: r.URL.RawQuery}
+	for name, values := range r.Header {
+		if !slices.Contains(hopHeaders, http.CanonicalHeaderKey(name)) {
+			header[name] = strings.Join(values, ", ")
+		}
+	}
+	return header
+}
+
+// forward posts a webhook to the application, signed anew for its address there. What the application answers is not Twilio's answer: that was given.
+func (h *webhooks) forward(ctx context.Context, item outbox.Item) error {
+	address := h.b.cfg().Webhooks.Twilio.ForwardURL
+	if query := item.Header[queryEntry]; query != "" {
+		join := "?"
+		if strings.Contains(address, "?") {
+			join = "&"
+		}
+		address += join + query
+	}
+	req, err := http.NewRequestWithContext(ctx, item.Header[methodEntry], address, strings.NewReader(string(item.Body)))
+	if err != nil {
+		return outbox.Permanent(errors.New("forward: the address can't be made"))
+	}
+	for name, value := range item.Header {
+		if !strings.HasPrefix(name, ":") {
+			req.Header.Set(name, value)
+		}
+	}
+	var params twilio.Params
+	if twilio.IsForm(req.Header) {
+		if params, err = twilio.ParseForm(item.Body); err != nil {
+			return outbox.Permanent(err)
+		}
+	}
+	req.Header.Set(twilio.SignatureHeader, twilio.Sign(h.tokens[0], address, params))
+	return post(h.client, req, "forward")
+}
+
+// post carries out a delivery over HTTP.
+func post(client *http.Client, req *http.Request, what string) error {
+	resp, err := client.Do(req)
+	if err != nil {
+		return outbox.Unavailable(fmt.Errorf("%s: no answer: %w", what, bare(err)), 0)
+	}
+	_, _ = io.Copy(io.Discard, io.LimitReader(resp.Body, 64<<10)) // so that the connection serves again
+	_ = resp.Body.Close()
+	failure := fmt.Errorf("%s: HTTP %d", what, resp.StatusCode)
+	switch code := resp.StatusCode; {
+	case code >= 200 && code <= 299:
+		return nil
+	case code == http.StatusTooManyRequests:
+		return outbox.Unavailable(failure, deadlineSlow)
+	case code == http.StatusBadGateway, code == http.StatusServiceUnavailable, code == http.StatusGatewayTimeout:
+		return outbox.Unavailable(failure, 0)
+	case code >= 500, code == http.StatusRequestTimeout, code == http.StatusUnauthorized, code == http.StatusForbidden:
+		return failure
+	default:
+		return outbox.Permanent(failure)
+	}
+}
+
+// bare takes the address off an error of net/http: it may have parameters in it.
+func bare(err error) error {
+	if inner := errors.Unwrap(err); inner != nil {
+		return inner
+	}
+	return err
+}

@@ -1,0 +1,66 @@
+package bridge
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"time"
+
+	"github.com/supabridge/supabridge/bridge/feed"
+	"github.com/supabridge/supabridge/bridge/outbox"
+	"github.com/supabridge/supabridge/bridge/supabase"
+	"github.com/supabridge/supabridge/bridge/twilio"
+)
+
+// toTables stores an event and offers the row to the feed, so that browsers have it at once.
+func (h *webhooks) toTables(ctx context.Context, item outbox.Item) error {
+	params, err := twilio.ParseForm(item.Body)
+	if err != nil {
+		return outbox.Permanent(err)
+	}
+	event := twilio.Read(params)
+	record, err := h.store.Apply(ctx, event)
+	if errors.Is(err, twilio.ErrNotYet) && time.Since(item.At) > statusWait {
+		h.b.log.Warn().Str("status", event.Status).Msg("a status is given up: its message was never stored")
+		return nil
+	}
+	if err != nil {
+		return sorted(err)
+	}
+	if record != nil {
+		action := feed.Insert
+		if event.Kind == twilio.Status {
+			action = feed.Update
+		}
+		h.offer(ctx, h.b.cfg().Tables.Messages.Name, action, record)
+	}
+	return nil
+}
+
+// sorted says what a failure means for the outbox.
+func sorted(err error) error {
+	e, ok := supabase.AsError(err)
+	if !ok {
+		return err
+	}
+	switch e.Class {
+	case supabase.ClassPermanent:
+		return outbox.Permanent(err)
+	case supabase.ClassSlow:
+		return outbox.Unavailable(err, max(e.RetryAfter, deadlineSlow))
+	case supabase.ClassRetry, supabase.ClassToken:
+		return outbox.Unavailable(err, e.RetryAfter)
+	}
+	return err
+}
+
+// offer gives a row to the feed. Where the feed does not take it in time nothing is lost: Realtime or a read brings it.
+func (h *webhooks) offer(ctx context.Context, table string, action feed.Action, record json.RawMessage) bool {
+	ctx, cancel := context.WithTimeout(ctx, offerWait)
+	defer cancel()
+	passed, err := h.b.upstream.feed.Offer(ctx, table, action, record)
+	if err != nil {
+		h.b.log.Debug().Err(err).Str("table", table).Msg("a row was not offered to the feed")
+	}
+	return passed
+}

@@ -1,0 +1,150 @@
+package bridge
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/supabridge/supabridge/bridge/outbox"
+	"github.com/supabridge/supabridge/bridge/twilio"
+	"github.com/supabridge/supabridge/config"
+)
+
+func (h *webhooks) setTwilio(c config.Twilio, deliver map[string]outbox.Deliver) error {
+	for token := range strings.SplitSeq(c.AuthTokens.Reveal(), ",") {
+		h.tokens = append(h.tokens, strings.TrimSpace(token))
+	}
+	opts := twilio.Options{Tokens: h.tokens, PublicURLs: c.PublicURLs}
+	for _, network := range c.TrustedProxies {
+		prefix, err := netip.ParsePrefix(network)
+		if err != nil {
+			return fmt.Errorf("trusted_proxies: %w", err)
+		}
+		opts.TrustedProxies = append(opts.TrustedProxies, prefix)
+	}
+	var err error
+	if h.validator, err = twilio.NewValidator(opts); err != nil {
+		return err
+	}
+	if slices.Contains(c.Modes, "forward") {
+		deliver[toApp] = h.forward
+	}
+	if slices.Contains(c.Modes, "store") {
+		deliver[toTables] = h.toTables
+	}
+	if !slices.Contains(c.Modes, "store") && !slices.Contains(c.Modes, "emit") {
+		return nil
+	}
+	t := h.b.cfg().Tables
+	store := twilio.StoreOptions{
+		Messages: t.Messages.Name, Sid: c.Store.SidColumn, StatusColumn: t.Messages.Status, Conversations: t.Conversations.Name, ConversationsKey: t.Conversations.ID,
+		Statuses: make(map[string]string), Function: c.Store.ConversationFunction,
+	}
+	for _, pair := range c.Store.Statuses {
+		status, word, _ := strings.Cut(pair, "=")
+		store.Statuses[status] = word
+	}
+	for _, m := range []struct {
+		key string
+		of  []string
+		to  *twilio.Columns
+	}{
+		{"columns", c.Store.Columns, &store.Columns}, {"failure_columns", c.Store.FailureColumns, &store.Failure},
+		{"conversation_find", c.Store.ConversationFind, &store.Find}, {"conversation_create", c.Store.ConversationCreate, &store.Create},
+	} {
+		if *m.to, err = twilio.ParseColumns(m.of); err != nil {
+			return fmt.Errorf("store.%s: %w", m.key, err)
+		}
+	}
+	if store.Lookups, err = twilio.ParseLookups(c.Store.Lookups); err != nil {
+		return fmt.Errorf("store.lookups: %w", err)
+	}
+	h.store = twilio.NewStore(h.b.rows, store)
+	return nil
+}
+
+// emptyTwiML sends nothing to the customer: any text in it would be a message.
+const emptyTwiML = `<?xml version="1.0" encoding="UTF-8"?><Response/>`
+
+// takeTwilio answers once the request is on disk, whatever Supabase or the application is doing.
+func (h *webhooks) takeTwilio(w http.ResponseWriter, r *http.Request) {
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, int64(h.b.cfg().Webhooks.Twilio.MaxBody)))
+	var long *http.MaxBytesError
+	if errors.As(err, &long) {
+		http.Error(w, "the body is too long", http.StatusRequestEntityTooLarge)
+		return
+	} else if err != nil {
+		http.Error(w, "the body broke off", http.StatusBadRequest)
+		return
+	}
+	if err := h.validator.Validate(r, body); err != nil {
+		h.b.log.Warn().Err(err).Str("path", r.URL.Path).Str("address", r.RemoteAddr).Msg("webhook refused")
+		h.count("twilio", "refused")
+		code := http.StatusForbidden
+		if errors.Is(err, twilio.ErrForm) {
+			code = http.StatusBadRequest
+		}
+		http.Error(w, "the signature does not fit", code)
+		return
+	}
+	form := body
+	if r.Method == http.MethodGet {
+		form = []byte(r.URL.RawQuery)
+	} else if !twilio.IsForm(r.Header) {
+		form = nil
+	}
+	params, err := twilio.ParseForm(form)
+	if err != nil {
+		http.Error(w, "the parameters can't be read", http.StatusBadRequest)
+		return
+	}
+	event := twilio.Read(params)
+	key := event.DedupeKey(r.Header.Get(twilio.IdempotencyHeader), append([]byte(r.URL.RawQuery+"\n"), body...))
+	added, err := h.keep(r, key, event, form, body)
+	if err != nil {
+		h.b.log.Error().Err(err).Msg("a webhook could not be kept")
+		h.count("twilio", "not_kept")
+		w.Header().Set("Retry-After", fullRetry)
+		reason := "the webhook could not be kept; send it again"
+		if errors.Is(err, outbox.ErrFull) {
+			reason = "the outbox is full; send the webhook again"
+		}
+		http.Error(w, reason, http.StatusServiceUnavailable)
+		return
+	}
+	if added {
+		h.count("twilio", "taken")
+		if event.Kind == twilio.Message && slices.Contains(h.b.cfg().Webhooks.Twilio.Modes, "emit") {
+			h.emit(event)
+		}
+	} else {
+		h.count("twilio", "repeated")
+	}
+	w.Header().Set("Content-Type", "text/xml")
+	_, _ = io.WriteString(w, emptyTwiML) // Twilio is gone where this fails, and sends it again
+}
+
+// keep puts a webhook on disk for each of its targets; added is false where it was taken before.
+func (h *webhooks) keep(r *http.Request, key string, event twilio.Event, form, body []byte) (added bool, err error) {
+	if h.box == nil {
+		known, _ := h.seen.ContainsOrAdd(key, struct{}{})
+		return !known, nil
+	}
+	var entries []outbox.Entry
+	modes := h.b.cfg().Webhooks.Twilio.Modes
+	if slices.Contains(modes, "forward") {
+		entries = append(entries, outbox.Entry{Target: toApp, Lane: event.Conversation(), Header: forwardedHeader(r), Body: body})
+	}
+	if slices.Contains(modes, "store") && event.Kind != twilio.Other {
+		lane := event.Conversation()
+		if event.Kind == twilio.Status {
+			lane = event.Sid // a status waits for its message to be stored, and nobody else for the status
+		}
+		entries = append(entries, outbox.Entry{Target: toTables, Lane: lane, Body: form})
+	}
+	return h.box.Add(r.Context(), key, entries...)
+}
