@@ -97,7 +97,7 @@ func equal(query *postgrest.FilterBuilder, where map[string]string) *postgrest.F
 	return query
 }
 
-// Call calls a function of the database with the service key and gives its answer, the JSON text as it came. The library's own call takes no context and gives
+// Call calls a function of the database with the service key and gives its answer, JSON without space around it. The library's own call takes no context and gives
 // failures as text, so the request is made here; it goes through the same fence.
 func (c *Client) Call(ctx context.Context, function string, arguments any) (json.RawMessage, error) {
 	answer, err := c.call(ctx, function, arguments)
@@ -131,11 +131,12 @@ func (c *Client) call(ctx context.Context, function string, arguments any) (json
 	if _, err := answer.ReadFrom(resp.Body); err != nil {
 		return nil, err
 	}
-	if answer.Len() == 0 {
+	text := bytes.TrimSpace(answer.Bytes())
+	if len(text) == 0 {
 		return json.RawMessage("null"), nil // of a function that returns void
 	}
-	if !json.Valid(answer.Bytes()) {
+	if !json.Valid(text) {
 		return nil, &Error{Status: resp.StatusCode, Message: "the answer is no JSON", Class: ClassPermanent}
 	}
-	return answer.Bytes(), nil
+	return text, nil
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/http"
 	"slices"
 	"strings"
 
@@ -32,7 +33,7 @@ type StoreOptions struct {
 }
 
 var (
-	// ErrNoRow: a lookup or the search for a conversation found nothing. What is missing may come.
+	// ErrNoRow: a lookup or the search for a conversation found nothing, or its function gave null. What is missing may come.
 	ErrNoRow = errors.New("no such row")
 	// ErrNotYet: a status came before its message was stored.
 	ErrNotYet = errors.New("the message is not stored yet")
@@ -129,7 +130,7 @@ func (s *Store) conversation(ctx context.Context, e Event, values Values, create
 		if err != nil {
 			return nil, err
 		}
-		return s.db.Call(ctx, s.opts.Function, arguments)
+		return s.called(ctx, arguments)
 	}
 	if len(s.opts.Find) == 0 {
 		return nil, nil
@@ -154,6 +155,21 @@ func (s *Store) conversation(ctx context.Context, e Event, values Values, create
 		return nil, err
 	}
 	return r.Get(s.opts.ConversationsKey), nil
+}
+
+// called asks the function for the conversation's id.
+func (s *Store) called(ctx context.Context, arguments map[string]json.RawMessage) (json.RawMessage, error) {
+	id, err := s.db.Call(ctx, s.opts.Function, arguments)
+	if err != nil {
+		return nil, err
+	}
+	switch id[0] {
+	case 'n':
+		return nil, fmt.Errorf("%s: %w", s.opts.Function, ErrNoRow)
+	case '{', '[':
+		return nil, fmt.Errorf("%s: %w", s.opts.Function, &supabase.Error{Status: http.StatusOK, Message: "the function answers with rows; it is to return one id", Class: supabase.ClassPermanent})
+	}
+	return id, nil
 }
 
 // find gives one column of the first row, by the key, that has the values.
