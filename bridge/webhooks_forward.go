@@ -2,6 +2,8 @@ package bridge
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -15,16 +17,23 @@ import (
 
 // hopHeaders are between two hosts and not for the next; those of the signature and the address are written anew.
 var hopHeaders = []string{"Connection", "Keep-Alive", "Proxy-Authenticate", "Proxy-Authorization", "Proxy-Connection", "Te", "Trailer", "Transfer-Encoding",
-	"Upgrade", "Content-Length", "Host", "Authorization", twilio.SignatureHeader}
+	"Upgrade", "Content-Length", "Host", twilio.SignatureHeader}
 
 // Entries of a forwarded request's header that are not headers.
 const (
 	methodEntry = ":method"
 	queryEntry  = ":query"
+	signerEntry = ":signer" // which token signed it, by its fingerprint
 )
 
-func forwardedHeader(r *http.Request) map[string]string {
-	header := map[string]string{methodEntry: r.Method, queryEntry: r.URL.RawQuery}
+// fingerprint tells tokens apart and gives none away.
+func fingerprint(token string) string {
+	sum := sha256.Sum256([]byte(token))
+	return hex.EncodeToString(sum[:8])
+}
+
+func forwardedHeader(r *http.Request, token string) map[string]string {
+	header := map[string]string{methodEntry: r.Method, queryEntry: r.URL.RawQuery, signerEntry: fingerprint(token)}
 	for name, values := range r.Header {
 		if !slices.Contains(hopHeaders, http.CanonicalHeaderKey(name)) {
 			header[name] = strings.Join(values, ", ")
@@ -33,7 +42,8 @@ func forwardedHeader(r *http.Request) map[string]string {
 	return header
 }
 
-// forward posts a webhook to the application, signed anew for its address there. What the application answers is not Twilio's answer: that was given.
+// forward posts a webhook to the application, signed anew for its address there with the token that Twilio signed with, or the first where that is gone. What the
+// application answers is not Twilio's answer: that was given.
 func (h *webhooks) forward(ctx context.Context, item outbox.Item) error {
 	address := h.b.cfg().Webhooks.Twilio.ForwardURL
 	if query := item.Header[queryEntry]; query != "" {
@@ -48,7 +58,7 @@ func (h *webhooks) forward(ctx context.Context, item outbox.Item) error {
 		return outbox.Permanent(errors.New("forward: the address can't be made"))
 	}
 	for name, value := range item.Header {
-		if !strings.HasPrefix(name, ":") {
+		if !strings.HasPrefix(name, ":") && (name != "Authorization" || req.URL.User == nil) { // the application's own address may name who is let in
 			req.Header.Set(name, value)
 		}
 	}
@@ -58,7 +68,11 @@ func (h *webhooks) forward(ctx context.Context, item outbox.Item) error {
 			return outbox.Permanent(err)
 		}
 	}
-	req.Header.Set(twilio.SignatureHeader, twilio.Sign(h.tokens[0], address, params))
+	token := h.tokens[0]
+	if i := slices.IndexFunc(h.tokens, func(t string) bool { return fingerprint(t) == item.Header[signerEntry] }); i >= 0 {
+		token = h.tokens[i]
+	}
+	req.Header.Set(twilio.SignatureHeader, twilio.Sign(token, address, params))
 	return post(h.client, req, "forward")
 }
 

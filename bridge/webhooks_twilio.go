@@ -81,7 +81,8 @@ func (h *webhooks) takeTwilio(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "the body broke off", http.StatusBadRequest)
 		return
 	}
-	if err := h.validator.Validate(r, body); err != nil {
+	token, err := h.validator.Signer(r, body)
+	if err != nil {
 		h.b.log.Warn().Err(err).Str("path", r.URL.Path).Str("address", r.RemoteAddr).Msg("webhook refused")
 		h.count("twilio", "refused")
 		code := http.StatusForbidden
@@ -104,7 +105,7 @@ func (h *webhooks) takeTwilio(w http.ResponseWriter, r *http.Request) {
 	}
 	event := twilio.Read(params)
 	key := event.DedupeKey(r.Header.Get(twilio.IdempotencyHeader), append([]byte(r.URL.RawQuery+"\n"), body...))
-	added, err := h.keep(r, key, event, form, body)
+	added, err := h.keep(r, key, event, token, form, body)
 	if err != nil {
 		h.b.log.Error().Err(err).Msg("a webhook could not be kept")
 		h.count("twilio", "not_kept")
@@ -129,7 +130,7 @@ func (h *webhooks) takeTwilio(w http.ResponseWriter, r *http.Request) {
 }
 
 // keep puts a webhook on disk for each of its targets; added is false where it was taken before.
-func (h *webhooks) keep(r *http.Request, key string, event twilio.Event, form, body []byte) (added bool, err error) {
+func (h *webhooks) keep(r *http.Request, key string, event twilio.Event, token string, form, body []byte) (added bool, err error) {
 	if h.box == nil {
 		known, _ := h.seen.ContainsOrAdd(key, struct{}{})
 		return !known, nil
@@ -137,7 +138,7 @@ func (h *webhooks) keep(r *http.Request, key string, event twilio.Event, form, b
 	var entries []outbox.Entry
 	modes := h.b.cfg().Webhooks.Twilio.Modes
 	if slices.Contains(modes, "forward") {
-		entries = append(entries, outbox.Entry{Target: toApp, Lane: event.Conversation(), Header: forwardedHeader(r), Body: body})
+		entries = append(entries, outbox.Entry{Target: toApp, Lane: event.Conversation(), Header: forwardedHeader(r, token), Body: body})
 	}
 	if slices.Contains(modes, "store") && event.Kind != twilio.Other {
 		lane := event.Conversation()

@@ -76,44 +76,50 @@ func NewValidator(opts Options) (*Validator, error) {
 // Validate checks the signature of a request whose body has been read. It returns nil, ErrNoSignature, ErrSignature, ErrBodyHash, or an error of ParseForm.
 // A body that is no form must be named by its hash in the query, as Twilio does; else nothing says that it is Twilio's.
 func (v *Validator) Validate(r *http.Request, body []byte) error {
+	_, err := v.Signer(r, body)
+	return err
+}
+
+// Signer is Validate, and gives the token that signed as well.
+func (v *Validator) Signer(r *http.Request, body []byte) (token string, err error) {
 	signature := []byte(r.Header.Get(SignatureHeader))
 	if len(signature) == 0 {
-		return ErrNoSignature
+		return "", ErrNoSignature
 	}
 	var params Params
 	var hash string
 	if IsForm(r.Header) {
-		var err error
 		if params, err = ParseForm(body); err != nil {
-			return err
+			return "", err
 		}
 	} else if len(body) > 0 {
 		if hash = bodyHash(r.RequestURI); hash == "" {
-			return ErrBodyHash
+			return "", ErrBodyHash
 		}
 	}
 	tails := params.tails()
-	signed := false
 	for candidate := range v.addresses(r) {
-		for _, token := range v.tokens {
+		for _, t := range v.tokens {
 			for _, tail := range tails {
-				signed = signed || hmac.Equal(sign(token, candidate, tail), signature)
+				if hmac.Equal(sign(t, candidate, tail), signature) {
+					token = string(t)
+				}
 			}
 		}
-		if signed {
+		if token != "" {
 			break
 		}
 	}
-	if !signed {
-		return ErrSignature
+	if token == "" {
+		return "", ErrSignature
 	}
 	if hash != "" {
 		want, err := hex.DecodeString(hash)
 		if got := sha256.Sum256(body); err != nil || !hmac.Equal(want, got[:]) {
-			return ErrBodyHash
+			return "", ErrBodyHash
 		}
 	}
-	return nil
+	return token, nil
 }
 
 // Sign gives the signature of a request to url with the parameters of a form, nil for none.
