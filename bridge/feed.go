@@ -163,8 +163,11 @@ func (s sink) Change(ctx context.Context, c feed.Change) {
 // Resync asks every browser to read its rooms anew.
 func (s sink) Resync(since time.Time, reason string) { s.b.resync.request(since, reason) }
 
-// State logs a state and tells it to every browser.
+// State logs a state and tells it to every browser, and webhooks that wait for Supabase try again when it is there.
 func (s sink) State(r feed.Report) {
+	if s.b.webhooks != nil && (r.State == feed.Live || r.State == feed.Polling) {
+		s.b.webhooks.rouse()
+	}
 	event := s.b.log.Info()
 	if r.State == feed.Down || r.State == feed.Polling {
 		event = s.b.log.Warn()

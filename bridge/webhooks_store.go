@@ -37,6 +37,13 @@ func (h *webhooks) toTables(ctx context.Context, item outbox.Item) error {
 	return nil
 }
 
+// rouse has what waits for the tables tried at once: Supabase answers again.
+func (h *webhooks) rouse() {
+	if h.box != nil {
+		h.box.Rouse(toTables)
+	}
+}
+
 // sorted says what a failure means for the outbox.
 func sorted(err error) error {
 	e, ok := supabase.AsError(err)

@@ -168,7 +168,7 @@ func (o *Outbox) settleAdded(a *addition, err error) {
 	o.signal()
 }
 
-// signal has Run look at fresh.
+// signal has Run look at fresh and back.
 func (o *Outbox) signal() {
 	select {
 	case o.wake <- struct{}{}:

@@ -126,9 +126,15 @@ func (o *Outbox) Run(ctx context.Context) {
 // take puts what was added into its lanes.
 func (r *runner) take() {
 	r.o.mu.Lock()
-	fresh := r.o.fresh
-	r.o.fresh = nil
+	fresh, back := r.o.fresh, r.o.back
+	r.o.fresh, r.o.back = nil, nil
 	r.o.mu.Unlock()
+	for _, target := range back {
+		if d := r.targets[target]; d != nil {
+			d.due = time.Time{}
+			r.rouse(target)
+		}
+	}
 	for _, q := range fresh {
 		l := r.lanes[q.lane]
 		if l == nil {
@@ -237,8 +243,12 @@ func (r *runner) wait(fails int) time.Duration {
 // attempt delivers one entry and notes the result on disk. nil means that the lane goes on to the next.
 func (o *Outbox) attempt(ctx context.Context, deliver Deliver, id uint64) error {
 	item, err := o.read(queueBucket, id)
-	if err != nil || item.ID == 0 {
-		return err // nil: it was dropped meanwhile
+	if err != nil {
+		o.opts.Log.Error().Err(err).Msg("outbox: an entry can't be read; its lane waits")
+		return err
+	}
+	if item.ID == 0 {
+		return nil // it was dropped meanwhile
 	}
 	err = o.call(ctx, deliver, item)
 	if ctx.Err() != nil {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"time"
 
@@ -114,13 +115,14 @@ type Outbox struct {
 	closing chan struct{} // closed by Close
 	written chan struct{} // closed when that goroutine has ended
 	closed  sync.Once
-	wake    chan struct{} // of capacity 1: something in fresh
+	wake    chan struct{} // of capacity 1: something in fresh or back
 
 	seen int // dedupe keys on disk; the writing goroutine's
 
 	mu    sync.Mutex // guards what follows
 	stats Stats
 	fresh []queued // added and not yet known to Run
+	back  []string // targets that Rouse named, not yet known to Run; each once
 	taken int64    // bytes on disk and about to be
 }
 
@@ -280,6 +282,16 @@ func (o *Outbox) Add(ctx context.Context, dedupe string, entries ...Entry) (adde
 		return false, ErrFull
 	}
 	return !a.known, nil
+}
+
+// Rouse has a target that was away tried at once, by one who has learnt otherwise that it is back. Elsewhere it does nothing.
+func (o *Outbox) Rouse(target string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if !slices.Contains(o.back, target) {
+		o.back = append(o.back, target)
+	}
+	o.signal()
 }
 
 // Stats tells how full the box is.

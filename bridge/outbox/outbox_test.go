@@ -462,6 +462,36 @@ func TestTargetThatIsAwayIsTriedByOne(t *testing.T) {
 	settled(t, o, "delivered", func(s Stats) bool { return s.Waiting == 0 })
 }
 
+func TestTargetThatIsSaidToBeBackIsTriedAtOnce(t *testing.T) {
+	var mu sync.Mutex
+	away := true
+	opts := options(t, nil)
+	opts.RetryMin, opts.RetryMax = time.Hour, time.Hour // nothing is tried again by itself
+	opts.Deliver = map[string]Deliver{"store": func(context.Context, Item) error {
+		mu.Lock()
+		defer mu.Unlock()
+		if away {
+			return Unavailable(errors.New("refused"), 0)
+		}
+		return nil
+	}}
+	o := box(t, opts)
+	for i := range 100 {
+		add(t, o, "", fmt.Sprint(i), "x")
+	}
+	run(t, o)
+	settled(t, o, "tried", func(s Stats) bool { return s.Failed >= awayAfter })
+	o.Rouse("store")
+	o.Rouse("elsewhere")
+	mu.Lock()
+	away = false
+	mu.Unlock()
+	settled(t, o, "delivered", func(s Stats) bool {
+		o.Rouse("store") // again, since one that was under way may have failed after the first
+		return s.Waiting == 0
+	})
+}
+
 func TestDeliveryThatPanicsIsADeadLetter(t *testing.T) {
 	opts := options(t, nil)
 	opts.Deliver = map[string]Deliver{"store": func(context.Context, Item) error { panic("a defect") }}
