@@ -5,13 +5,12 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"slices"
 	"sync"
 	"time"
 
 	lru "github.com/hashicorp/golang-lru/v2"
+	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/supabridge/supabridge/bridge/supabase"
 	"github.com/supabridge/supabridge/config"
 )
 
@@ -30,26 +29,22 @@ func (k roomKind) String() string {
 // errRefused: the rules don't let this user into this room.
 var errRefused = errors.New("not allowed")
 
-// authorizer decides who may enter which room. Nobody may, unless one of these says so, in this order:
+// authorizer decides who may enter which room, by the rules of the configuration (rules.go). Nobody may unless one of them says so. Two stand above them: the
+// service role, which Row Level Security lets read everything, may enter anything, and so may under auth.insecure_dev a socket that brought no token; one
+// that brought a token is held to it.
 //
-//  1. the service role, which Row Level Security lets read everything;
-//  2. for a tenant's room, the claim that names the user's tenant, where it is this one;
-//  3. Row Level Security itself: PostgREST, asked with the user's own token, shows the conversation's or the tenant's row.
-//
-// Under auth.insecure_dev a socket that brought no token may enter anything; one that brought a token is held to it.
-//
-// Answers are kept for the configured times, never longer than the token lives, under a hash of the token. A failure to ask is no answer and is not kept.
+// Answers are kept for the configured times, never longer than the token lives, under a hash of the token; yes and no apart, so that made-up ids don't push out
+// what users live on. A failure to ask is no answer and is not kept.
 type authorizer struct {
-	cfg  func() *config.Config
-	rows visibility
+	cfg      func() *config.Config
+	rows     records
+	callback *callback
+	asked    *prometheus.CounterVec // by how the answer was had
 
-	mu      sync.Mutex // guards answers
-	answers *lru.Cache[question, answer]
-}
-
-// visibility is the one question the authorizer asks of Supabase.
-type visibility interface {
-	VisibleTo(ctx context.Context, token, table, key, id string) (asStored string, visible bool, err error)
+	mu      sync.Mutex // guards the rest
+	allowed *lru.Cache[question, answer]
+	refused *lru.Cache[question, answer]
+	epoch   uint64 // grows with each answer that is withdrawn
 }
 
 type question struct {
@@ -63,36 +58,65 @@ type answer struct {
 	until    time.Time
 }
 
-func newAuthorizer(cfg func() *config.Config, rows visibility) (*authorizer, error) {
-	answers, err := lru.New[question, answer](cfg().Rooms.Authorization.CacheSize)
-	if err != nil {
-		return nil, fmt.Errorf("bridge: rooms.authorization.cache_size: %w", err)
+func newAuthorizer(cfg func() *config.Config, rows records) (*authorizer, error) {
+	a := &authorizer{cfg: cfg, rows: rows, callback: newCallback(cfg)}
+	a.asked = prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: namespace, Name: "authorizations_total",
+		Help: "Questions who may enter a room, by how they were answered: free (nobody had to be asked), remembered, asked, or failed."}, []string{"by"})
+	for _, answers := range []**lru.Cache[question, answer]{&a.allowed, &a.refused} {
+		var err error
+		if *answers, err = lru.New[question, answer](cfg().Rooms.Authorization.CacheSize); err != nil {
+			return nil, fmt.Errorf("bridge: rooms.authorization.cache_size: %w", err)
+		}
 	}
-	return &authorizer{cfg: cfg, rows: rows, answers: answers}, nil
+	return a, nil
+}
+
+// watch has what it knows asked for at each scrape.
+func (a *authorizer) watch(registry *prometheus.Registry) {
+	registry.MustRegister(a.asked)
+	for kind, answers := range map[string]*lru.Cache[question, answer]{"allowed": a.allowed, "refused": a.refused} {
+		registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: namespace, Name: "authorizations_remembered",
+			Help: "Answers that are kept (rooms.authorization.cache_size), by what they say.", ConstLabels: prometheus.Labels{"answer": kind}},
+			func() float64 { return float64(answers.Len()) }))
+	}
+}
+
+// free tells of somebody whom no rule concerns whether he may enter anything; known is false where the rules decide.
+func (a *authorizer) free(who *Identity) (may, known bool) {
+	switch {
+	case !who.Verified:
+		return a.cfg().Auth.InsecureDev && !who.Pending, true
+	case !time.Now().Before(who.Expires):
+		return false, true
+	case who.Role == serviceRole:
+		return true, true
+	}
+	return false, false
 }
 
 // mayEnter gives the id as Supabase spells it (a UUID in capitals is the same row, and must be the same room), errRefused where the user may not enter
-// the room, and a *supabase.Error where it could not be found out.
+// the room, and another error where it could not be found out.
 func (a *authorizer) mayEnter(ctx context.Context, who *Identity, kind roomKind, id string) (string, error) {
-	switch {
-	case !who.Verified:
-		if a.cfg().Auth.InsecureDev {
+	if may, known := a.free(who); known {
+		a.asked.WithLabelValues("free").Inc()
+		if may {
 			return id, nil
 		}
 		return "", errRefused
-	case !time.Now().Before(who.Expires):
-		return "", errRefused
-	case who.Role == serviceRole, kind == tenantRoom && who.Tenant != "" && who.Tenant == id:
-		return id, nil
 	}
 	q := question{token: sha256.Sum256([]byte(who.Token)), kind: kind, id: id}
-	asStored, known := a.remembered(q)
-	if !known {
-		var err error
-		if asStored, err = a.ask(ctx, who, kind, id); err != nil {
+	asStored, known, epoch := a.remembered(q)
+	if known {
+		a.asked.WithLabelValues("remembered").Inc()
+	} else {
+		open, err := a.decide(ctx, who, kind, []string{id}, a.mayEnter)
+		if err != nil {
+			a.asked.WithLabelValues("failed").Inc()
 			return "", err
 		}
-		a.remember(q, asStored, who.Expires)
+		a.asked.WithLabelValues("asked").Inc()
+		asStored = open[id]
+		a.remember(q, asStored, who.Expires, epoch)
 	}
 	if asStored == "" {
 		return "", errRefused
@@ -100,41 +124,54 @@ func (a *authorizer) mayEnter(ctx context.Context, who *Identity, kind roomKind,
 	return asStored, nil
 }
 
-// ask gives the id as stored, "" where the user does not see the row.
-func (a *authorizer) ask(ctx context.Context, who *Identity, kind roomKind, id string) (string, error) {
-	tables := a.cfg().Tables
-	table, key := tables.Conversations.Name, tables.Conversations.ID
-	if kind == tenantRoom {
-		table, key = tables.Tenants.Name, tables.Tenants.ID
-	}
-	asStored, _, err := a.rows.VisibleTo(ctx, who.Token, table, key, id)
-	if e, ok := supabase.AsError(err); ok && slices.Contains([]supabase.Class{supabase.ClassToken, supabase.ClassDenied}, e.Class) {
-		return "", nil // refused in words rather than by an empty answer
-	}
-	return asStored, err
-}
-
-func (a *authorizer) remembered(q question) (asStored string, known bool) {
+func (a *authorizer) remembered(q question) (asStored string, known bool, epoch uint64) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	got, ok := a.answers.Get(q)
-	if ok && !time.Now().Before(got.until) {
-		a.answers.Remove(q)
-		return "", false
+	for _, answers := range []*lru.Cache[question, answer]{a.allowed, a.refused} {
+		got, ok := answers.Get(q)
+		if ok && time.Now().Before(got.until) {
+			return got.asStored, true, a.epoch
+		}
+		if ok {
+			answers.Remove(q)
+		}
 	}
-	return got.asStored, ok
+	return "", false, a.epoch
 }
 
-func (a *authorizer) remember(q question, asStored string, expires time.Time) {
-	keep := a.cfg().Rooms.Authorization.RefusedFor
+// remember keeps an answer, unless one was withdrawn since the question was put: it may be older than that.
+func (a *authorizer) remember(q question, asStored string, expires time.Time, epoch uint64) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.epoch == epoch {
+		a.keep(q, asStored, expires)
+	}
+}
+
+func (a *authorizer) keep(q question, asStored string, expires time.Time) {
+	c := a.cfg().Rooms.Authorization
+	answers, other, keep := a.refused, a.allowed, c.RefusedFor
 	if asStored != "" {
-		keep = a.cfg().Rooms.Authorization.AllowedFor
+		answers, other, keep = a.allowed, a.refused, c.AllowedFor
 	}
 	until := time.Now().Add(keep)
 	if expires.Before(until) {
 		until = expires
 	}
+	other.Remove(q)
+	answers.Add(q, answer{asStored, until})
+}
+
+// withdraw forgets all answers about a room, since what they rest on has changed; id is as stored.
+func (a *authorizer) withdraw(kind roomKind, id string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.answers.Add(q, answer{asStored, until})
+	a.epoch++
+	for _, answers := range []*lru.Cache[question, answer]{a.allowed, a.refused} {
+		for _, q := range answers.Keys() {
+			if got, _ := answers.Peek(q); q.kind == kind && (q.id == id || got.asStored == id) {
+				answers.Remove(q)
+			}
+		}
+	}
 }

@@ -2,6 +2,7 @@ package bridge
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"testing"
@@ -12,17 +13,39 @@ import (
 	"github.com/supabridge/supabridge/config"
 )
 
-// policy stands for Row Level Security: which token sees which row, and how often it was asked.
+// policy stands for Supabase: which token sees which row, which user is joined with which room, the rows themselves, and how often it was asked.
 type policy struct {
-	sees  map[string]string // "token table key id" → the id as stored
+	sees  map[string]string // "token table key id" and "user table user-column room-column room" → the id as stored, "table key id" → the row
 	err   error
 	asked int
 }
 
-func (p *policy) VisibleTo(_ context.Context, token, table, key, id string) (string, bool, error) {
+func (p *policy) VisibleTo(_ context.Context, token, table, key string, ids []string) ([]string, error) {
 	p.asked++
-	stored, ok := p.sees[fmt.Sprint(token, " ", table, " ", key, " ", id)]
-	return stored, ok, p.err
+	var found []string
+	for _, id := range ids {
+		if stored, ok := p.sees[fmt.Sprint(token, " ", table, " ", key, " ", id)]; ok {
+			found = append(found, stored)
+		}
+	}
+	return found, p.err
+}
+
+func (p *policy) RoomsOf(_ context.Context, in supabase.Member, user string, rooms []string) ([]string, error) {
+	p.asked++
+	var found []string
+	for _, room := range rooms {
+		if stored, ok := p.sees[fmt.Sprint(user, " ", in.Table, " ", in.User, " ", in.Room, " ", room)]; ok {
+			found = append(found, stored)
+		}
+	}
+	return found, p.err
+}
+
+func (p *policy) Row(_ context.Context, table, key, id string) (json.RawMessage, bool, error) {
+	p.asked++
+	record, ok := p.sees[fmt.Sprint(table, " ", key, " ", id)]
+	return json.RawMessage(record), ok, p.err
 }
 
 func gatekeeper(t *testing.T, p *policy, change func(*config.Config)) *authorizer {

@@ -89,6 +89,7 @@ func (b *Bridge) build(ctx context.Context) (err error) {
 	if b.authorizer, err = newAuthorizer(b.cfg, b.rows); err != nil {
 		return err
 	}
+	b.authorizer.watch(b.metrics.registry)
 	tenants, err := newTenants(cfg, b.rows)
 	if err != nil {
 		return err
@@ -193,6 +194,9 @@ func (b *Bridge) Close() {
 	}
 	if b.webhooks != nil {
 		b.webhooks.close()
+	}
+	if b.authorizer != nil {
+		b.authorizer.callback.close()
 	}
 	if b.rows != nil {
 		b.rows.Close()

@@ -142,17 +142,42 @@ func (v *verifier) verify(token string) (*Identity, error) {
 // serviceRole is the role of the project's own key: it passes Row Level Security everywhere.
 const serviceRole = "service_role"
 
-// claimText follows a dotted path to a string or number.
-func claimText(claims map[string]any, path string) string {
+// claimAt follows a dotted path; nil where it leads nowhere.
+func claimAt(claims map[string]any, path string) any {
 	var at any = claims
 	for step := range strings.SplitSeq(path, ".") {
 		object, ok := asObject(at)
 		if !ok {
-			return ""
+			return nil
 		}
 		at = object[step]
 	}
-	switch value := at.(type) {
+	return at
+}
+
+// claimText gives the string or number at a path.
+func claimText(claims map[string]any, path string) string {
+	return scalarText(claimAt(claims, path))
+}
+
+// claimTexts gives the string or number at a path, or those in the list that is there.
+func claimTexts(claims map[string]any, path string) []string {
+	at := claimAt(claims, path)
+	members, ok := at.([]any)
+	if !ok {
+		members = []any{at}
+	}
+	var texts []string
+	for _, member := range members {
+		if text := scalarText(member); text != "" {
+			texts = append(texts, text)
+		}
+	}
+	return texts
+}
+
+func scalarText(value any) string {
+	switch value := value.(type) {
 	case string:
 		return value
 	case json.Number:

@@ -34,12 +34,13 @@ func Default() *Config {
 			Notifications: NotificationsTable{ID: "id", User: "user_id", Created: "created_at"},
 		},
 		Rooms: Rooms{
-			Conversation: Room{Name: "conversation:{id}", Parse: []string{}},
-			Tenant:       Room{Name: "tenant:{id}", Parse: []string{}},
+			Conversation: Room{Name: "conversation:{id}", Parse: []string{}, Rules: []string{"rls"}, Claims: []string{}},
+			Tenant:       Room{Name: "tenant:{id}", Parse: []string{}, Rules: []string{"claim", "rls"}, Claims: []string{}},
 			Authorization: Authorization{
 				AllowedFor: 60 * time.Second,
 				RefusedFor: 10 * time.Second,
 				CacheSize:  10_000,
+				Callback:   Callback{Timeout: 3 * time.Second, Concurrency: 32},
 			},
 			TenantCacheSize:  100_000,
 			MessageCacheSize: 100_000,

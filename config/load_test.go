@@ -128,6 +128,8 @@ func TestEveryKeyIsSetByItsVariableAndByTheFile(t *testing.T) {
 		"supabase.realtime_url":        "wss://x.supabase.co/socket/websocket",
 		"rooms.conversation.name":      "c-{id}",
 		"rooms.tenant.name":            "t-{id}",
+		"rooms.conversation.rules":     "tenant,callback",
+		"rooms.tenant.rules":           "membership",
 		"socketio.paths":               "/api/socket,/other",
 		"socketio.namespaces":          "/,/chat",
 		"socketio.transports":          "websocket",
@@ -151,6 +153,9 @@ func TestEveryKeyIsSetByItsVariableAndByTheFile(t *testing.T) {
 		"vocabulary.conversation_noun": "ticket",
 		"log.level":                    "debug",
 		"log.format":                   "json",
+
+		"rooms.authorization.callback.url":    "https://app.example.com/api/may-enter",
+		"rooms.authorization.callback.secret": "sixteen bytes or more",
 
 		"webhooks.twilio.paths":                     "/hooks/a,/hooks/b",
 		"webhooks.twilio.public_urls":               "https://hooks.example.com#rc=2",

@@ -246,17 +246,51 @@ type Room struct {
 	Name string `key:"name"`
 	// Further room names that browsers send in place of an id, such as conv_{id}; the id is taken out of them. They name no rooms here.
 	Parse []string `key:"parse"`
+	// Who may enter, asked in this order until one of them lets the user in; where none does nobody enters. claim: the token names the room, in one of claims or, of a
+	// tenant, in one of auth.tenant_claims. rls: Row Level Security shows the user the row of the conversation or of the tenant. tenant, of conversations only: the
+	// user may enter the room of the conversation's tenant. membership: a row of the membership table joins the user with the room. callback: the
+	// application says so, at rooms.authorization.callback.
+	Rules []string `key:"rules" enum:"claim|rls|tenant|membership|callback"`
+	// Paths of claims for the rule claim, such as app_metadata.teams: the id of the room, or a list of such ids. As in auth.tenant_claims none that users write.
+	Claims []string `key:"claims"`
+	// Where the rule membership looks.
+	Membership Membership `key:"membership"`
 }
 
-// Authorization bounds how long an answer of Row Level Security is kept.
+// Membership names a table whose rows join users with rooms. It is read with the service key.
+type Membership struct {
+	// Name of the table, such as conversation_members.
+	Table string `key:"table"`
+	// Column with the user's id, the sub of the token.
+	User string `key:"user"`
+	// Column with the id of the conversation or the tenant.
+	Room string `key:"room"`
+}
+
+// Authorization bounds how long an answer who may enter a room is kept, and how it is asked of the application.
 type Authorization struct {
-	// How long a user whom Row Level Security let in may enter the same room again without another question; never
+	// How long a user who was let in may enter the same room again without another question; never
 	// longer than the token lives. Shorter notices a withdrawn right sooner and costs requests. 0s asks every time.
 	AllowedFor time.Duration `key:"allowed_for" min:"0s" max:"24h"`
 	// How long a refusal is kept. It spares the database a client that tries again and again; a right just given waits this long. 0s asks every time.
 	RefusedFor time.Duration `key:"refused_for" min:"0s" max:"24h"`
-	// How many answers are kept, the oldest unused being dropped first. About 300 bytes each.
+	// How many answers of each kind, yes and no, are kept, those unused for longest being dropped first. About 300 bytes each.
 	CacheSize int `key:"cache_size" min:"1" max:"10000000"`
+	// The application's own say, for the rule callback.
+	Callback Callback `key:"callback"`
+}
+
+// Callback asks the application who may enter a room.
+type Callback struct {
+	// Address that is posted {user: {id, name, role, tenant}, room: {kind, id}}, kind being conversation or tenant. It lets the user in by 200 and {allow: true}; id beside it
+	// is the room's id where the row spells it another way. Any other 200, and 403 and 404, are a no; anything else is no answer.
+	URL string `key:"url"`
+	// Secret the question is signed with, as X-Bridge-Signature: t=<seconds>,v1=<hex HMAC-SHA256 of "t.body">. Required with url.
+	Secret Secret `key:"secret"`
+	// How long an answer may take. The join waits for it.
+	Timeout time.Duration `key:"timeout" min:"10ms" max:"1m"`
+	// Most questions under way at once; further ones wait, within the same time.
+	Concurrency int `key:"concurrency" min:"1" max:"10000"`
 }
 
 // Vocabulary chooses the names and forms the frontend expects.

@@ -230,10 +230,8 @@ func (v *validator) tables() {
 		switch {
 		case name == "" && !slices.Contains(optional, k.path):
 			v.fail(k.path, "expected a name, found nothing")
-		case len(name) > 63:
-			v.fail(k.path, "expected a name of at most 63 bytes, as Postgres has them, found one of %d", len(name))
-		case strings.ContainsFunc(name, func(r rune) bool { return r < ' ' || strings.ContainsRune(`"',()`, r) }):
-			v.fail(k.path, "expected a name without quotes, commas, parentheses and control characters, found %s", shown(name))
+		case unusableName(name) != "":
+			v.fail(k.path, "%s", unusableName(name))
 		}
 	}
 }
@@ -249,6 +247,8 @@ func (v *validator) rooms() {
 	if conversation == tenant {
 		v.fail("rooms.tenant.name", "expected another name than that of rooms.conversation.name, found %s for both", shown(tenant))
 	}
+	v.rules("rooms.conversation", rooms.Conversation)
+	v.rules("rooms.tenant", rooms.Tenant)
 }
 
 // reservedEvents are what Socket.IO's own events are called, at one end or the other.

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"fmt"
 	"regexp"
 	"slices"
 	"strings"
@@ -52,6 +53,55 @@ func (v *validator) auth() {
 	}
 }
 
+// rules checks who may enter one kind of room. No rule at all lets nobody in.
+func (v *validator) rules(path string, room Room) {
+	v.claims(path+".claims", room.Claims)
+	if len(room.Rules) == 0 {
+		return
+	}
+	v.listed(path+".rules", room.Rules, func(rule string) (string, string) { return rule, "" })
+	for _, rule := range room.Rules {
+		switch rule {
+		case "claim":
+			if len(room.Claims) == 0 && path == "rooms.conversation" {
+				v.required(path+".claims", " for the rule claim")
+			}
+		case "tenant":
+			if path != "rooms.conversation" {
+				v.fail(path+".rules", "expected tenant in rooms.conversation.rules only")
+			}
+		case "membership":
+			v.membership(path+".membership", room.Membership)
+		case "callback":
+			v.callback()
+		}
+	}
+}
+
+func (v *validator) membership(path string, m Membership) {
+	for key, name := range map[string]string{"table": m.Table, "user": m.User, "room": m.Room} {
+		if name == "" {
+			v.required(path+"."+key, " for the rule membership")
+		} else if expected := unusableName(name); expected != "" {
+			v.fail(path+"."+key, "%s", expected)
+		}
+	}
+	if m.User != "" && m.User == m.Room {
+		v.fail(path+".room", "expected another column than %s.user, found %s for both", path, shown(m.Room))
+	}
+}
+
+func (v *validator) callback() {
+	const path = "rooms.authorization.callback"
+	c := v.c.Rooms.Authorization.Callback
+	if c.URL == "" {
+		v.required(path+".url", " for the rule callback")
+		return
+	}
+	v.address(path+".url", c.URL, "http", "https")
+	v.usable(path+".secret", c.Secret)
+}
+
 // claims checks paths of claims that decide who may enter what.
 func (v *validator) claims(path string, claims []string) {
 	if len(claims) == 0 {
@@ -66,6 +116,17 @@ func (v *validator) claims(path string, claims []string) {
 		}
 		return claim, ""
 	})
+}
+
+// unusableName says what was expected where a name can't be that of a table or column.
+func unusableName(name string) string {
+	switch {
+	case len(name) > 63:
+		return fmt.Sprintf("expected a name of at most 63 bytes, as Postgres has them, found one of %d", len(name))
+	case strings.ContainsFunc(name, func(r rune) bool { return r < ' ' || strings.ContainsRune(`"',()`, r) }):
+		return "expected a name without quotes, commas, parentheses and control characters, found " + shown(name)
+	}
+	return ""
 }
 
 // userWritten tells whether a claim is one that users write themselves.

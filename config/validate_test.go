@@ -164,6 +164,17 @@ func TestWhatDoesNotFitIsNamedWithItsSource(t *testing.T) {
 		{"no origin and cookies", nil, "auth: {credentials: [auth.token, cookie.token]}\n", []string{
 			"socketio.cors.origins: expected the origins by name, since auth.credentials has a cookie and any page could act as its visitor",
 		}},
+		{"rules", nil, "rooms:\n  conversation: {rules: [claim, membership, callback]}\n  tenant: {rules: [tenant, rls, rls, membership], claims: [user_metadata.teams], membership: {table: members, user: u, room: u}}\n", []string{
+			"FILE:3: rooms.tenant.rules: holds \"rls\" twice",
+			"FILE:3: rooms.tenant.rules: expected tenant in rooms.conversation.rules only",
+			"FILE:3: rooms.tenant.claims: expected a claim that the user can't write, or its name in auth.user_written_claims too, found \"user_metadata.teams\"",
+			"FILE:3: rooms.tenant.membership.room: expected another column than rooms.tenant.membership.user, found \"u\" for both",
+			"rooms.conversation.claims: required for the rule claim; set it in the file or in the environment as SUPABRIDGE_ROOMS_CONVERSATION_CLAIMS",
+			"rooms.conversation.membership.table: required for the rule membership; set it in the file or in the environment as SUPABRIDGE_ROOMS_CONVERSATION_MEMBERSHIP_TABLE",
+			"rooms.conversation.membership.user: required for the rule membership; set it in the file or in the environment as SUPABRIDGE_ROOMS_CONVERSATION_MEMBERSHIP_USER",
+			"rooms.conversation.membership.room: required for the rule membership; set it in the file or in the environment as SUPABRIDGE_ROOMS_CONVERSATION_MEMBERSHIP_ROOM",
+			"rooms.authorization.callback.url: required for the rule callback; set it in the file or in the environment as SUPABRIDGE_ROOMS_AUTHORIZATION_CALLBACK_URL",
+		}},
 		{"what users write, unasked", nil, "auth: {tenant_claims: [user_metadata.org_id], user_written_claims: [app_metadata.x]}\n", []string{
 			"FILE:1: auth.tenant_claims: expected a claim that the user can't write, or its name in auth.user_written_claims too, found \"user_metadata.org_id\"",
 			"FILE:1: auth.user_written_claims: expected the path of a claim under user_metadata, found \"app_metadata.x\"",

@@ -2,7 +2,7 @@
 // credential of its own and a typed error.
 //
 //	db, err := supabase.New("https://ref.supabase.co", serviceRoleKey, supabase.Options{AnonKey: anonKey})
-//	ok, err := db.VisibleTo(ctx, userToken, "conversations", "id", id)
+//	visible, err := db.VisibleTo(ctx, userToken, "conversations", "id", ids)
 //
 // Requests are built by supabase-go (its REST half is postgrest-go, held at v0.0.12, the first version that takes a context). What that
 // library does badly is kept out by a fence (see fence.go): it would send credentials along on a redirect, reads answers without a limit, and
@@ -110,26 +110,10 @@ func (c *Client) clientFor(apikey, token string) (*supabasego.Client, error) {
 	return client, nil
 }
 
-// VisibleTo asks whether the holder of token may read the row of table whose column key equals id, as Row Level Security has it: PostgREST is
-// asked with that token, and one row back means yes. asStored is the id as the row spells it, which may differ from how it was asked for (the letters
-// of a UUID, leading zeros). An id that the column's type cannot hold is an invisible row, not an error. Other failures are an *Error; the caller
-// must then neither allow nor remember.
-func (c *Client) VisibleTo(ctx context.Context, token, table, key, id string) (asStored string, visible bool, err error) {
-	client, err := c.clientFor(c.opts.AnonKey, token)
-	if err != nil {
-		return "", false, err
-	}
-	return c.value(ctx, client, table, key, key, id)
-}
-
 // Value reads one column of the row of table whose column key equals id, with the service key. The text is that of the JSON value with the quotes
 // of a string taken off; found is false where no such row exists or the value is null.
 func (c *Client) Value(ctx context.Context, table, column, key, id string) (value string, found bool, err error) {
-	return c.value(ctx, c.service, table, column, key, id)
-}
-
-func (c *Client) value(ctx context.Context, client *supabasego.Client, table, column, key, id string) (string, bool, error) {
-	rows, err := c.rows(ctx, client.From(table).Select(quoteName(column), "", false).Eq(quoteName(key), id).Limit(1, ""))
+	rows, err := c.rows(ctx, c.service.From(table).Select(quoteName(column), "", false).Eq(quoteName(key), id).Limit(1, ""))
 	if e, ok := AsError(err); ok && e.Code == codeInvalidText {
 		return "", false, nil
 	}

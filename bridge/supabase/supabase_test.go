@@ -38,9 +38,9 @@ func TestVisibilityIsAskedWithTheUsersOwnToken(t *testing.T) {
 		got = *r
 		w.Write([]byte(`[{"id":"a-b"}]`))
 	})
-	stored, visible, err := c.VisibleTo(t.Context(), "user-token", "conversations", "id", "A-B")
-	if err != nil || !visible || stored != "a-b" {
-		t.Fatalf("VisibleTo = %q %v %v, want a-b true", stored, visible, err)
+	stored, err := c.VisibleTo(t.Context(), "user-token", "conversations", "id", []string{"A-B"})
+	if err != nil || !slices.Equal(stored, []string{"a-b"}) {
+		t.Fatalf("VisibleTo = %q %v, want a-b", stored, err)
 	}
 	for header, want := range map[string]string{"Apikey": "anon-key", "Authorization": "Bearer user-token", "Accept-Profile": "inbox"} {
 		if values := got.Header.Values(header); len(values) != 1 || values[0] != want {
@@ -54,8 +54,30 @@ func TestVisibilityIsAskedWithTheUsersOwnToken(t *testing.T) {
 
 func TestNoRowMeansInvisible(t *testing.T) {
 	c := project(t, Options{}, func(w http.ResponseWriter, _ *http.Request) { w.Write([]byte(`[]`)) })
-	if stored, visible, err := c.VisibleTo(t.Context(), "t", "conversations", "id", "x"); visible || err != nil || stored != "" {
-		t.Errorf("VisibleTo = %q %v %v, want invisible", stored, visible, err)
+	if stored, err := c.VisibleTo(t.Context(), "t", "conversations", "id", []string{"x"}); len(stored) > 0 || err != nil {
+		t.Errorf("VisibleTo = %q %v, want invisible", stored, err)
+	}
+}
+
+func TestManyRowsAreAskedForAtOnce(t *testing.T) {
+	var got http.Request
+	c := project(t, Options{}, func(w http.ResponseWriter, r *http.Request) {
+		got = *r
+		w.Write([]byte(`[{"room id":7},{"room id":"b\"c"}]`))
+	})
+	stored, err := c.RoomsOf(t.Context(), Member{"members", "user", "room id"}, "u,1", []string{"7", `b"c`, "d),user.neq.(e"})
+	if err != nil || !slices.Equal(stored, []string{"7", `b"c`}) {
+		t.Fatalf("RoomsOf = %q %v", stored, err)
+	}
+	q := got.URL.Query()
+	if got.Header.Get("Authorization") != "Bearer service-key" || q.Get("user") != "eq.u,1" || q.Get(`"room id"`) != `in.("7","b\"c","d),user.neq.(e")` {
+		t.Errorf("asked for %v", q)
+	}
+	if _, err := c.VisibleTo(t.Context(), "t", "conversations", "id", []string{"a", "b"}); err != nil {
+		t.Fatal(err)
+	}
+	if q := got.URL.Query(); q.Get("id") != `in.("a","b")` || q.Get("limit") != "2" {
+		t.Errorf("asked for %v", q)
 	}
 }
 
@@ -64,8 +86,8 @@ func TestAnIDOfTheWrongTypeIsAnInvisibleRow(t *testing.T) {
 		w.WriteHeader(http.StatusBadRequest)
 		w.Write([]byte(`{"code":"22P02","message":"invalid input syntax for type uuid"}`))
 	})
-	if _, visible, err := c.VisibleTo(t.Context(), "t", "conversations", "id", "x"); visible || err != nil {
-		t.Errorf("VisibleTo = %v %v, want invisible without an error", visible, err)
+	if stored, err := c.VisibleTo(t.Context(), "t", "conversations", "id", []string{"x"}); len(stored) > 0 || err != nil {
+		t.Errorf("VisibleTo = %q %v, want invisible without an error", stored, err)
 	}
 }
 

@@ -1,0 +1,182 @@
+package bridge
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/supabridge/supabridge/bridge/row"
+	"github.com/supabridge/supabridge/bridge/supabase"
+	"github.com/supabridge/supabridge/config"
+)
+
+// The rules of rooms, as the configuration names them.
+const (
+	ruleClaim      = "claim"
+	ruleRLS        = "rls"
+	ruleTenant     = "tenant"
+	ruleMembership = "membership"
+	ruleCallback   = "callback"
+)
+
+// records are the questions that rules ask of Supabase; see [supabase.Client].
+type records interface {
+	VisibleTo(ctx context.Context, token, table, key string, ids []string) ([]string, error)
+	RoomsOf(ctx context.Context, in supabase.Member, user string, rooms []string) ([]string, error)
+	Row(ctx context.Context, table, key, id string) (record json.RawMessage, found bool, err error)
+}
+
+// entrance asks about one room; see [authorizer.mayEnter].
+type entrance func(ctx context.Context, who *Identity, kind roomKind, id string) (string, error)
+
+// decide asks the rules of a kind of room in their order, each about the rooms that none before it has opened. It gives the ids of open rooms as stored, by the ids
+// that were asked about, which must be as stored where they are more than one. Where a rule could not be asked and none after it has opened the room, there is an
+// error: of the rooms that are not among the open ones it is not known. tenants is asked by the rule tenant.
+func (a *authorizer) decide(ctx context.Context, who *Identity, kind roomKind, ids []string, tenants entrance) (map[string]string, error) {
+	room := a.cfg().Rooms.Conversation
+	if kind == tenantRoom {
+		room = a.cfg().Rooms.Tenant
+	}
+	open := make(map[string]string, len(ids))
+	var failed error
+	for _, rule := range room.Rules {
+		left := slices.DeleteFunc(slices.Clone(ids), func(id string) bool { return open[id] != "" })
+		for part := range slices.Chunk(left, supabase.MaxIDs) {
+			found, err := a.ask(ctx, rule, room, who, kind, part, tenants)
+			maps.Copy(open, found)
+			if err != nil {
+				failed = errors.Join(failed, fmt.Errorf("rule %s: %w", rule, err))
+			}
+		}
+	}
+	if len(open) == len(ids) {
+		failed = nil
+	}
+	return open, failed
+}
+
+// ask asks one rule.
+func (a *authorizer) ask(ctx context.Context, rule string, room config.Room, who *Identity, kind roomKind, ids []string, tenants entrance) (map[string]string, error) {
+	switch rule {
+	case ruleClaim:
+		return a.claimed(room, who, kind, ids), nil
+	case ruleRLS:
+		t := a.cfg().Tables
+		table, key := t.Conversations.Name, t.Conversations.ID
+		if kind == tenantRoom {
+			table, key = t.Tenants.Name, t.Tenants.ID
+		}
+		found, err := a.rows.VisibleTo(ctx, who.Token, table, key, ids)
+		if e, ok := supabase.AsError(err); ok && (e.Class == supabase.ClassToken || e.Class == supabase.ClassDenied) {
+			return nil, nil // refused in words rather than by an empty answer
+		}
+		return byAsked(ids, found), err
+	case ruleMembership:
+		if who.UserID == "" {
+			return nil, nil
+		}
+		found, err := a.rows.RoomsOf(ctx, supabase.Member(room.Membership), who.UserID, ids)
+		return byAsked(ids, found), err
+	case ruleTenant:
+		return each(ids, func(id string) (string, error) { return a.byTenant(ctx, who, id, tenants) })
+	case ruleCallback:
+		return each(ids, func(id string) (string, error) { return a.callback.ask(ctx, who, kind, id) })
+	}
+	return nil, fmt.Errorf("there is no such rule") // the configuration knows no other
+}
+
+// byAsked gives ids as stored by the ids asked for. Of a single one the answer may be spelled otherwise.
+func byAsked(asked, found []string) map[string]string {
+	open := make(map[string]string, len(found))
+	for _, id := range found {
+		switch {
+		case len(asked) == 1:
+			open[asked[0]] = id
+		case slices.Contains(asked, id):
+			open[id] = id
+		}
+	}
+	return open
+}
+
+// each asks about one room after the other; a refusal is no failure.
+func each(ids []string, ask func(id string) (string, error)) (map[string]string, error) {
+	open := make(map[string]string, len(ids))
+	var failed error
+	for _, id := range ids {
+		asStored, err := ask(id)
+		switch {
+		case err == nil && asStored != "":
+			open[id] = asStored
+		case err != nil && !errors.Is(err, errRefused):
+			failed = errors.Join(failed, err)
+		}
+	}
+	return open, failed
+}
+
+// byTenant opens a conversation to those who may enter its tenant's room. Which tenant that is, is asked with the service key: the user need not see the row.
+func (a *authorizer) byTenant(ctx context.Context, who *Identity, id string, tenants entrance) (string, error) {
+	t := a.cfg().Tables.Conversations
+	record, found, err := a.rows.Row(ctx, t.Name, t.ID, id)
+	if err != nil || !found {
+		return "", err
+	}
+	conversation, err := row.Parse(record)
+	if err != nil {
+		return "", err
+	}
+	tenant := conversation.Text(t.Tenant)
+	if tenant == "" {
+		return "", errRefused
+	}
+	if _, err := tenants(ctx, who, tenantRoom, tenant); err != nil {
+		return "", err
+	}
+	return conversation.Text(t.ID), nil
+}
+
+// claimed opens the rooms that the token names.
+func (a *authorizer) claimed(room config.Room, who *Identity, kind roomKind, ids []string) map[string]string {
+	open := make(map[string]string)
+	var claims map[string]any
+	for _, id := range ids {
+		if kind == tenantRoom && who.Tenant != "" && who.Tenant == id {
+			open[id] = id
+			continue
+		}
+		if claims == nil && len(room.Claims) > 0 {
+			claims = who.claims()
+		}
+		for _, path := range room.Claims {
+			if slices.Contains(claimTexts(claims, path), id) {
+				open[id] = id
+			}
+		}
+	}
+	return open
+}
+
+// claims reads the token, which was verified, once more: it is needed too seldom to be kept.
+func (who *Identity) claims() map[string]any {
+	parts := strings.Split(who.Token, ".")
+	if !who.Verified || len(parts) != 3 {
+		return nil
+	}
+	text, err := base64.RawURLEncoding.DecodeString(parts[1])
+	if err != nil {
+		return nil
+	}
+	var claims map[string]any
+	decoder := json.NewDecoder(strings.NewReader(string(text)))
+	decoder.UseNumber() // an id may have more digits than a float
+	if decoder.Decode(&claims) != nil {
+		return nil
+	}
+	return claims
+}
