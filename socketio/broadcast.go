@@ -1,7 +1,6 @@
 package socketio
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -157,65 +156,6 @@ func (t *Target) send(b *engineio.Batch, s *Socket, ms []*engineio.Message) {
 		return
 	}
 	_ = b.Send(s.client.conn, ms...)
-}
-
-// Response is one client's answer to an event for many.
-type Response struct {
-	Socket *Socket
-	*Reply
-}
-
-// EmitWithAck sends an event to the sockets chosen on this node and waits until each has acknowledged it. When ctx ends first, or clients go
-// meanwhile, the responses that came are returned with ctx's error or [ErrDisconnected]. Sockets on other nodes are not asked.
-func (t *Target) EmitWithAck(ctx context.Context, event string, args ...any) ([]Response, error) {
-	if parser.Reserved(event) {
-		return nil, fmt.Errorf("emit %q: %w", event, ErrReservedEvent)
-	}
-	type result struct {
-		Response
-		err error
-	}
-	sockets := t.Sockets()
-	results := make(chan result, len(sockets))
-	id := t.ns.ackIDs.Add(1) - 1
-	ms, err := encode(head{kind: parser.Event, codec: t.ns.srv.opts.Parser, namespace: t.ns.name, id: id, hasID: true}, &event, args)
-	if err != nil {
-		return nil, err
-	}
-	var b engineio.Batch
-	for _, s := range sockets {
-		if !s.await(id, func(r *Reply, err error) { results <- result{Response{s, r}, err} }) {
-			results <- result{Response{s, nil}, ErrDisconnected}
-			continue
-		}
-		if err := b.Send(s.client.conn, ms...); err != nil && s.forgetAck(id) != nil {
-			results <- result{Response{s, nil}, ErrDisconnected}
-		}
-	}
-	b.Flush()
-	defer func() {
-		for _, s := range sockets {
-			s.forgetAck(id)
-		}
-	}()
-	responses := make([]Response, 0, len(sockets))
-	var failed error
-	for range sockets {
-		select {
-		case r := <-results:
-			if r.err != nil {
-				failed = r.err
-				continue
-			}
-			responses = append(responses, r.Response)
-		case <-ctx.Done():
-			return responses, fmt.Errorf("await the acknowledgements of %q: %d of %d came: %w", event, len(responses), len(sockets), ctx.Err())
-		}
-	}
-	if failed != nil {
-		return responses, fmt.Errorf("await the acknowledgements of %q: %d of %d came: %w", event, len(responses), len(sockets), failed)
-	}
-	return responses, nil
 }
 
 // Sockets returns the sockets chosen on this node.

@@ -26,8 +26,8 @@ type bus struct {
 }
 
 type busNode struct {
-	bus     *bus
-	deliver func(*socketio.NodeMessage)
+	bus  *bus
+	host socketio.Host
 }
 
 func (b *bus) node() *busNode {
@@ -38,9 +38,13 @@ func (b *bus) node() *busNode {
 	return n
 }
 
-func (n *busNode) Start(deliver func(*socketio.NodeMessage)) error { n.deliver = deliver; return nil }
-func (n *busNode) Nodes() (int, error)                             { return len(n.bus.nodes) - 1, nil }
-func (n *busNode) Close() error                                    { return nil }
+func (n *busNode) Start(h socketio.Host) error { n.host = h; return nil }
+func (n *busNode) Open(string)                 {}
+func (n *busNode) Shut(string)                 {}
+func (n *busNode) Close() error                { return nil }
+func (n *busNode) Nodes(context.Context, string) (int, error) {
+	return len(n.bus.nodes) - 1, nil
+}
 func (n *busNode) Publish(m *socketio.NodeMessage) error {
 	text, err := json.Marshal(m)
 	if err != nil {
@@ -57,7 +61,7 @@ func (n *busNode) Publish(m *socketio.NodeMessage) error {
 		if err := json.Unmarshal(text, &copied); err != nil {
 			return err
 		}
-		o.deliver(&copied)
+		o.host.Deliver(&copied)
 	}
 	return nil
 }

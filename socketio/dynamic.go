@@ -53,6 +53,7 @@ func (s *Server) resolve(name string, auth json.RawMessage) *Namespace {
 			n = newNamespace(s, name)
 			n.parent = d.parent
 			s.namespaces[name] = n
+			s.cluster.opened(name)
 		}
 		n.joining++
 		return n
@@ -81,6 +82,7 @@ func (n *Namespace) discardIfEmpty() {
 		return
 	}
 	delete(n.srv.namespaces, n.name)
+	n.srv.cluster.shut(n.name)
 	n.log.stop()
 }
 

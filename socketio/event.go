@@ -23,6 +23,7 @@ type Event struct {
 	id    uint64
 	wants bool
 	acked atomic.Bool
+	reply func(args json.RawMessage, attachments [][]byte) // to an event of another node; nil for one of a client
 }
 
 // WantsAck says whether the client waits for an acknowledgement.
@@ -33,6 +34,14 @@ func (e *Event) WantsAck() bool { return e.wants }
 func (e *Event) Ack(args ...any) bool {
 	if !e.wants || !e.acked.CompareAndSwap(false, true) {
 		return false
+	}
+	if e.reply != nil {
+		r, err := begin(head{kind: parser.Ack}, nil, args)
+		if err != nil {
+			return false
+		}
+		e.reply(r.array(), r.binary)
+		return true
 	}
 	ms, err := encode(head{kind: parser.Ack, codec: e.Socket.ns.srv.opts.Parser, namespace: e.Socket.ns.name, id: e.id, hasID: true}, nil, args)
 	if err != nil {

@@ -108,6 +108,9 @@ func (n *Namespace) room(name string) *room {
 	if r == nil {
 		r = &room{name: name}
 		n.rooms[name] = r
+		if w := n.srv.cluster.watcher; w != nil {
+			w.RoomOpened(n.name, name)
+		}
 	}
 	return r
 }
@@ -143,6 +146,9 @@ func (n *Namespace) leave(s *Socket, rooms []string) {
 func (n *Namespace) tidy(r *room) {
 	if len(r.members) == 0 && r.absent == 0 && n.rooms[r.name] == r {
 		delete(n.rooms, r.name)
+		if w := n.srv.cluster.watcher; w != nil {
+			w.RoomClosed(n.name, r.name)
+		}
 	}
 }
 

@@ -39,14 +39,14 @@ func NewServer(opts Options) *Server {
 // Open is NewServer for options with an adapter, the start of which may fail.
 func Open(opts Options) (*Server, error) {
 	s := &Server{opts: opts.withDefaults(), namespaces: make(map[string]*Namespace)}
+	if err := s.cluster.start(s, s.opts.Adapter); err != nil {
+		return nil, err
+	}
 	s.Namespace = s.Of("/")
 	s.bundle.source = s.opts.ClientBundle
 	eo := s.opts.engine()
 	eo.Accept = s.accept
 	s.engine = engineio.NewServer(eo)
-	if err := s.cluster.start(s, s.opts.Adapter); err != nil {
-		return nil, err
-	}
 	return s, nil
 }
 
@@ -72,6 +72,7 @@ func (s *Server) Of(name string) *Namespace {
 	if n == nil {
 		n = newNamespace(s, name)
 		s.namespaces[name] = n
+		s.cluster.opened(name)
 	}
 	return n
 }

@@ -56,6 +56,28 @@ func (MsgPack) Encode(p *Packet) ([]byte, error) {
 	return b, nil
 }
 
+// AppendPacked appends the JSON value v as MessagePack, with the attachments in the place of their placeholders.
+func AppendPacked(b []byte, v json.RawMessage, attachments [][]byte) ([]byte, error) {
+	return pack(b, v, attachments)
+}
+
+// Unpack turns the MessagePack value that b consists of into JSON text. Byte strings, at most maxAttachments, become placeholders for
+// the attachments, which are parts of b; dates become text, and extensions that notepack doesn't know are an error.
+func Unpack(b []byte, maxAttachments int) (json.RawMessage, [][]byte, error) {
+	u := unpacker{b: b, limit: maxAttachments}
+	text, err := u.value(make([]byte, 0, 2*len(b)), maxDepth)
+	if err != nil {
+		return nil, nil, err
+	}
+	if len(u.b) > 0 {
+		return nil, nil, fmt.Errorf("%w: %d bytes after the value", ErrSyntax, len(u.b))
+	}
+	if err := checkPlaceholders(text, len(u.attachments)); err != nil {
+		return nil, nil, err
+	}
+	return text, u.attachments, nil
+}
+
 // pack appends the JSON value v, with attachments in the place of placeholders.
 func pack(b []byte, v json.RawMessage, attachments [][]byte) ([]byte, error) {
 	i := skipSpace(v, 0)
