@@ -9,9 +9,9 @@ test:
 build:
 	go build -o bin/supabridge ./cmd/supabridge
 
-# The npm packages of the tests and, for those in a browser, Chromium.
+# The npm packages of the tests, Chromium for those in a browser, and Redis.
 prepare:
-	scripts/prepare node nextjs browser
+	scripts/prepare node nextjs browser redis
 
 lint:
 	scripts/lint gofmt vet staticcheck

@@ -92,8 +92,8 @@ const (
 	KindRoomNames    MessageKind = "room_names"
 )
 
-// answers says whether messages of a kind answer a question.
-func (k MessageKind) answers() bool {
+// Answers says whether messages of a kind answer a question.
+func (k MessageKind) Answers() bool {
 	switch k {
 	case KindCount, KindAck, KindServerAnswer, KindSockets, KindRoomNames:
 		return true

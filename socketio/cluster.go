@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"strings"
 	"sync"
 	"time"
@@ -88,7 +89,7 @@ func (c *cluster) Deliver(m *NodeMessage) {
 	if m.From == c.node || m.To != "" && m.To != c.node {
 		return
 	}
-	if m.Kind.answers() {
+	if m.Kind.Answers() {
 		c.mu.Lock()
 		f := c.waiting[m.ID]
 		c.mu.Unlock()
@@ -243,15 +244,15 @@ func (t *Target) describe() []RemoteSocket {
 
 // remote gives the handshake in the form that the Node server has for it, without what proves who the client is.
 func (h *Handshake) remote() json.RawMessage {
-	headers := make(map[string]string, len(h.Header))
+	headers := map[string]string{"host": h.Host}
 	for name, values := range h.Header {
 		if name != "Authorization" && name != "Cookie" {
 			headers[strings.ToLower(name)] = strings.Join(values, ", ")
 		}
 	}
-	address, _, _ := strings.Cut(h.RemoteAddr, ":")
-	if i := strings.LastIndexByte(h.RemoteAddr, ':'); i >= 0 {
-		address = strings.Trim(h.RemoteAddr[:i], "[]")
+	address, _, err := net.SplitHostPort(h.RemoteAddr)
+	if err != nil {
+		address = h.RemoteAddr
 	}
 	text, err := json.Marshal(map[string]any{
 		"headers": headers, "time": h.Time.Format("Mon Jan 02 2006 15:04:05 GMT-0700 (MST)"), "issued": h.Time.UnixMilli(), "address": address,

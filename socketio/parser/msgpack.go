@@ -42,16 +42,16 @@ func (MsgPack) Encode(p *Packet) ([]byte, error) {
 		fields++
 	}
 	b := append([]byte(nil), 0x80|fields)
-	b = append(appendPackedString(b, "type"), byte(t))
-	b = appendPackedString(appendPackedString(b, "nsp"), p.Namespace)
+	b = append(AppendPackedString(b, "type"), byte(t))
+	b = AppendPackedString(AppendPackedString(b, "nsp"), p.Namespace)
 	if data != nil {
 		var err error
-		if b, err = pack(appendPackedString(b, "data"), data, p.Attachments); err != nil {
+		if b, err = pack(AppendPackedString(b, "data"), data, p.Attachments); err != nil {
 			return nil, err
 		}
 	}
 	if p.HasID {
-		b = appendPackedUint(appendPackedString(b, "id"), p.ID)
+		b = appendPackedUint(AppendPackedString(b, "id"), p.ID)
 	}
 	return b, nil
 }
@@ -96,7 +96,7 @@ func pack(b []byte, v json.RawMessage, attachments [][]byte) ([]byte, error) {
 		if err := json.Unmarshal(v, &s); err != nil {
 			return nil, fmt.Errorf("%w: %w", ErrSyntax, err)
 		}
-		return appendPackedString(b, s), nil
+		return AppendPackedString(b, s), nil
 	case '[':
 		var list []json.RawMessage
 		if err := json.Unmarshal(v, &list); err != nil {
@@ -173,7 +173,8 @@ func appendPackedSize(b []byte, n int, fix byte, limit int, code byte) []byte {
 	return binary.BigEndian.AppendUint32(append(b, code+1), uint32(n))
 }
 
-func appendPackedString(b []byte, s string) []byte {
+// AppendPackedString appends a text as MessagePack.
+func AppendPackedString(b []byte, s string) []byte {
 	if n := len(s); n >= 32 && n < 256 {
 		b = append(b, 0xd9, byte(n))
 	} else {

@@ -1,0 +1,89 @@
+// Package redistest runs Redis servers for tests: real ones, each of a test's own, which keep nothing on disk.
+package redistest
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// Server is a Redis server.
+type Server struct {
+	// Addr is its host and port, the same after a restart.
+	Addr string
+
+	tb  testing.TB
+	dir string
+	cmd *exec.Cmd // nil while stopped
+}
+
+// Start runs a server until the test ends. Where redis-server is not installed the test fails.
+func Start(tb testing.TB) *Server {
+	tb.Helper()
+	if _, err := exec.LookPath("redis-server"); err != nil {
+		tb.Fatalf("missing: redis-server; scripts/prepare redis installs it (%v)", err)
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		tb.Fatalf("find a port for Redis: %v", err)
+	}
+	s := &Server{Addr: l.Addr().String(), tb: tb, dir: tb.TempDir()}
+	if err := l.Close(); err != nil {
+		tb.Fatalf("find a port for Redis: %v", err)
+	}
+	s.Run()
+	tb.Cleanup(s.Kill)
+	return s
+}
+
+// Run starts the server again, with nothing in it.
+func (s *Server) Run() {
+	s.tb.Helper()
+	_, port, err := net.SplitHostPort(s.Addr)
+	if err != nil {
+		s.tb.Fatalf("port of Redis: %v", err)
+	}
+	log, err := os.Create(filepath.Join(s.dir, "redis.log"))
+	if err != nil {
+		s.tb.Fatalf("log of Redis: %v", err)
+	}
+	defer func() { _ = log.Close() }() // the server has it too
+	s.cmd = exec.CommandContext(s.tb.Context(), "redis-server", "--port", port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", s.dir)
+	s.cmd.Stdout, s.cmd.Stderr = log, log
+	if err := s.cmd.Start(); err != nil {
+		s.tb.Fatalf("start redis-server: %v", err)
+	}
+	client := s.Client()
+	defer func() { _ = client.Close() }()
+	for deadline := time.Now().Add(20 * time.Second); client.Ping(s.tb.Context()).Err() != nil; {
+		if time.Now().After(deadline) {
+			said, _ := os.ReadFile(log.Name())
+			s.tb.Fatalf("redis-server at %s does not answer:\n%s", s.Addr, strings.TrimSpace(string(said)))
+		}
+	}
+}
+
+// Kill ends the server at once, as a machine that loses its power does.
+func (s *Server) Kill() {
+	if s.cmd == nil {
+		return
+	}
+	_ = s.cmd.Process.Kill()
+	_ = s.cmd.Wait() // says that it was killed
+	s.cmd = nil
+}
+
+// Client gives a client of it, which the caller closes.
+func (s *Server) Client() *redis.Client {
+	return redis.NewClient(&redis.Options{Addr: s.Addr, DialTimeout: time.Second})
+}
+
+// URL is what configurations name it by.
+func (s *Server) URL() string { return fmt.Sprintf("redis://%s", s.Addr) }

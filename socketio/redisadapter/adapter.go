@@ -1,0 +1,223 @@
+package redisadapter
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/supabridge/supabridge/socketio"
+)
+
+// Mode is how messages travel through Redis. All servers of a cluster must have the same.
+type Mode string
+
+const (
+	// PubSub is what createAdapter of @socket.io/redis-adapter speaks, and @socket.io/redis-emitter. Any Redis will do.
+	PubSub Mode = "pubsub"
+	// Sharded is what createShardedAdapter of @socket.io/redis-adapter speaks, with subscriptionMode static or dynamic. It takes Redis 7. Rooms have channels
+	// of their own, which a node hears only while it has somebody in them. The emitter does not speak it.
+	Sharded Mode = "sharded"
+)
+
+// Defaults of [Options].
+const (
+	DefaultPrefix   = "socket.io"
+	DefaultMaxQueue = 16 << 20
+	DefaultMaxAge   = 10 * time.Second
+)
+
+// Options configure an [Adapter]. The zero value of a field means its default.
+type Options struct {
+	// Mode is how messages travel. Default: PubSub.
+	Mode Mode
+	// Prefix begins the names of all channels: the option key of createAdapter, channelPrefix of createShardedAdapter. Default: socket.io.
+	Prefix string
+	// Static has a sharded adapter use one channel for all rooms of a namespace, as the subscriptionMode static does.
+	Static bool
+	// MaxQueue bounds the bytes that wait to be sent. What finds no place is refused with [ErrQueueFull]. Default: 16 MiB.
+	MaxQueue int
+	// MaxAge is how long something waits to be sent while Redis is away before it is dropped. Default: 10 s.
+	MaxAge time.Duration
+	// Changed, if set, is told when Redis begins to be heard (nil) and when no more, with the reason. It is called by one goroutine, in order.
+	Changed func(err error)
+}
+
+func (o Options) withDefaults() Options {
+	if o.Mode == "" {
+		o.Mode = PubSub
+	}
+	if o.Prefix == "" {
+		o.Prefix = DefaultPrefix
+	}
+	if o.MaxQueue <= 0 {
+		o.MaxQueue = DefaultMaxQueue
+	}
+	if o.MaxAge <= 0 {
+		o.MaxAge = DefaultMaxAge
+	}
+	return o
+}
+
+// ErrQueueFull means that more waits to be sent to Redis than [Options] allow.
+var ErrQueueFull = errors.New("too much waits to be sent to Redis")
+
+// Adapter is a [socketio.Adapter].
+type Adapter struct {
+	client redis.UniversalClient // immutable, like the next two
+	opts   Options
+	wire   wire
+
+	host     socketio.Host // set by Start, like the next two
+	listener listener
+	sender   sender
+	stop     context.CancelFunc
+	running  sync.WaitGroup
+	nodes    atomic.Int64 // others, when they were last counted
+
+	up                                         atomic.Bool
+	sent, received, dropped, malformed, breaks atomic.Uint64
+}
+
+// New makes an adapter that speaks through client. Errors: the mode is unknown, or the client can't have it.
+func New(client redis.UniversalClient, opts Options) (*Adapter, error) {
+	a := &Adapter{client: client, opts: opts.withDefaults()}
+	switch a.opts.Mode {
+	case PubSub:
+		a.wire = &classic{prefix: a.opts.Prefix}
+	case Sharded:
+		if _, cluster := client.(*redis.ClusterClient); cluster {
+			return nil, errors.New("redisadapter: sharded channels of a Redis Cluster are not supported; use the mode pubsub")
+		}
+		a.wire = &sharded{prefix: a.opts.Prefix, static: a.opts.Static}
+	default:
+		return nil, fmt.Errorf("redisadapter: unknown mode %q", a.opts.Mode)
+	}
+	a.listener = listener{a: a, want: make(map[string]route), wake: make(chan struct{}, 1)}
+	a.sender = sender{a: a, wake: make(chan struct{}, 1)}
+	return a, nil
+}
+
+// wire is a protocol between nodes.
+type wire interface {
+	// begin tells who this node is.
+	begin(socketio.Host)
+	// channels are those on which messages for a namespace come.
+	channels(namespace string) []route
+	// room is the channel of its own that a room has, if it has one.
+	room(namespace, room string) (route, bool)
+	// encode makes a message's payload and names the channel it goes to.
+	encode(*socketio.NodeMessage) (channel string, payload []byte, err error)
+	// decode makes a message of a payload; nil if it concerns nobody here.
+	decode(r route, channel string, payload []byte) (*socketio.NodeMessage, error)
+	// counted is the channel of a namespace that every node with it listens to.
+	counted(namespace string) string
+	// sharded says whether channels are sharded ones.
+	sharded() bool
+}
+
+// Start begins to listen and to send. It doesn't wait for Redis.
+func (a *Adapter) Start(host socketio.Host) error {
+	a.host = host
+	a.wire.begin(host)
+	ctx, stop := context.WithCancel(context.Background())
+	a.stop = stop
+	a.running.Go(func() { a.listener.run(ctx) })
+	a.running.Go(func() { a.sender.run(ctx) })
+	return nil
+}
+
+// farewell is how long Close waits for what is still to be sent.
+const farewell = time.Second
+
+// Close ends the adapter, once what waits is sent or a second has passed.
+func (a *Adapter) Close() error {
+	ctx, cancel := context.WithTimeout(context.Background(), farewell)
+	defer cancel()
+	a.sender.drain(ctx)
+	a.stop()
+	a.listener.hangUp()
+	a.running.Wait()
+	return nil
+}
+
+// Open listens to messages for a namespace.
+func (a *Adapter) Open(namespace string) { a.listener.add(a.wire.channels(namespace)...) }
+
+// Shut stops that.
+func (a *Adapter) Shut(namespace string) { a.listener.remove(a.wire.channels(namespace)...) }
+
+// RoomOpened listens to the channel of a room, if it has one.
+func (a *Adapter) RoomOpened(namespace, room string) {
+	if r, ok := a.wire.room(namespace, room); ok {
+		a.listener.add(r)
+	}
+}
+
+// RoomClosed stops that.
+func (a *Adapter) RoomClosed(namespace, room string) {
+	if r, ok := a.wire.room(namespace, room); ok {
+		a.listener.remove(r)
+	}
+}
+
+// Publish queues a message. Errors: it can't be encoded, [ErrQueueFull].
+func (a *Adapter) Publish(m *socketio.NodeMessage) error {
+	channel, payload, err := a.wire.encode(m)
+	if err != nil {
+		return err
+	}
+	return a.sender.put(channel, payload)
+}
+
+// Nodes asks Redis how many other nodes listen for a namespace.
+func (a *Adapter) Nodes(ctx context.Context, namespace string) (int, error) {
+	channel := a.wire.counted(namespace)
+	count := func(ctx context.Context, c redis.Cmdable) (int64, error) {
+		if a.wire.sharded() {
+			n, err := c.PubSubShardNumSub(ctx, channel).Result()
+			return n[channel], err
+		}
+		n, err := c.PubSubNumSub(ctx, channel).Result()
+		return n[channel], err
+	}
+	var total atomic.Int64
+	add := func(ctx context.Context, c redis.Cmdable) error {
+		n, err := count(ctx, c)
+		total.Add(n)
+		return err
+	}
+	var err error
+	if cluster, ok := a.client.(*redis.ClusterClient); ok {
+		err = cluster.ForEachMaster(ctx, func(ctx context.Context, c *redis.Client) error { return add(ctx, c) })
+	} else {
+		err = add(ctx, a.client)
+	}
+	if err != nil {
+		return 0, fmt.Errorf("redisadapter: %w", err)
+	}
+	return max(0, int(total.Load())-1), nil
+}
+
+// Stats says what an adapter has done.
+type Stats struct {
+	// Up says whether other nodes are heard.
+	Up bool
+	// Nodes is how many other nodes there were when they were last counted, every few seconds.
+	Nodes int
+	// Queued are the bytes that wait to be sent.
+	Queued int
+	// Sent and Received count messages; Dropped those that were not sent, since Redis was away for too long or failed over them; Malformed those
+	// received that made no sense; Breaks how often the connection that listens was lost.
+	Sent, Received, Dropped, Malformed, Breaks uint64
+}
+
+// Stats returns what the adapter has done so far.
+func (a *Adapter) Stats() Stats {
+	return Stats{Up: a.up.Load(), Nodes: int(a.nodes.Load()), Queued: a.sender.queued(), Sent: a.sent.Load(), Received: a.received.Load(), Dropped: a.dropped.Load(),
+		Malformed: a.malformed.Load(), Breaks: a.breaks.Load()}
+}
