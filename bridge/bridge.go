@@ -33,6 +33,8 @@ type Bridge struct {
 	reload   sync.Mutex               // held by Reload
 	log      zerolog.Logger
 	stop     context.CancelFunc // ends what New started
+	started  time.Time
+	problems atomic.Pointer[Problems] // nil where none are kept
 
 	verifier   *verifier
 	authorizer *authorizer
@@ -58,7 +60,7 @@ type Bridge struct {
 // by them. Run ends what it started; a bridge that is never run is ended by Close.
 func New(cfg *config.Config, log zerolog.Logger) (*Bridge, error) {
 	ctx, stop := context.WithCancel(context.Background())
-	b := &Bridge{log: log, stop: stop, metrics: newMetrics()}
+	b := &Bridge{log: log, stop: stop, started: time.Now().UTC(), metrics: newMetrics()}
 	b.settings.Store(&settings{cfg: cfg})
 	b.unknown = newUnknownEvents(log, b.metrics.unknown)
 	b.resync = &resyncer{log: log, ask: func(since time.Time, reason string) {

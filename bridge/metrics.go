@@ -141,7 +141,8 @@ func (m *metrics) watch(f *feed.Feed, io *socketio.Server, spaces []*socketio.Na
 	m.registry.MustRegister(&scrape{io: io, spaces: spaces})
 }
 
-// OpsHandler serves what is for those who run the daemon and nobody else: /metrics for Prometheus, /debug/pprof/, and /healthz and /readyz again.
+// OpsHandler serves what is for those who run the daemon and nobody else: a status page at /, /metrics for Prometheus, /debug/pprof/, and
+// /healthz and /readyz again.
 func (b *Bridge) OpsHandler() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(b.metrics.registry, promhttp.HandlerOpts{}))
@@ -152,5 +153,6 @@ func (b *Bridge) OpsHandler() http.Handler {
 	mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
 	mux.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
 	mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
-	return mux
+	b.mountStatus(mux)
+	return guardOps(mux)
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/rs/zerolog"
 	"github.com/spf13/cobra"
 
+	"github.com/supabridge/supabridge/bridge"
 	"github.com/supabridge/supabridge/bridge/migration"
 	"github.com/supabridge/supabridge/bridge/sample"
 	"github.com/supabridge/supabridge/bridge/standin"
@@ -57,7 +58,8 @@ func runDev(cmd *cobra.Command, supabaseAddr string, quiet bool) error {
 		if err != nil {
 			return err
 		}
-		own, _ := newLog(cmd.ErrOrStderr(), cfg.Log)
+		problems := new(bridge.Problems)
+		own, _ := newLog(cmd.ErrOrStderr(), cfg.Log, problems)
 		n, err := openNode(cfg, own)
 		if err != nil {
 			return err

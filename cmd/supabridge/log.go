@@ -13,12 +13,16 @@ import (
 	"github.com/supabridge/supabridge/config"
 )
 
-// newLog makes the log as log.level and log.format say. The level can be set anew later, for every logger made from this one.
-func newLog(w io.Writer, how config.Log) (zerolog.Logger, *threshold) {
+// newLog makes the log as log.level and log.format say. The level can be set anew later, for every logger made from this one. Lines
+// go to the others too, as JSON.
+func newLog(w io.Writer, how config.Log, others ...io.Writer) (zerolog.Logger, *threshold) {
 	level := new(threshold)
 	level.set(how.Level)
 	if how.Format == "pretty" || how.Format == "auto" && isTerminal(w) {
 		w = zerolog.ConsoleWriter{Out: w, TimeFormat: "15:04:05.000", NoColor: !isTerminal(w)}
+	}
+	if len(others) > 0 {
+		w = zerolog.MultiLevelWriter(append([]io.Writer{w}, others...)...)
 	}
 	return zerolog.New(w).Sample(level).Hook(millisecondClock{}), level
 }

@@ -35,7 +35,8 @@ What can't be used is said in the log, and the configuration before it stays.`,
 			if err != nil {
 				return err
 			}
-			log, level := newLog(cmd.ErrOrStderr(), cfg.Log)
+			problems := new(bridge.Problems)
+			log, level := newLog(cmd.ErrOrStderr(), cfg.Log, problems)
 			for _, warning := range cfg.Warnings() {
 				log.Warn().Str("of", "config").Msg(warning)
 			}
@@ -43,6 +44,7 @@ What can't be used is said in the log, and the configuration before it stays.`,
 			if err != nil {
 				return err
 			}
+			n.bridge.ShowProblems(problems)
 			warnOfFileLimit(log)
 			r := &reloader{load: func() (*config.Config, error) { return from.load(cmd) }, node: n, level: level, log: log}
 			return together(cmd.Context(), n.run, func(ctx context.Context) error { return r.run(ctx, from.config) })

@@ -1,0 +1,70 @@
+package bridge
+
+import (
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"github.com/rs/zerolog"
+)
+
+func TestProblemsKeepsTheLastWarningsAndErrors(t *testing.T) {
+	var p Problems
+	log := zerolog.New(zerolog.MultiLevelWriter(&p))
+	log.Info().Msg("nothing to worry about")
+	for i := range maxProblems + 5 {
+		log.Warn().Int("number", i).Msg("worry")
+	}
+	log.Error().Str("text", strings.Repeat("x", maxProblem)).Msg("too long")
+	list := p.newest()
+	if len(list) != maxProblems || !strings.Contains(string(list[0]), fmt.Sprintf(`"number":%d`, maxProblems+4)) {
+		t.Errorf("%d lines are kept, the newest of them %s", len(list), list[0])
+	}
+}
+
+func TestTheOpsPortIsForNoOtherSite(t *testing.T) {
+	w := newWorld(t, nil)
+	ops := httptest.NewServer(w.bridge.OpsHandler())
+	defer ops.Close()
+	for _, test := range []struct {
+		host, site, mode string
+		want             int
+	}{
+		{"", "", "", 200}, {"localhost:1", "", "", 200}, {"[::1]", "same-origin", "cors", 200}, {"", "cross-site", "navigate", 200},
+		{"evil.example.com", "", "", 421}, {"localhost.evil.example.com:80", "", "", 421}, {"", "cross-site", "cors", 403}, {"", "cross-site", "no-cors", 403},
+	} {
+		for _, path := range []string{"/", "/status.json", "/metrics", "/debug/pprof/cmdline"} {
+			r, err := http.NewRequestWithContext(t.Context(), "GET", ops.URL+path, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if test.host != "" {
+				r.Host = test.host
+			}
+			r.Header.Set("Sec-Fetch-Site", test.site)
+			r.Header.Set("Sec-Fetch-Mode", test.mode)
+			resp, err := http.DefaultClient.Do(r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			resp.Body.Close()
+			if resp.StatusCode != test.want {
+				t.Errorf("%s asked for as %q by %q (%s) answers %d, want %d", path, test.host, test.site, test.mode, resp.StatusCode, test.want)
+			}
+		}
+	}
+	http.DefaultTransport.(*http.Transport).CloseIdleConnections()
+}
+
+func TestPprofIsOnTheOpsPortOnly(t *testing.T) {
+	w := newWorld(t, nil)
+	for _, path := range []string{"/debug/pprof/", "/metrics", "/status.json"} {
+		answer := httptest.NewRecorder()
+		w.bridge.Handler().ServeHTTP(answer, httptest.NewRequest("GET", path, nil))
+		if answer.Code != http.StatusNotFound {
+			t.Errorf("%s answers %d on the main port", path, answer.Code)
+		}
+	}
+}
