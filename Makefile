@@ -1,6 +1,6 @@
 # One command proves the project: make test. It needs Go, Node 20 or later and make; the rest it installs.
 
-.PHONY: test build prepare lint test-go fuzz test-node test-browser test-nextjs clean
+.PHONY: test build prepare lint test-go fuzz test-node test-browser test-nextjs test-chaos clean
 
 # Every part runs even when an earlier one failed; the parts are named again at the end.
 test:
@@ -36,6 +36,13 @@ test-browser: build
 test-nextjs: build
 	scripts/prepare node nextjs browser
 	cd testdata/nextjs && npm run build --silent && npm test --silent
+
+# Breaks everything between the database and fifty browsers for a minute, by a schedule whose seed it prints; then looks whether the same test sees losses in
+# a bridge that makes up for nothing.
+test-chaos: build
+	scripts/prepare node
+	go run ./testdata/chaos -bin $(CURDIR)/bin/supabridge -duration 60s
+	go run ./testdata/chaos -bin $(CURDIR)/bin/supabridge -duration 20s -no-repair
 
 clean:
 	rm -rf bin testdata/node/node_modules testdata/nextjs/node_modules testdata/nextjs/.next testdata/nextjs/next-env.d.ts

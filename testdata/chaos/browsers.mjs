@@ -85,6 +85,7 @@ class Browser {
       if (!this.socket.recovered) room.joined = false;
       if (!room.joined) this.busy(this.enter(id, room, epoch));
     }
+    if (this.profile.tenant && !this.socket.recovered) this.busy(this.enterTenant(epoch));
   }
 
   busy(promise) {
@@ -119,6 +120,21 @@ class Browser {
         continue;
       }
       this.happened(`join of ${id}: ${answer.error}`);
+      await after(retryWait);
+    }
+  }
+
+  // enterTenant joins the tenant's room, beside those of its conversations: no row may come by both.
+  async enterTenant(epoch) {
+    while (epoch === this.#epoch) {
+      try {
+        const answer = await this.socket.timeout(ackWait).emitWithAck('join_distributor');
+        this.write(`join of the tenant answered ${JSON.stringify(answer)}`);
+        if (answer.success) return;
+      } catch (error) {
+        this.happened(`join of the tenant: ${error.message}`);
+        continue;
+      }
       await after(retryWait);
     }
   }

@@ -53,6 +53,7 @@ type options struct {
 	seed                       uint64
 	rate, browsers, rooms      int
 	noRepair, naive, noSteps   bool
+	fast                       bool
 	folder, binary, node, logs string
 }
 
@@ -67,6 +68,7 @@ func run(ctx context.Context, args []string) error {
 	fs.BoolVar(&o.noRepair, "no-repair", false, "run the bridge with what makes up for losses switched off, and fail unless losses are seen")
 	fs.BoolVar(&o.naive, "naive", false, "run the same schedule against naive.mjs too")
 	fs.BoolVar(&o.noSteps, "calm", false, "disturb nothing")
+	lane := fs.String("fast-lane", "auto", "whether the database broadcasts changes too: on, off, or auto, as the seed decides")
 	fs.StringVar(&o.folder, "folder", "testdata/chaos", "where browsers.mjs and naive.mjs are")
 	fs.StringVar(&o.binary, "bin", "", "the program to test, instead of building it")
 	fs.StringVar(&o.node, "node", "node", "Node.js")
@@ -95,7 +97,15 @@ func run(ctx context.Context, args []string) error {
 	if o.noSteps {
 		steps = nil
 	}
-	fmt.Printf("chaos: seed %d, %s, %d steps: %s\n", o.seed, o.duration, len(steps), summary(steps))
+	switch *lane {
+	case "on", "off":
+		o.fast = *lane == "on"
+	case "auto":
+		o.fast = o.seed%2 == 1
+	default:
+		return fmt.Errorf("-fast-lane is %q, want on, off or auto", *lane)
+	}
+	fmt.Printf("chaos: seed %d, %s, fast lane %t, %d steps: %s\n", o.seed, o.duration, o.fast, len(steps), summary(steps))
 	if *verbose {
 		for _, s := range steps {
 			fmt.Println(s)
@@ -146,7 +156,7 @@ const (
 
 // trial runs one bridge through a schedule. It has ended everything it started when it returns.
 func (o *options) trial(ctx context.Context, name string, steps []step) (*verdict, error) {
-	p, err := openProject(o.rooms)
+	p, err := openProject(o.rooms, o.fast)
 	if err != nil {
 		return nil, err
 	}
@@ -298,7 +308,8 @@ func settle(ctx context.Context, b *browsers, want int) error {
 	}
 }
 
-// profiles makes the browsers, each behind an edge of its own: the first is the slow reader, in every room; the others are in two to four rooms.
+// profiles makes the browsers, each behind an edge of its own: the first is the slow reader, in every room; the others are in two to four rooms, and one in
+// seven is in the tenant's room as well, where it gets the rows of all conversations.
 func (o *options) profiles(p *project, edges []*gate) ([]profile, error) {
 	random := rand.New(rand.NewPCG(o.seed, 3))
 	var profiles []profile
@@ -315,7 +326,7 @@ func (o *options) profiles(p *project, edges []*gate) ([]profile, error) {
 				rooms = append(rooms, p.conversations[at])
 			}
 		}
-		profiles = append(profiles, profile{URL: "http://" + edges[i].address(), Token: token, Transports: transports, Rooms: rooms})
+		profiles = append(profiles, profile{URL: "http://" + edges[i].address(), Token: token, Transports: transports, Rooms: rooms, Tenant: i%7 == 3})
 	}
 	return profiles, nil
 }

@@ -31,6 +31,9 @@ const (
 // feedInterval is how often the bridge reads while all is well: a feed that is stalled is found out after that.
 const feedInterval = 5 * time.Second
 
+// feedOverlap is how far behind the newest row the bridge reads: transactions take up to nearly as long.
+const feedOverlap = 5 * time.Second
+
 // realTiming are the waits of Supabase's own Realtime.
 var realTiming = phxserver.RealTiming()
 
@@ -63,7 +66,7 @@ func bridgeEnv(p *project, port string, repair bool) []string {
 		"SUPABASE_RECONNECT_MAX":         "500ms",
 		"SUPABASE_REQUEST_TIMEOUT":       "3s",
 		"SUPABASE_FEED_INTERVAL":         feedInterval.String(),
-		"SUPABASE_FEED_OVERLAP":          "5s",
+		"SUPABASE_FEED_OVERLAP":          feedOverlap.String(),
 		"SUPABASE_FEED_STALL":            "2s",
 		"SUPABASE_POLLING_AFTER":         "2s",
 		"SUPABASE_POLLING_MIN":           "300ms",
@@ -183,6 +186,7 @@ type profile struct {
 	Token      string   `json:"token"`
 	Transports []string `json:"transports,omitempty"`
 	Rooms      []string `json:"rooms"`
+	Tenant     bool     `json:"tenant,omitempty"` // whether it is in the tenant's room too
 }
 
 // view is what one browser has seen, as browsers.mjs counts it.

@@ -13,6 +13,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/supabridge/supabridge/bridge/migration"
 	"github.com/supabridge/supabridge/bridge/standin"
 )
 
@@ -40,8 +41,12 @@ type restTrouble struct {
 // slowAnswer is how late an answer is while REST is slow: longer than the bridge waits (see bridgeEnv).
 const slowAnswer = 4 * time.Second
 
-func openProject(conversations int) (*project, error) {
+// openProject opens one; with fast its database broadcasts changes too, as after the migration.
+func openProject(conversations int, fast bool) (*project, error) {
 	opts := standin.Options{}
+	if fast {
+		opts.Broadcast = map[string]string{"conversations": migration.Topic, "messages": migration.Topic}
+	}
 	opts.Realtime.Timing = realTiming
 	server, err := standin.New(opts)
 	if err != nil {

@@ -17,7 +17,11 @@ import (
 const (
 	roomSize  = 250 // rows of a conversation, from which on more are deleted than inserted
 	burstSize = 300 // most rows of one burst
+	lateShare = 20  // one insert in so many carries an older time, as of a transaction that took long to commit
 )
+
+// longestTransaction is how much older than its commit a row may be: within the overlap of the bridge's reads (see bridgeEnv).
+const longestTransaction = feedOverlap - time.Second
 
 // version is one committed state of a row. n counts all states in the order of their commits, and is in the row's content: "n=17 …".
 type version struct {
@@ -148,7 +152,12 @@ func (w *writer) insert(tx *standin.Tx, room string) error {
 		}
 	}
 	id := fmt.Sprintf("%08x-0000-4000-8000-%012x", w.random.Uint32(), w.n+1)
-	if _, err := tx.Insert("messages", map[string]any{"id": id, "conversation_id": room, "content": w.next(room, "")}); err != nil {
+	row := map[string]any{"id": id, "conversation_id": room, "content": w.next(room, "")}
+	if w.random.IntN(lateShare) == 0 {
+		began := time.Now().Add(-time.Duration(w.random.Int64N(int64(longestTransaction)))).UTC().Format(time.RFC3339Nano)
+		row["created_at"], row["updated_at"] = began, began
+	}
+	if _, err := tx.Insert("messages", row); err != nil {
 		return err
 	}
 	w.inserts++
