@@ -6,6 +6,7 @@
 //	supabridge standin              a Supabase in memory, alone
 //	supabridge config check|print|schema
 //	supabridge vocabulary check|explain
+//	supabridge record               watch a frontend, and write its profile
 //	supabridge outbox list|retry|drop
 //	supabridge sql                  the migration that makes changes arrive sooner
 //	supabridge health               whether the daemon of this machine is well
@@ -74,7 +75,7 @@ func newRoot() *cobra.Command {
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return misuse{fmt.Errorf("%w; see %s --help", err, cmd.CommandPath())}
 	})
-	root.AddCommand(newDev(), newRun(), newStandin(), newConfig(), newVocabulary(), newSQL(), newOutbox(), newHealth(), newVersion())
+	root.AddCommand(newDev(), newRun(), newStandin(), newConfig(), newVocabulary(), newRecord(), newSQL(), newOutbox(), newHealth(), newVersion())
 	return root
 }
 
