@@ -41,7 +41,7 @@ var applyText string
 //go:embed undo.sql.tmpl
 var undoText string
 
-var functions = template.FuncMap{"name": quoteName, "text": quoteText, "comment": func(s string) string { return strings.Map(printable, s) }, "index": func(t Table) string {
+var functions = template.FuncMap{"facts": factsText, "name": quoteName, "text": quoteText, "comment": func(s string) string { return strings.Map(printable, s) }, "index": func(t Table) string {
 	return quoteName(cut("supabridge_" + t.Name + "_cursor"))
 }}
 

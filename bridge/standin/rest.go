@@ -24,7 +24,9 @@ type restCall struct {
 	accept  media
 	body    []byte
 	maxRows int
-	header  http.Header // of the answer
+	// migrated: supabridge's migration was applied.
+	migrated bool
+	header   http.Header // of the answer
 }
 
 // media is the form of answer asked for.
@@ -41,7 +43,7 @@ const (
 
 // serveRest answers /rest/v1/{table}. The bearer's claims are verified already, and the body read.
 func (s *Server) serveRest(w http.ResponseWriter, r *http.Request, claims Claims, body []byte) {
-	call := &restCall{db: s.db, method: r.Method, claims: claims, body: body, maxRows: s.maxRows, header: w.Header()}
+	call := &restCall{db: s.db, method: r.Method, claims: claims, body: body, maxRows: s.maxRows, migrated: s.migrated, header: w.Header()}
 	status, out, err := call.answer(r)
 	if err != nil {
 		s.restError(w, r, err, claims.Role)
@@ -77,6 +79,9 @@ func (c *restCall) answer(r *http.Request) (int, []byte, error) {
 	}
 	if c.accept, err = parseAccept(r.Header); err != nil {
 		return 0, nil, err
+	}
+	if c.migrated && r.Method == http.MethodPost && r.URL.Path == "/rest/v1/"+factsPath {
+		return c.facts()
 	}
 	if c.table, err = c.findTable(r); err != nil {
 		return 0, nil, err

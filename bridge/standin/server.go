@@ -17,6 +17,8 @@ type Options struct {
 	TokenTTL time.Duration
 	// MaxRows bounds the rows of one answer of REST. 0 is 1000, as on Supabase.
 	MaxRows int
+	// Unmigrated leaves out the function that supabridge's migration brings, by which doctor asks what the catalog says of tables.
+	Unmigrated bool
 	// Limits bound what the tables hold.
 	Limits Limits
 	// Broadcast gives tables, by the name they have in the first schema, the private topic on which a trigger broadcasts
@@ -37,6 +39,7 @@ type Server struct {
 	realtime *realtime
 	tokenTTL time.Duration
 	maxRows  int
+	migrated bool
 	now      func() time.Time
 	handler  http.Handler
 }
@@ -67,7 +70,7 @@ func New(opts Options) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{seed: opts.Seed, db: db, tokens: tokens, tokenTTL: opts.TokenTTL, maxRows: opts.MaxRows, now: opts.Now}
+	s := &Server{seed: opts.Seed, db: db, tokens: tokens, tokenTTL: opts.TokenTTL, maxRows: opts.MaxRows, migrated: !opts.Unmigrated, now: opts.Now}
 	for name, topic := range opts.Broadcast {
 		t := db.tables[tableName{db.schemas[0], name}]
 		if t == nil {
@@ -76,7 +79,7 @@ func New(opts Options) (*Server, error) {
 		t.broadcast = topic
 	}
 	s.realtime = newRealtime(db, tokens, opts.Realtime)
-	s.handler = gateway(s.mux())
+	s.handler = gateway(s.now, s.mux())
 	return s, nil
 }
 

@@ -5,14 +5,13 @@ import (
 	"crypto/tls"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
-	"github.com/supabridge/supabridge/config"
+	"github.com/supabridge/supabridge/bridge/doctor"
 )
 
 func newHealth() *cobra.Command {
@@ -33,7 +32,7 @@ It ends with 0 if it is and 1 if not. Of the configuration only the address coun
 			if ready {
 				path = "/readyz"
 			}
-			return askHealth(cmd.Context(), cmd.OutOrStdout(), ownAddress(cfg)+path)
+			return askHealth(cmd.Context(), cmd.OutOrStdout(), doctor.OwnAddress(cfg)+path)
 		},
 	}
 	from.register(cmd)
@@ -43,19 +42,6 @@ It ends with 0 if it is and 1 if not. Of the configuration only the address coun
 
 // healthTimeout bounds the question.
 const healthTimeout = 5 * time.Second
-
-// ownAddress is where this machine reaches a daemon of that configuration.
-func ownAddress(cfg *config.Config) string {
-	host, port, _ := net.SplitHostPort(cfg.Listen) // validated
-	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
-		host = "localhost"
-	}
-	scheme := "http://"
-	if cfg.TLS.CertFile != "" || len(cfg.TLS.ACME.Domains) > 0 {
-		scheme = "https://"
-	}
-	return scheme + net.JoinHostPort(host, port)
-}
 
 func askHealth(ctx context.Context, w io.Writer, url string) error {
 	ctx, cancel := context.WithTimeout(ctx, healthTimeout)

@@ -6,14 +6,13 @@ import (
 	"runtime/debug"
 
 	"github.com/rs/zerolog"
-)
 
-// fewFiles is the limit on open files below which the start says so: each browser takes one.
-const fewFiles = 65_536
+	"github.com/supabridge/supabridge/bridge/doctor"
+)
 
 // warnOfFileLimit logs a limit on open files that is low for a server. Go has raised the process's own to what it may at most.
 func warnOfFileLimit(log zerolog.Logger) {
-	if limit, ok := fileLimit(); ok && limit < fewFiles {
+	if limit, ok := doctor.FileLimit(); ok && limit < doctor.FewFiles {
 		log.Warn().Uint64("limit", limit).Msg("few files may be open, and so few browsers connect: raise the limit (ulimit -n, LimitNOFILE of systemd, --ulimit nofile of Docker)")
 	}
 }

@@ -9,6 +9,7 @@
 //	supabridge record               watch a frontend, and write its profile
 //	supabridge outbox list|retry|drop
 //	supabridge sql                  the migration that makes changes arrive sooner
+//	supabridge doctor               what is wrong, and how to mend it
 //	supabridge health               whether the daemon of this machine is well
 //	supabridge version
 //
@@ -75,7 +76,7 @@ func newRoot() *cobra.Command {
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return misuse{fmt.Errorf("%w; see %s --help", err, cmd.CommandPath())}
 	})
-	root.AddCommand(newDev(), newRun(), newStandin(), newConfig(), newVocabulary(), newRecord(), newSQL(), newOutbox(), newHealth(), newVersion())
+	root.AddCommand(newDev(), newRun(), newStandin(), newConfig(), newVocabulary(), newRecord(), newSQL(), newOutbox(), newDoctor(), newHealth(), newVersion())
 	return root
 }
 

@@ -1,0 +1,51 @@
+package migration
+
+import (
+	"encoding/json"
+	"reflect"
+	"strings"
+	"testing"
+)
+
+func TestPostgresTellsTheServiceRoleWhatItsTablesAre(t *testing.T) {
+	s := newServer(t)
+	s.sql(stub + `
+		create publication supabase_realtime for table messages;
+		alter table messages replica identity full, enable row level security;
+		create table plain (a int, "B c" text);
+		create unique index on plain (a, "B c");
+		create index on plain (lower("B c"), a);
+		create index on plain (a) where a > 1;
+		create function touch() returns trigger language plpgsql as $$ begin return new; end $$;
+		create trigger touch before insert or update on plain for each row execute function touch();`)
+	s.apply(Options{Schema: "public", Tables: []Table{{Name: "messages", Key: "id", Updated: "updated_at"}}}, forth)
+	var got Facts
+	answer := s.sql(`set role service_role; select public.supabridge_facts('public', '{messages,plain,nothing}')`)
+	if err := json.Unmarshal([]byte(answer), &got); err != nil {
+		t.Fatalf("%s: %v", answer, err)
+	}
+	want := Facts{Tables: map[string]TableFacts{
+		"messages": {
+			Published: true, Identity: "f", RLS: true, Broadcasts: true,
+			Columns: map[string]string{"id": "integer", "body": "text", "updated_at": "timestamp with time zone"},
+			Indexes: []IndexFacts{{true, []string{"id"}}, {false, []string{"updated_at", "id"}}},
+		},
+		"plain": {
+			Identity: "d", Kept: true, Columns: map[string]string{"a": "integer", "B c": "text"},
+			Indexes: []IndexFacts{{true, []string{"a", "B c"}}, {false, []string{"", "a"}}},
+		},
+	}}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("facts %+v, want %+v", got, want)
+	}
+	if got := s.sql(`select has_function_privilege('authenticated', 'public.supabridge_facts(text, text[])', 'execute')`); got != "f" {
+		t.Error("a signed-in user may ask too")
+	}
+	s.apply(Options{Schema: "public", Tables: []Table{{Name: "messages", Key: "id", Updated: "updated_at"}}}, back)
+	if got := s.sql(`select count(*) from pg_proc where proname like 'supabridge%'`); got != "0" {
+		t.Errorf("%s functions are left", got)
+	}
+	if strings.Contains(FactsQuery, ";") {
+		t.Error("the query is more than a statement")
+	}
+}
