@@ -45,6 +45,7 @@ type Bridge struct {
 	unknown    *unknownEvents
 	dialects   dialects
 	metrics    *metrics
+	traces     *traces
 	resync     *resyncer
 	upstream   *upstream
 	webhooks   *webhooks     // nil where none is configured
@@ -80,6 +81,9 @@ func (b *Bridge) build(ctx context.Context) (err error) {
 		return err
 	}
 	b.settings.Store(&settings{cfg, words})
+	if b.traces, err = newTraces(cfg, func(err error) { b.log.Warn().Err(err).Msg("spans could not be sent to ops.traces.url") }); err != nil {
+		return err
+	}
 	if b.verifier, err = newVerifier(ctx, b.cfg, b.log); err != nil {
 		return err
 	}
@@ -203,6 +207,7 @@ func (b *Bridge) Close() {
 	if b.rows != nil {
 		b.rows.Close()
 	}
+	b.traces.close()
 }
 
 // emitAll sends an event to every socket; nothing where it has no name.

@@ -156,7 +156,11 @@ func (s sink) Change(ctx context.Context, c feed.Change) {
 	if s.b.webhooks != nil && s.b.webhooks.recognise(c) {
 		return
 	}
-	s.b.router.route(ctx, c)
+	ctx, span := s.b.traces.change(ctx, c)
+	defer span.End()
+	emitting, sent := s.b.traces.emit(ctx)
+	s.b.router.route(emitting, c)
+	sent.End()
 	s.b.metrics.changed(c)
 }
 

@@ -78,6 +78,9 @@ func (b *Bridge) newWebhooks() (*webhooks, error) {
 	if c.Outgoing.URL != "" {
 		deliver[toReporter] = b.deliverReport(h.client)
 	}
+	for target, f := range deliver {
+		deliver[target] = b.traces.delivery(target, f)
+	}
 	if len(deliver) > 0 {
 		if h.box, err = outbox.Open(outbox.Options{
 			Path: c.Outbox.Path, Deliver: deliver, MaxBytes: int64(c.Outbox.MaxSize), MaxAge: c.Outbox.MaxAge, KeepDead: c.Outbox.KeepDead,

@@ -1,6 +1,7 @@
 package bridge
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -72,6 +73,8 @@ const emptyTwiML = `<?xml version="1.0" encoding="UTF-8"?><Response/>`
 
 // takeTwilio answers once the request is on disk, whatever Supabase or the application is doing.
 func (h *webhooks) takeTwilio(w http.ResponseWriter, r *http.Request) {
+	ctx, span := h.b.traces.webhook(r.Context(), "twilio")
+	defer span.End()
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, int64(h.b.cfg().Webhooks.Twilio.MaxBody)))
 	var long *http.MaxBytesError
 	if errors.As(err, &long) {
@@ -85,6 +88,7 @@ func (h *webhooks) takeTwilio(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		h.b.log.Warn().Err(err).Str("path", r.URL.Path).Str("address", r.RemoteAddr).Msg("webhook refused")
 		h.count("twilio", "refused")
+		fail(span, err)
 		code := http.StatusForbidden
 		if errors.Is(err, twilio.ErrForm) {
 			code = http.StatusBadRequest
@@ -105,10 +109,12 @@ func (h *webhooks) takeTwilio(w http.ResponseWriter, r *http.Request) {
 	}
 	event := twilio.Read(params)
 	key := event.DedupeKey(r.Header.Get(twilio.IdempotencyHeader), append([]byte(r.URL.RawQuery+"\n"), body...))
-	added, err := h.keep(r, key, event, token, form, body)
+	h.b.traces.describe(span, event)
+	added, err := h.keep(ctx, r, key, event, token, form, body)
 	if err != nil {
 		h.b.log.Error().Err(err).Msg("a webhook could not be kept")
 		h.count("twilio", "not_kept")
+		fail(span, err)
 		w.Header().Set("Retry-After", fullRetry)
 		reason := "the webhook could not be kept; send it again"
 		if errors.Is(err, outbox.ErrFull) {
@@ -130,7 +136,7 @@ func (h *webhooks) takeTwilio(w http.ResponseWriter, r *http.Request) {
 }
 
 // keep puts a webhook on disk for each of its targets; added is false where it was taken before.
-func (h *webhooks) keep(r *http.Request, key string, event twilio.Event, token string, form, body []byte) (added bool, err error) {
+func (h *webhooks) keep(ctx context.Context, r *http.Request, key string, event twilio.Event, token string, form, body []byte) (added bool, err error) {
 	if h.box == nil {
 		known, _ := h.seen.ContainsOrAdd(key, struct{}{})
 		return !known, nil
@@ -138,14 +144,14 @@ func (h *webhooks) keep(r *http.Request, key string, event twilio.Event, token s
 	var entries []outbox.Entry
 	modes := h.b.cfg().Webhooks.Twilio.Modes
 	if slices.Contains(modes, "forward") {
-		entries = append(entries, outbox.Entry{Target: toApp, Lane: event.Conversation(), Header: forwardedHeader(r, token), Body: body})
+		entries = append(entries, outbox.Entry{Target: toApp, Lane: event.Conversation(), Header: h.b.traces.carry(ctx, forwardedHeader(r, token)), Body: body})
 	}
 	if slices.Contains(modes, "store") && event.Kind != twilio.Other {
 		lane := event.Conversation()
 		if event.Kind == twilio.Status {
 			lane = event.Sid // a status waits for its message to be stored, and nobody else for the status
 		}
-		entries = append(entries, outbox.Entry{Target: toTables, Lane: lane, Body: form})
+		entries = append(entries, outbox.Entry{Target: toTables, Lane: lane, Header: h.b.traces.carry(ctx, nil), Body: form})
 	}
-	return h.box.Add(r.Context(), key, entries...)
+	return h.box.Add(ctx, key, entries...)
 }
