@@ -31,8 +31,7 @@ const (
 	lingerTime       = 2 * time.Second        // what a closed connection has for its last bytes, or its last poll
 	closeTimeout     = 10 * time.Second       // what a closing connection has to take its pending messages
 	farewellTimeout  = time.Second            // what is left of that for a client that does not poll, once the server shuts down
-	nudgeAfter       = 100 * time.Millisecond // how long a poll may last after an upgrade began; the reference server's figure
-	probeGrace       = 40 * time.Millisecond  // how long a poll during an upgrade waits for the upgrade to be completed
+	nudgeEvery       = 100 * time.Millisecond // how long a poll may last during an upgrade; the reference server's figure
 	overlapGrace     = 5 * time.Millisecond   // how long a second poll waits to be found cancelled
 	compressFrom     = 1024                   // bytes of a polling response from which it is compressed
 	maxBatch         = 32 << 10               // bytes written in one call, if there is more than one message

@@ -14,7 +14,6 @@ import (
 // poll is the long-polling half of a connection. Its fields belong to the connection's mutex.
 type poll struct {
 	waiting  bool          // a GET waits
-	turn     uint64        // how many have
 	overlap  bool          // a second one came: an error
 	late     bool          // the waiting one came after the client had ended the session
 	noop     bool          // the waiting GET is to be ended, for the sake of an upgrade
@@ -23,7 +22,7 @@ type poll struct {
 	asBytes  bool          // of version 3: the last payload was one of bytes
 	wakeup   chan struct{} // of the waiting GET; buffered
 	released chan struct{} // of a POST that waits for the handler; buffered
-	nudge    *time.Timer   // ends the waiting GET for the sake of an upgrade; nil before one has begun
+	nudge    *time.Timer   // ends GETs that wait during an upgrade; nil before one has begun
 	lapse    wheelEntry    // of the upgrade that is under way; the wheel's
 }
 
@@ -129,16 +128,7 @@ func (c *Conn) servePoll(w http.ResponseWriter, r *http.Request) *Error {
 		return c.overlap(r)
 	}
 	p := c.poll
-	p.waiting = true
-	p.turn++
-	// A poll that comes during an upgrade is one that was already on its way, and gets a noop. But it may also have been sent
-	// after the upgrade's last packet and have overtaken it; so that is waited for a little.
-	var grace <-chan time.Time
-	if c.probing != nil {
-		t := time.NewTimer(probeGrace)
-		defer t.Stop()
-		grace = t.C
-	}
+	p.waiting, p.noop = true, false
 	payload := getBytes()
 	defer func() { putBytes(payload) }()
 	*payload = (*payload)[:0]
@@ -147,8 +137,6 @@ func (c *Conn) servePoll(w http.ResponseWriter, r *http.Request) *Error {
 		gone := false
 		select {
 		case <-p.wakeup:
-		case <-grace:
-			grace = nil
 		case <-r.Context().Done():
 			gone = true
 		}
@@ -158,9 +146,6 @@ func (c *Conn) servePoll(w http.ResponseWriter, r *http.Request) *Error {
 			c.mu.Unlock()
 			c.close(ReasonTransportClose, errCancelled)
 			return refusal(CodeBadRequest, "cancelled")
-		}
-		if grace == nil && c.probing != nil {
-			p.noop = true
 		}
 	}
 	finished := c.state == stateClosing && len(c.queue.pending) == 0 // the close packet is in this response

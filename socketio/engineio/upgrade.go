@@ -73,8 +73,8 @@ func (l *link) onProbe(data []byte) error {
 			(*flushTask)(b).run()
 		}
 		c.mu.Lock()
-		if turn := c.poll.turn; c.probing == l && c.poll.waiting && c.poll.nudge == nil {
-			c.poll.nudge = time.AfterFunc(nudgeAfter, func() { c.nudge(l, turn) })
+		if c.probing == l && c.poll.nudge == nil {
+			c.poll.nudge = time.AfterFunc(nudgeEvery, func() { c.nudge(l) })
 		}
 		c.mu.Unlock()
 		return nil
@@ -101,14 +101,19 @@ func (l *link) onProbe(data []byte) error {
 	return errPacket
 }
 
-// nudge ends the poll that waited when the upgrade began, so that the client can go on with it.
-func (c *Conn) nudge(l *link, turn uint64) {
+// nudge ends the poll that waits while an upgrade is under way, so that the client can go on with it: once it has the answer to its
+// probe it sends no other. It is done no sooner, since a poll that overtook the upgrade's last packet has to meet an upgraded connection.
+func (c *Conn) nudge(l *link) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.probing == l && c.poll.waiting && c.poll.turn == turn {
+	if c.probing != l || c.poll.nudge == nil {
+		return
+	}
+	if c.poll.waiting {
 		c.poll.noop = true
 		c.poll.wake()
 	}
+	c.poll.nudge.Reset(nudgeEvery)
 }
 
 // Upgrader may be implemented by a [Handler] that wants to know when the connection has moved to a websocket. Upgraded must
