@@ -19,21 +19,12 @@ func putBytes(b *[]byte) {
 // lease is what a worker borrows while it reads from or writes to one websocket. It has one user at a time.
 type lease struct {
 	in    *[readSize]byte // bytes read from the socket; nil while not needed
-	msg   []byte          // the message being put together
 	out   []byte          // frames gathered for one write
 	owned bool            // what is being written lies in out
-
-	// Of the running call on the raw descriptor: the arguments and results of onRead and onWrite, which are made once so that a
-	// call costs no allocation.
-	buf     []byte
-	n       int
-	err     error
-	onRead  func(fd uintptr) bool
-	onWrite func(fd uintptr) bool
 }
 
 var (
-	leases = sync.Pool{New: func() any { l := new(lease); l.bind(); return l }}
+	leases = sync.Pool{New: func() any { return new(lease) }}
 	inputs = sync.Pool{New: func() any { return new([readSize]byte) }}
 )
 
@@ -56,9 +47,5 @@ func (l *lease) returnInput() {
 }
 
 func (l *lease) release() {
-	if cap(l.msg) > maxKept {
-		l.msg = nil
-	}
-	l.buf, l.err = nil, nil
 	leases.Put(l)
 }

@@ -18,8 +18,8 @@
 // the sender: a connection with something pending is put on a list, and workers write what each has pending in one system
 // call. What gathers meanwhile goes out together; there is no timer in the way. A connection whose queue is full is closed.
 //
-// On Linux a plain TCP connection at rest has no goroutine and no buffer: readiness is learnt by epoll under the
-// gorilla/websocket connection, and a worker borrows a buffer to read. With TLS in this process, and on other systems,
+// On Linux a plain TCP connection at rest has no goroutine and no buffer: its descriptor is taken over from net/http, readiness is
+// learnt by epoll, and a worker borrows a buffer to read. With TLS in this process, and on other systems,
 // each websocket has one goroutine that reads.
 //
 // # Goroutines

@@ -8,7 +8,11 @@ func (s *Server) Leftovers() (conns, links, deadlines int) {
 	s.mu.Unlock()
 	if p != nil {
 		p.mu.Lock()
-		links = len(p.links)
+		for _, l := range p.links {
+			if l != nil {
+				links++
+			}
+		}
 		p.mu.Unlock()
 	}
 	s.wheel.mu.Lock()

@@ -2,7 +2,6 @@ package engineio
 
 import (
 	"errors"
-	"net"
 	"syscall"
 )
 
@@ -32,7 +31,7 @@ func (t *flushTask) run() {
 		case flushNone:
 			return
 		}
-		n, err := l.write(b, out)
+		n, err := l.write(out)
 		switch {
 		case err == nil && n == len(out):
 		case err != nil && !errors.Is(err, syscall.EAGAIN):
@@ -118,32 +117,16 @@ func (l *link) writable() bool {
 	return flush
 }
 
-// write writes to the socket: as much as it takes at once, or everything where writes block.
-func (l *link) write(b *lease, p []byte) (int, error) {
-	if l.raw == nil {
-		return l.Conn.Write(p)
-	}
-	b.buf = p
-	if err := l.raw.Write(b.onWrite); err != nil {
-		return 0, err
-	}
-	return max(b.n, 0), b.err
-}
-
 // finish ends a connection whose last message is written: with a close frame, and a moment for the client to read it all.
 func (l *link) finish() {
 	c := l.c
 	if !c.end(ReasonForcedClose, nil, closeMessage) {
 		return
 	}
-	b := getLease()
-	defer b.release()
-	if _, err := l.write(b, goodbyeMessage.frame); err != nil {
+	if _, err := l.write(goodbyeMessage.frame); err != nil {
 		c.reap()
 		return
 	}
 	c.linger()
-	if tcp, ok := l.Conn.(*net.TCPConn); ok {
-		_ = tcp.CloseWrite() // a broken connection is found by its reader
-	}
+	l.closeWrite() // a broken connection is found by its reader
 }

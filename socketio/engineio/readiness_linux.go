@@ -1,10 +1,9 @@
 package engineio
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
-	"io"
-	"net"
 	"os"
 	"sync"
 	"syscall"
@@ -23,7 +22,7 @@ type poller struct {
 	done sync.WaitGroup
 
 	mu    sync.RWMutex // guards links
-	links map[int32]*link
+	links []*link      // by descriptor: one of the process's for each slot
 }
 
 func newPoller() (*poller, error) {
@@ -34,7 +33,7 @@ func newPoller() (*poller, error) {
 	if err := unix.SetNonblock(fd, true); err != nil {
 		return nil, fmt.Errorf("make the epoll instance pollable: %w", errors.Join(err, unix.Close(fd)))
 	}
-	p := &poller{file: os.NewFile(uintptr(fd), "epoll"), links: make(map[int32]*link)}
+	p := &poller{file: os.NewFile(uintptr(fd), "epoll")}
 	if p.raw, err = p.file.SyscallConn(); err != nil {
 		return nil, fmt.Errorf("watch the epoll instance: %w", errors.Join(err, p.file.Close()))
 	}
@@ -64,7 +63,7 @@ func (p *poller) wait() {
 		var pool *pool
 		p.mu.RLock()
 		for _, ev := range events[:max(n, 0)] {
-			l := p.links[ev.Fd]
+			l := p.link(ev.Fd)
 			if l == nil {
 				continue
 			}
@@ -86,6 +85,14 @@ func (p *poller) wait() {
 			tasks = tasks[:0]
 		}
 	}
+}
+
+// link returns the link that a descriptor belongs to, or nil. The caller holds mu, for reading at least.
+func (p *poller) link(fd int32) *link {
+	if int(fd) >= len(p.links) {
+		return nil
+	}
+	return p.links[fd]
 }
 
 // wantsReader notes that there is something to read, and says whether somebody has to be found for that.
@@ -119,19 +126,22 @@ func (l *link) watch() bool {
 
 // add registers l. Bytes that came with the handshake have no edge of their own: a reader is sent for those.
 func (p *poller) add(l *link) bool {
-	early := len(l.bytes) > 0 // from here on they belong to whoever reads
-	var ctlErr error
-	err := l.raw.Control(func(fd uintptr) {
-		l.fd = int(fd)
-		p.mu.Lock()
-		p.links[int32(fd)] = l
-		p.mu.Unlock()
-		ev := unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLOUT | unix.EPOLLRDHUP | unix.EPOLLET, Fd: int32(fd)}
-		var epErr error
-		err := p.raw.Control(func(epfd uintptr) { epErr = unix.EpollCtl(int(epfd), unix.EPOLL_CTL_ADD, int(fd), &ev) })
-		ctlErr = errors.Join(err, epErr)
-	})
-	if err != nil || ctlErr != nil {
+	early := len(l.unread) > 0 // from here on they belong to whoever reads
+	if !l.fd.acquire() {
+		return false
+	}
+	defer l.fd.release()
+	fd := l.fd.n
+	p.mu.Lock()
+	for int(fd) >= len(p.links) {
+		p.links = append(p.links, make([]*link, 64)...)
+	}
+	p.links[fd] = l
+	p.mu.Unlock()
+	ev := unix.EpollEvent{Events: unix.EPOLLIN | unix.EPOLLOUT | unix.EPOLLRDHUP | unix.EPOLLET, Fd: fd}
+	var epErr error
+	err := p.raw.Control(func(epfd uintptr) { epErr = unix.EpollCtl(int(epfd), unix.EPOLL_CTL_ADD, int(fd), &ev) })
+	if err != nil || epErr != nil {
 		return false
 	}
 	if early && l.wantsReader() {
@@ -146,52 +156,14 @@ func (l *link) unwatch() {
 	s.mu.Lock()
 	p := s.poller
 	s.mu.Unlock()
-	if p == nil || l.raw == nil {
+	if p == nil || l.nc != nil {
 		return
 	}
 	p.mu.Lock()
-	if p.links[int32(l.fd)] == l {
-		delete(p.links, int32(l.fd))
+	if p.link(l.fd.n) == l {
+		p.links[l.fd.n] = nil
 	}
 	p.mu.Unlock()
-}
-
-// rawConn returns what is needed for calls that don't block, or nil where every call goes through a layer such as TLS.
-func rawConn(nc net.Conn) syscall.RawConn {
-	var sc syscall.Conn
-	switch nc := nc.(type) {
-	case *net.TCPConn:
-		sc = nc
-	case *net.UnixConn:
-		sc = nc
-	default:
-		return nil
-	}
-	raw, err := sc.SyscallConn()
-	if err != nil {
-		return nil
-	}
-	return raw
-}
-
-// bind makes the lease's callbacks.
-func (b *lease) bind() {
-	b.onRead = func(fd uintptr) bool {
-		for {
-			b.n, b.err = unix.Read(int(fd), b.buf)
-			if b.err != unix.EINTR {
-				return true
-			}
-		}
-	}
-	b.onWrite = func(fd uintptr) bool {
-		for {
-			b.n, b.err = unix.Write(int(fd), b.buf)
-			if b.err != unix.EINTR {
-				return true
-			}
-		}
-	}
 }
 
 // readTask reads what has come on a link, and has the handler work on it.
@@ -200,7 +172,6 @@ type readTask link
 func (t *readTask) run() {
 	l := (*link)(t)
 	b := getLease()
-	l.lent = b
 	err := l.readReady(b)
 	b.release()
 	if err != nil {
@@ -211,63 +182,53 @@ func (t *readTask) run() {
 
 // readReady delivers every message that can be had and then gives the reading role back. After an error it keeps the role.
 func (l *link) readReady(b *lease) error {
-	l.borrow()
+	in := b.input()
+	buf := l.unread
 	drained := false
 	for {
-		for len(l.bytes) > 0 || l.br.Buffered() > 0 {
-			mt, data, err := l.next(b)
-			if err != nil {
-				return err
-			}
-			if err := l.deliver(mt, data); err != nil {
-				return err
-			}
-			if !l.c.handler.Ready() && l.pause() {
+		rest, err := l.take(buf)
+		switch {
+		case errors.Is(err, errNotReady):
+			if l.pause(rest) {
 				return nil
 			}
-		}
-		if drained && l.backToRest() {
+			buf = rest
+			continue
+		case err != nil:
+			return err
+		case drained && l.backToRest(rest):
 			return nil
 		}
-		b.buf = b.input()
-		if err := l.raw.Read(b.onRead); err != nil {
-			return err
-		}
-		switch {
-		case b.err == unix.EAGAIN:
+		n := copy(in, rest)
+		m, err := l.fd.recv(in[n:])
+		if errors.Is(err, unix.EAGAIN) {
 			l.hungUp.Store(false)
-			drained = true
-			continue
-		case b.err != nil:
-			return b.err
-		case b.n <= 0:
-			return io.EOF
+		} else if err != nil {
+			return err
 		}
 		// A read that did not fill the buffer has emptied the socket: what comes next has an edge of its own. But the peer's
 		// end may lie behind these bytes, and has none if it came together with them.
-		drained = b.n < len(b.buf) && !l.hungUp.Load()
-		l.bytes = b.buf[:b.n]
+		buf = in[:n+m]
+		drained = len(buf) < len(in) && !l.hungUp.Load()
 	}
 }
 
 // pause stops reading until the handler is ready, and returns false if it is so already. The role is kept meanwhile.
-func (l *link) pause() bool {
-	l.bytes = append([]byte(nil), l.bytes...)
-	l.lent = nil
+func (l *link) pause(rest []byte) bool {
+	l.unread = bytes.Clone(rest)
 	l.paused.Store(true)
 	return !l.c.handler.Ready() || !l.paused.CompareAndSwap(true, false)
 }
 
 // backToRest gives the reading role back, unless more has come.
-func (l *link) backToRest() bool {
-	lent := l.lent
-	l.lent = nil
-	l.giveBack()
+func (l *link) backToRest(rest []byte) bool {
+	l.unread = nil
+	if len(rest) > 0 {
+		l.unread = bytes.Clone(rest)
+	}
 	if l.role.CompareAndSwap(roleReading, roleIdle) {
 		return true
 	}
 	l.role.Store(roleReading)
-	l.lent = lent
-	l.borrow()
 	return false
 }

@@ -57,9 +57,7 @@ func refusal(code int, detail string) *Error {
 
 // refuse answers a request with e.
 func (s *Server) refuse(w http.ResponseWriter, r *http.Request, e *Error) {
-	if s.opts.Refused != nil {
-		s.opts.Refused(r, e)
-	}
+	s.refused(r, e)
 	b, err := json.Marshal(e)
 	if err != nil { // two plain fields always marshal
 		b = []byte("{}")
@@ -68,6 +66,13 @@ func (s *Server) refuse(w http.ResponseWriter, r *http.Request, e *Error) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(e.status)
 	_, _ = w.Write(b) // a client that has gone needs no answer
+}
+
+// refused tells of a refusal.
+func (s *Server) refused(r *http.Request, e *Error) {
+	if s.opts.Refused != nil {
+		s.opts.Refused(r, e)
+	}
 }
 
 // Errors of [Conn.Send].

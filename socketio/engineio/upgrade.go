@@ -28,8 +28,8 @@ func (s *Server) probe(w http.ResponseWriter, r *http.Request, c *Conn) *Error {
 	c.mu.Unlock()
 	if !possible {
 		// Clients expect a websocket that is closed, not a refused handshake.
-		_, _ = l.Conn.Write(append(l.rest, goodbyeMessage.frame...))
-		_ = l.Conn.Close() // nothing was promised to the client
+		_, _ = l.write(append(l.rest, goodbyeMessage.frame...))
+		l.discard() // nothing was promised to the client
 		return nil
 	}
 	l.start()

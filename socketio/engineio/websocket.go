@@ -1,33 +1,23 @@
 package engineio
 
 import (
-	"bufio"
+	"encoding/binary"
 	"errors"
 	"io"
 	"net"
 	"net/http"
-	"sync"
 	"sync/atomic"
 	"syscall"
-	"time"
-
-	"github.com/gorilla/websocket"
 )
 
-// link is a websocket under a connection: the one in use, or one being probed during an upgrade. It stands between
-// gorilla/websocket, which makes the handshake and reads the frames, and the TCP connection, as that library's net.Conn: so it
-// decides when something is read, and from which buffer.
+// link is a websocket under a connection: the one in use, or one being probed during an upgrade.
 //
 // Reading is done by one goroutine at a time, the one in the reading role: a worker that took the link's readTask, or the
 // link's own goroutine where readiness can't be had.
 type link struct {
-	net.Conn // the TCP or TLS connection; set by Hijack, before anything else happens
-
-	c   *Conn
-	ws  *websocket.Conn
-	br  bufio.Reader    // the one ws reads from; it has a buffer only while somebody reads
-	raw syscall.RawConn // nil where reads and writes block: TLS, and systems without readiness
-	fd  int
+	c  *Conn      // immutable, like the next two
+	nc net.Conn   // reads and writes block; nil where the link has a descriptor
+	fd descriptor // of a socket that is watched for readiness
 
 	role   atomic.Uint32 // of reading: roleIdle, roleReading or roleAgain
 	hungUp atomic.Bool   // the peer has ended its side: read on until the end is seen
@@ -35,16 +25,16 @@ type link struct {
 	unpark chan struct{} // wakes a paused goroutine; nil with readiness
 
 	// These belong to the reading role.
-	bytes []byte        // read from the socket and not yet given to ws
-	owner *bufio.Reader // whose buffer br has borrowed; nil if none
-	lent  *lease        // whose input they lie in; nil if they are the link's own
-	probe bool          // the upgrade is not completed yet
+	probe  bool   // the upgrade is not completed yet
+	unread []byte // came but was not handed to frames for good
+	frames frames
 
 	// These belong to the connection's mutex.
-	rest    []byte // what the socket has not taken of the last write; goes out before anything else
-	writing bool   // a worker writes, or waits for the socket to take more
-	blocked bool   // the socket takes no more; readiness will tell
-	edge    bool   // readiness has told since the last write began
+	rest    []byte     // what the socket has not taken of the last write; goes out before anything else
+	fault   closeError // the peer's, to be told to it at the end; 0 for none
+	writing bool       // a worker writes, or waits for the socket to take more
+	blocked bool       // the socket takes no more; readiness will tell
+	edge    bool       // readiness has told since the last write began
 	closed  bool
 }
 
@@ -53,81 +43,6 @@ const (
 	roleReading               // somebody reads
 	roleAgain                 // somebody reads, and readiness has told of more meanwhile
 )
-
-// readers lend their buffers to links. gorilla/websocket takes a reader of ours only above 256 bytes; more is of little use, since
-// behind it are the bytes that a worker has read.
-var readers = sync.Pool{New: func() any { return bufio.NewReaderSize(nil, 1024) }}
-
-// borrow gives br a buffer.
-func (l *link) borrow() {
-	if l.owner == nil {
-		l.owner = readers.Get().(*bufio.Reader)
-		l.br = *l.owner
-		l.br.Reset(l)
-	}
-}
-
-// giveBack takes br's buffer, which must be empty, away.
-func (l *link) giveBack() {
-	if l.owner != nil {
-		readers.Put(l.owner)
-		l.owner, l.br = nil, bufio.Reader{}
-	}
-}
-
-var writeBuffers sync.Pool
-
-// isUpgrade says whether r asks for a websocket.
-func isUpgrade(r *http.Request) bool { return websocket.IsWebSocketUpgrade(r) }
-
-// hijacker has gorilla/websocket take a link where it expects the HTTP server's connection.
-type hijacker struct {
-	http.ResponseWriter
-	l *link
-}
-
-// Hijack implements http.Hijacker.
-func (h hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
-	nc, rw, err := http.NewResponseController(h.ResponseWriter).Hijack()
-	if err != nil {
-		return nil, nil, err
-	}
-	if n := rw.Reader.Buffered(); n > 0 { // frames sent along with the request
-		early := make([]byte, n)
-		if _, err := io.ReadFull(rw.Reader, early); err != nil {
-			return nil, nil, errors.Join(err, nc.Close())
-		}
-		h.l.bytes = early
-	}
-	h.l.Conn = nc
-	h.l.borrow()
-	return h.l, bufio.NewReadWriter(&h.l.br, rw.Writer), nil
-}
-
-// accept makes the websocket handshake. The response is not written yet: it goes out with the first packet.
-// A nil link means that the client has been answered with an error.
-func (s *Server) accept(w http.ResponseWriter, r *http.Request, c *Conn, h http.Header) *link {
-	l := &link{c: c, fd: -1}
-	up := websocket.Upgrader{
-		CheckOrigin:     func(*http.Request) bool { return true }, // CORS has decided
-		WriteBufferPool: &writeBuffers,
-		Error: func(w http.ResponseWriter, r *http.Request, _ int, reason error) {
-			s.refuse(w, r, refusal(CodeBadRequest, reason.Error()))
-		},
-	}
-	ws, err := up.Upgrade(hijacker{w, l}, r, h)
-	if err != nil {
-		return nil
-	}
-	ws.SetReadLimit(int64(s.opts.MaxPayload))
-	ws.SetPingHandler(func(text string) error { l.reply(control(opPong, []byte(text))); return nil })
-	ws.SetCloseHandler(func(int, string) error { return nil })
-	l.ws = ws
-	if l.raw = rawConn(l.Conn); l.raw == nil {
-		l.unpark = make(chan struct{}, 1)
-	}
-	return l
-}
 
 // openWebSocket opens c with an upgrade request.
 func (s *Server) openWebSocket(w http.ResponseWriter, r *http.Request, c *Conn) *Error {
@@ -142,7 +57,7 @@ func (s *Server) openWebSocket(w http.ResponseWriter, r *http.Request, c *Conn) 
 	c.handler = s.opts.Accept(c)
 	c.queue.put(s.openPacket(c.id, false))
 	if !s.admit(c) {
-		_ = l.Conn.Close() // nothing was promised to the client yet
+		l.discard() // nothing was promised to the client yet
 		return nil
 	}
 	l.start()
@@ -157,12 +72,10 @@ func (l *link) start() {
 	if b != nil {
 		(*flushTask)(b).run()
 	}
-	if l.raw == nil {
+	switch {
+	case l.nc != nil:
 		l.c.srv.read(l)
-		return
-	}
-	l.giveBack()
-	if !l.watch() {
+	case !l.watch():
 		l.fail(errNoReadiness)
 	}
 }
@@ -178,33 +91,64 @@ func (s *Server) read(l *link) {
 	}
 }
 
+// smallRead is the size of the buffer that a goroutine keeps while it waits for its client, in bytes.
+const smallRead = 1 << 10
+
 // readBlocking reads until the end.
 func (l *link) readBlocking() {
 	l.role.Store(roleReading)
 	b := getLease()
 	defer b.release()
+	small := make([]byte, smallRead)
+	in, buf := small, l.unread
+	l.unread = nil
 	for {
-		mt, data, err := l.next(b)
-		if err == nil {
-			err = l.deliver(mt, data)
-		}
-		if err != nil {
+		rest, err := l.take(buf)
+		switch {
+		case errors.Is(err, errNotReady):
+			l.c.Schedule()
+			if !l.await() {
+				return
+			}
+			buf = rest
+			continue
+		case err != nil:
 			l.fail(err)
 			return
 		}
 		l.c.Schedule()
-		for !l.c.handler.Ready() {
-			l.paused.Store(true)
-			if l.c.handler.Ready() {
-				l.paused.Store(false)
-				break
-			}
-			<-l.unpark
-			if l.isClosed() {
-				return
-			}
+		n := copy(in, rest)
+		m, err := l.nc.Read(in[n:])
+		if err != nil {
+			l.fail(err)
+			return
+		}
+		buf = in[:n+m]
+		// A big buffer is borrowed only while it is filled.
+		if full := n+m == len(in); full && len(in) == smallRead {
+			in = b.input()
+		} else if !full && len(in) > smallRead {
+			in = small
+			buf = append([]byte(nil), buf...)
+			b.returnInput()
 		}
 	}
+}
+
+// await waits until the handler is ready. It returns false if the link is closed.
+func (l *link) await() bool {
+	for !l.c.handler.Ready() {
+		l.paused.Store(true)
+		if l.c.handler.Ready() {
+			l.paused.Store(false)
+			break
+		}
+		<-l.unpark
+		if l.isClosed() {
+			return false
+		}
+	}
+	return true
 }
 
 // resume goes on reading if that was paused.
@@ -222,22 +166,41 @@ func (l *link) resume() {
 	l.c.srv.pool.submit((*readTask)(l))
 }
 
-// next reads one message with ws. The data lies in b.
-func (l *link) next(b *lease) (messageType int, data []byte, err error) {
-	mt, r, err := l.ws.NextReader()
-	if err != nil {
-		return 0, nil, err
+// errNotReady means that the handler takes no more for now.
+var errNotReady = errors.New("handler is not ready")
+
+// take delivers the messages in buf and returns the bytes after them: an incomplete message or, with errNotReady, also whole ones.
+func (l *link) take(buf []byte) (rest []byte, err error) {
+	for {
+		op, payload, after, ok, err := l.frames.next(buf)
+		if err != nil || !ok {
+			return after, err
+		}
+		buf = after
+		switch op {
+		case opcodePing:
+			l.reply(control(opPong, payload))
+			continue
+		case opcodePong:
+			continue
+		case opcodeClose:
+			return nil, errHungUp
+		}
+		if err := l.deliver(payload, op == opcodeBinary); err != nil {
+			return nil, err
+		}
+		if !l.c.handler.Ready() {
+			return buf, errNotReady
+		}
 	}
-	b.msg, err = readAll(b.msg[:0], r, l.c.srv.opts.MaxPayload)
-	return mt, b.msg, err
 }
 
 // deliver hands one message to the connection, or to the upgrade that is under way.
-func (l *link) deliver(messageType int, data []byte) error {
+func (l *link) deliver(data []byte, binary bool) error {
 	if l.probe {
 		return l.onProbe(data)
 	}
-	return l.c.receive(data, messageType == websocket.BinaryMessage)
+	return l.c.receive(data, binary)
 }
 
 // fail ends the link after an error of reading or writing, and with it the connection, if it runs on it.
@@ -245,6 +208,7 @@ func (l *link) fail(err error) {
 	c := l.c
 	c.mu.Lock()
 	inUse := c.link == l
+	_ = errors.As(err, &l.fault)
 	if c.probing == l {
 		c.upgradeEnded()
 	}
@@ -256,9 +220,8 @@ func (l *link) fail(err error) {
 		l.close()
 	default:
 		reason := ReasonTransportError
-		var ce *websocket.CloseError
 		switch {
-		case errors.As(err, &ce):
+		case errors.Is(err, errHungUp):
 			reason, err = ReasonTransportClose, nil
 		case errors.Is(err, io.EOF), errors.Is(err, net.ErrClosed), errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
 			reason = ReasonTransportClose
@@ -297,17 +260,18 @@ func (l *link) close() {
 	l.closed = true
 	midFrame := l.writing || len(l.rest) > 0
 	l.rest = nil
-	c.mu.Unlock()
-	if !midFrame && l.raw != nil {
-		b := getLease()
-		_, _ = l.write(b, goodbyeMessage.frame) // a courtesy
-		b.release()
+	goodbye := goodbyeMessage
+	if l.fault != 0 {
+		goodbye = control(opClose, binary.BigEndian.AppendUint16(nil, uint16(l.fault)))
 	}
-	if tcp, ok := l.Conn.(*net.TCPConn); ok && midFrame {
-		_ = tcp.SetLinger(0) // the peer isn't reading: don't have the kernel keep what it is owed
+	c.mu.Unlock()
+	if midFrame {
+		l.reset() // the peer isn't reading: don't have the kernel keep what it is owed
+	} else if l.nc == nil {
+		_, _ = l.write(goodbye.frame) // a courtesy
 	}
 	l.unwatch()
-	_ = l.Conn.Close() // nothing is left to do about an error
+	l.discard()
 	if l.unpark != nil {
 		select {
 		case l.unpark <- struct{}{}:
@@ -322,43 +286,9 @@ func (l *link) isClosed() bool {
 	return l.closed
 }
 
-// Read gives gorilla/websocket bytes that were read before, or else blocks for more: which happens only within a message, or
-// on a link without readiness.
-func (l *link) Read(p []byte) (int, error) {
-	if len(l.bytes) == 0 {
-		if l.lent != nil {
-			l.lent.returnInput()
-		}
-		return l.Conn.Read(p)
+// closeWrite tells the peer that nothing more comes.
+func closeWrite(nc net.Conn) {
+	if c, ok := nc.(interface{ CloseWrite() error }); ok {
+		_ = c.CloseWrite() // a broken connection is found by its reader
 	}
-	n := copy(p, l.bytes)
-	l.bytes = l.bytes[n:]
-	return n, nil
 }
-
-// Write takes what gorilla/websocket writes by itself: the response of the handshake, and a close frame when it finds the
-// peer at fault.
-func (l *link) Write(p []byte) (int, error) {
-	l.c.mu.Lock()
-	defer l.c.mu.Unlock()
-	if l.ws == nil {
-		l.rest = append(l.rest, p...)
-		return len(p), nil
-	}
-	if !l.writing && len(l.rest) == 0 && l.c.link == l {
-		l.c.queue.put(&Message{frame: append([]byte(nil), p...), kind: kindControl})
-		if b := l.begin(); b != nil {
-			l.c.srv.pool.submit((*flushTask)(b))
-		}
-	}
-	return len(p), nil
-}
-
-// SetDeadline does nothing: the heartbeat watches over the link.
-func (l *link) SetDeadline(time.Time) error { return nil }
-
-// SetWriteDeadline does nothing.
-func (l *link) SetWriteDeadline(time.Time) error { return nil }
-
-// SetReadDeadline does nothing.
-func (l *link) SetReadDeadline(time.Time) error { return nil }
