@@ -49,7 +49,7 @@ type Conn struct {
 	probing      *link // a websocket on which an upgrade is under way
 	poll         *poll // long-polling, nil on a connection that began as a websocket
 	farewell     *Message
-	pingDue      time.Time // when the next ping is due, or was
+	pingDue      time.Time // when the next ping is due, or was; in version 3 the client's
 	awaitingPong bool
 	extended     bool // the wait for this pong was made longer once
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"net/http"
 	"strconv"
+	"time"
 	"unicode/utf8"
 )
 
@@ -66,6 +67,9 @@ func (c *Conn) receive3(data []byte, binary bool) error {
 		}
 		c.handler.Message(p, true)
 	case '2':
+		c.mu.Lock()
+		c.pingDue = time.Now().Add(c.srv.opts.PingInterval)
+		c.mu.Unlock()
 		c.srv.wheel.set(&c.beat, c.srv.opts.PingInterval+c.srv.opts.PingTimeout)
 		_ = c.Send(packet("3" + string(data[1:]))) // on a connection that has ended, nothing
 	case '1':

@@ -1,6 +1,7 @@
 package engineio
 
 import (
+	"net/http"
 	"sync"
 	"time"
 )
@@ -214,11 +215,14 @@ func (c *Conn) pong() {
 }
 
 // overdue says whether a client that polls again has been away too long, in case the wheel is late: it has not fetched a ping in all the
-// time it had for that and for its answer.
-func (c *Conn) overdue() bool {
+// time it had for that and for its answer, or, in version 3, has not sent one.
+func (c *Conn) overdue(method string) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.protocol == 3 || c.state != stateOpen || c.transport != Polling || c.poll.waiting || c.awaitingPong && len(c.queue.pending) == 0 {
+	if c.state != stateOpen || c.transport != Polling {
+		return false
+	}
+	if c.protocol != 3 && (method != http.MethodGet || c.poll.waiting || c.awaitingPong && len(c.queue.pending) == 0) {
 		return false
 	}
 	return !time.Now().Before(c.pingDue.Add(c.srv.opts.PingTimeout))

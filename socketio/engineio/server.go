@@ -144,7 +144,7 @@ func (s *Server) serveOpen(w http.ResponseWriter, r *http.Request, sid string, t
 	if c.protocol != version {
 		return refusal(CodeBadRequest, "session speaks another version")
 	}
-	if r.Method == http.MethodGet && c.overdue() {
+	if c.overdue(r.Method) {
 		c.close(ReasonPingTimeout, nil)
 		return refusal(CodeUnknownSID, "timed out")
 	}
