@@ -37,9 +37,10 @@ type Conn struct {
 	id       string
 	request  *Request
 	handler  Handler
-	beat     wheelEntry  // the wheel's
-	heard    atomic.Bool // something came since the last ping
-	protocol uint8       // 3 or 4; immutable
+	beat     wheelEntry   // the wheel's
+	heard    atomic.Bool  // something came since the last ping
+	working  atomic.Int32 // workers that have the handler work on what they have read
+	protocol uint8        // 3 or 4; immutable
 
 	mu           sync.Mutex // guards everything below
 	state        state
@@ -84,9 +85,14 @@ func (c *Conn) Pending() (packets, bytes int) {
 // Send queues messages, all or none, in order and with nothing between them. It returns [ErrClosed] on a connection that has ended
 // and [ErrQueueFull] when it closed the connection because its queue is full.
 func (c *Conn) Send(ms ...*Message) error {
-	var b Batch
-	err := b.Send(c, ms...)
-	b.Flush()
+	l, err := c.enqueue(false, ms)
+	switch {
+	case l == nil:
+	case c.working.Load() > 0:
+		c.srv.pool.submitNext((*flushTask)(l))
+	default:
+		c.srv.pool.submit((*flushTask)(l))
+	}
 	return err
 }
 
@@ -101,29 +107,42 @@ type Batch struct {
 var taskLists = sync.Pool{New: func() any { return new([]task) }}
 
 // Send is [Conn.Send] without the flush.
-func (b *Batch) Send(c *Conn, ms ...*Message) error { return b.send(c, false, ms) }
+func (b *Batch) Send(c *Conn, ms ...*Message) error {
+	l, err := c.enqueue(false, ms)
+	if l != nil {
+		b.add(l)
+	}
+	return err
+}
 
 // SendVolatile is Send, except that the messages are dropped if the client isn't taking what it has been sent. It
 // returns false then.
-func (b *Batch) SendVolatile(c *Conn, ms ...*Message) bool { return b.send(c, true, ms) == nil }
+func (b *Batch) SendVolatile(c *Conn, ms ...*Message) bool {
+	l, err := c.enqueue(true, ms)
+	if l != nil {
+		b.add(l)
+	}
+	return err == nil
+}
 
 // volatileBytes is how much may be pending for a websocket that still takes volatile messages.
 const volatileBytes = 16 << 10
 
 var errNotWritable = errors.New("client is not reading")
 
-func (b *Batch) send(c *Conn, volatile bool, ms []*Message) error {
+// enqueue puts messages into the queue and wakes a waiting poll. A link that is returned has to be flushed.
+func (c *Conn) enqueue(volatile bool, ms []*Message) (*link, error) {
 	if c.protocol == 3 {
 		ms = downgrade(ms)
 	}
 	c.mu.Lock()
 	if c.state != stateOpen {
 		c.mu.Unlock()
-		return ErrClosed
+		return nil, ErrClosed
 	}
 	if volatile && !c.writable() {
 		c.mu.Unlock()
-		return errNotWritable
+		return nil, errNotWritable
 	}
 	size := 0
 	for _, m := range ms {
@@ -138,17 +157,14 @@ func (b *Batch) send(c *Conn, volatile bool, ms []*Message) error {
 		c.mu.Unlock()
 		err := fmt.Errorf("%w: %d packets, %d bytes", ErrQueueFull, packets, owed)
 		c.close(ReasonQueueFull, err)
-		return err
+		return nil, err
 	}
 	for _, m := range ms {
 		c.queue.put(m)
 	}
 	l := c.flushable()
 	c.mu.Unlock()
-	if l != nil {
-		b.add(l)
-	}
-	return nil
+	return l, nil
 }
 
 func (b *Batch) add(l *link) {

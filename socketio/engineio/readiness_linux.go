@@ -177,7 +177,9 @@ func (t *readTask) run() {
 	if err != nil {
 		l.fail(err)
 	}
+	l.c.working.Add(1)
 	l.c.handler.Work()
+	l.c.working.Add(-1)
 }
 
 // readReady delivers every message that can be had and then gives the reading role back. After an error it keeps the role.

@@ -9,7 +9,7 @@ import (
 type task interface{ run() }
 
 // pool runs tasks on as many goroutines as it takes for none to wait behind a task that blocks. Tasks are started in the order
-// they came. Of idle workers only a few stay.
+// they came, but for those that go on with what a worker has at hand. Of idle workers only a few stay.
 //
 // A worker that takes a task while others wait wakes one more worker first, unless one is being woken already. So a burst of
 // short tasks is done by the worker that is awake, and a task that blocks holds up nothing but itself.
@@ -37,6 +37,23 @@ func (p *pool) submit(ts ...task) {
 		return
 	}
 	p.ready = append(p.ready, ts...)
+	p.wake()
+}
+
+// submitNext queues a task that goes on with what the running one has at hand, its connection, before all others: while that is in the
+// processor's caches. It is for tasks that come of reading from that very connection, so that they hold others up no longer than that does.
+func (p *pool) submitNext(t task) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch {
+	case p.closed:
+		return
+	case p.head > 0: // whoever runs has taken a task
+		p.head--
+		p.ready[p.head] = t
+	default:
+		p.ready = append(p.ready, t)
+	}
 	p.wake()
 }
 
