@@ -32,6 +32,7 @@ type link struct {
 	// These belong to the connection's mutex.
 	rest    []byte     // what the socket has not taken of the last write; goes out before anything else
 	fault   closeError // the peer's, to be told to it at the end; 0 for none
+	gone    bool       // the peer is, and needs no close frame
 	writing bool       // a worker writes, or waits for the socket to take more
 	blocked bool       // the socket takes no more; readiness will tell
 	edge    bool       // readiness has told since the last write began
@@ -206,8 +207,10 @@ func (l *link) deliver(data []byte, binary bool) error {
 // fail ends the link after an error of reading or writing, and with it the connection, if it runs on it.
 func (l *link) fail(err error) {
 	c := l.c
+	gone := errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
 	c.mu.Lock()
 	inUse := c.link == l
+	l.gone = gone
 	_ = errors.As(err, &l.fault)
 	if c.probing == l {
 		c.upgradeEnded()
@@ -223,7 +226,7 @@ func (l *link) fail(err error) {
 		switch {
 		case errors.Is(err, errHungUp):
 			reason, err = ReasonTransportClose, nil
-		case errors.Is(err, io.EOF), errors.Is(err, net.ErrClosed), errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
+		case gone, errors.Is(err, net.ErrClosed):
 			reason = ReasonTransportClose
 		case errors.Is(err, errPacket), errors.Is(err, errGoodbye):
 			reason = reasonFor(err)
@@ -260,14 +263,14 @@ func (l *link) close() {
 	l.closed = true
 	midFrame := l.writing || len(l.rest) > 0
 	l.rest = nil
-	goodbye := goodbyeMessage
+	goodbye, gone := goodbyeMessage, l.gone
 	if l.fault != 0 {
 		goodbye = control(opClose, binary.BigEndian.AppendUint16(nil, uint16(l.fault)))
 	}
 	c.mu.Unlock()
 	if midFrame {
 		l.reset() // the peer isn't reading: don't have the kernel keep what it is owed
-	} else if l.nc == nil {
+	} else if l.nc == nil && !gone {
 		_, _ = l.write(goodbye.frame) // a courtesy
 	}
 	l.unwatch()
