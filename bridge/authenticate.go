@@ -86,7 +86,9 @@ func (c *client) takeToken(e *socketio.Event) {
 		c.refuseToken(e, refusedUnauthorized, errors.New("it is not the same user's"))
 	default:
 		c.become(who)
+		c.moveHome()
 		c.expiry.renew(who.Expires)
+		c.b.rechecker.doubt(c)
 		c.tookToken(e)
 	}
 }
@@ -95,6 +97,19 @@ func (c *client) takeToken(e *socketio.Event) {
 func (c *client) become(who *Identity) {
 	c.who = who
 	c.identity.Store(who)
+}
+
+// moveHome has the client count as present in the tenant that its new token names.
+func (c *client) moveHome() {
+	if c.home == c.who.Tenant {
+		return
+	}
+	if _, joined := c.tenants.get(c.home); !joined {
+		c.vanish(c.home)
+	}
+	if c.home = c.who.Tenant; c.home != "" {
+		c.appear(c.home)
+	}
 }
 
 func (c *client) tookToken(e *socketio.Event) {

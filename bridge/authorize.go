@@ -44,8 +44,21 @@ type authorizer struct {
 	mu      sync.Mutex // guards the rest
 	allowed *lru.Cache[question, answer]
 	refused *lru.Cache[question, answer]
-	epoch   uint64 // grows with each answer that is withdrawn
+	// What answers rest on changes: a conversation moves to another tenant. Each such change is an epoch; what is older than the last one of its room is no
+	// answer any more. Of rooms that are not remembered here it is the last epoch of any of those.
+	epoch     uint64
+	withdrawn *lru.Cache[room, uint64]
+	forgotten uint64
 }
+
+// room is one room; its id is as stored.
+type room struct {
+	kind roomKind
+	id   string
+}
+
+// maxWithdrawn bounds the rooms whose epochs are remembered.
+const maxWithdrawn = 10_000
 
 type question struct {
 	token [sha256.Size]byte
@@ -56,6 +69,7 @@ type question struct {
 type answer struct {
 	asStored string // the id as the row spells it; empty: refused
 	until    time.Time
+	epoch    uint64 // in which it was asked for
 }
 
 func newAuthorizer(cfg func() *config.Config, rows records) (*authorizer, error) {
@@ -67,6 +81,10 @@ func newAuthorizer(cfg func() *config.Config, rows records) (*authorizer, error)
 		if *answers, err = lru.New[question, answer](cfg().Rooms.Authorization.CacheSize); err != nil {
 			return nil, fmt.Errorf("bridge: rooms.authorization.cache_size: %w", err)
 		}
+	}
+	var err error
+	if a.withdrawn, err = lru.NewWithEvict(maxWithdrawn, func(_ room, epoch uint64) { a.forgotten = max(a.forgotten, epoch) }); err != nil {
+		return nil, fmt.Errorf("bridge: rooms: %w", err)
 	}
 	return a, nil
 }
@@ -109,7 +127,7 @@ func (a *authorizer) mayEnter(ctx context.Context, who *Identity, kind roomKind,
 	if known {
 		a.asked.WithLabelValues("remembered").Inc()
 	} else {
-		open, err := a.decide(ctx, who, kind, []string{id}, a.mayEnter)
+		open, err := a.decide(ctx, &inquiry{who: who, kind: kind, tenants: a.mayEnter}, []string{id})
 		if err != nil {
 			a.asked.WithLabelValues("failed").Inc()
 			return "", err
@@ -129,7 +147,7 @@ func (a *authorizer) remembered(q question) (asStored string, known bool, epoch 
 	defer a.mu.Unlock()
 	for _, answers := range []*lru.Cache[question, answer]{a.allowed, a.refused} {
 		got, ok := answers.Get(q)
-		if ok && time.Now().Before(got.until) {
+		if ok && time.Now().Before(got.until) && got.epoch >= a.changed(room{q.kind, q.id}) && got.epoch >= a.changed(room{q.kind, got.asStored}) {
 			return got.asStored, true, a.epoch
 		}
 		if ok {
@@ -139,16 +157,16 @@ func (a *authorizer) remembered(q question) (asStored string, known bool, epoch 
 	return "", false, a.epoch
 }
 
-// remember keeps an answer, unless one was withdrawn since the question was put: it may be older than that.
-func (a *authorizer) remember(q question, asStored string, expires time.Time, epoch uint64) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if a.epoch == epoch {
-		a.keep(q, asStored, expires)
+// changed gives the last epoch of a room.
+func (a *authorizer) changed(r room) uint64 {
+	if epoch, ok := a.withdrawn.Peek(r); ok {
+		return epoch
 	}
+	return a.forgotten
 }
 
-func (a *authorizer) keep(q question, asStored string, expires time.Time) {
+// remember keeps the answer to a question that was put in an epoch.
+func (a *authorizer) remember(q question, asStored string, expires time.Time, epoch uint64) {
 	c := a.cfg().Rooms.Authorization
 	answers, other, keep := a.refused, a.allowed, c.RefusedFor
 	if asStored != "" {
@@ -158,20 +176,30 @@ func (a *authorizer) keep(q question, asStored string, expires time.Time) {
 	if expires.Before(until) {
 		until = expires
 	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
 	other.Remove(q)
-	answers.Add(q, answer{asStored, until})
+	answers.Add(q, answer{asStored, until, epoch})
 }
 
-// withdraw forgets all answers about a room, since what they rest on has changed; id is as stored.
-func (a *authorizer) withdraw(kind roomKind, id string) {
+// withdraw begins a new epoch of a room: no answer about it that was asked for before counts any more.
+func (a *authorizer) withdraw(r room) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.epoch++
-	for _, answers := range []*lru.Cache[question, answer]{a.allowed, a.refused} {
-		for _, q := range answers.Keys() {
-			if got, _ := answers.Peek(q); q.kind == kind && (q.id == id || got.asStored == id) {
-				answers.Remove(q)
-			}
-		}
-	}
+	a.withdrawn.Add(r, a.epoch)
+}
+
+// now is the epoch of a question that is put now.
+func (a *authorizer) now() uint64 {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.epoch
+}
+
+// changedSince tells whether answers about a room have been withdrawn since an epoch.
+func (a *authorizer) changedSince(r room, epoch uint64) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.changed(r) > epoch
 }

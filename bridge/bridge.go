@@ -38,6 +38,7 @@ type Bridge struct {
 
 	verifier   *verifier
 	authorizer *authorizer
+	rechecker  *rechecker
 	rows       *supabase.Client
 	router     *router
 	typing     *typing
@@ -96,6 +97,7 @@ func (b *Bridge) build(ctx context.Context) (err error) {
 		return err
 	}
 	b.authorizer.watch(b.metrics.registry)
+	b.rechecker = newRechecker(b)
 	tenants, err := newTenants(cfg, b.rows)
 	if err != nil {
 		return err
@@ -104,7 +106,7 @@ func (b *Bridge) build(ctx context.Context) (err error) {
 		return err
 	}
 	b.typing = newTyping(func() time.Duration { return b.cfg().Typing.Timeout }, func() time.Duration { return b.cfg().Typing.Repeat }, b.tellTyping)
-	b.router.wrote = b.typing.wrote
+	b.router.moved, b.router.wrote = b.rechecker.conversationMoved, b.typing.wrote
 	if cfg.Presence.Enabled {
 		if b.presence, err = newPresence(func() time.Duration { return b.cfg().Presence.Grace }, cfg.Presence.Remember, b.tellPresence); err != nil {
 			return err
@@ -167,7 +169,7 @@ func (b *Bridge) Run(ctx context.Context) error {
 	return nil
 }
 
-// runHooks delivers webhooks, in and out, until ctx ends or stop is called; stop waits for what is under way.
+// runHooks delivers webhooks, in and out, and looks after rights, until ctx ends or stop is called; stop waits for what is under way.
 func (b *Bridge) runHooks(ctx context.Context) (stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	var hooks sync.WaitGroup
@@ -180,6 +182,7 @@ func (b *Bridge) runHooks(ctx context.Context) (stop func()) {
 	if b.admin != nil {
 		hooks.Go(func() { b.admin.Run(ctx) })
 	}
+	hooks.Go(func() { b.rechecker.run(ctx) })
 	return func() { cancel(); hooks.Wait() }
 }
 

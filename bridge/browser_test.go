@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -19,6 +20,7 @@ import (
 type browser struct {
 	t       *testing.T
 	conn    *websocket.Conn
+	writing sync.Mutex  // a pong may come in between
 	packets chan string // Socket.IO packets as text, in order; closed with the connection
 	held    []string    // read and not yet asked for
 	acks    int
@@ -99,7 +101,7 @@ func (b *browser) read(handshake chan<- struct{}) {
 		case '0':
 			close(handshake)
 		case '2':
-			if b.conn.WriteMessage(websocket.TextMessage, []byte("3")) != nil {
+			if b.send("3") != nil {
 				return
 			}
 		case '4':
@@ -110,9 +112,15 @@ func (b *browser) read(handshake chan<- struct{}) {
 
 func (b *browser) write(frame string) {
 	b.t.Helper()
-	if err := b.conn.WriteMessage(websocket.TextMessage, []byte(frame)); err != nil {
+	if err := b.send(frame); err != nil {
 		b.t.Fatalf("write: %v", err)
 	}
+}
+
+func (b *browser) send(frame string) error {
+	b.writing.Lock()
+	defer b.writing.Unlock()
+	return b.conn.WriteMessage(websocket.TextMessage, []byte(frame))
 }
 
 // await gives the first packet, kept or coming, that fits; those that don't are kept.

@@ -27,6 +27,10 @@ type client struct {
 	identity atomic.Pointer[Identity] // who, for others to read
 	deadline *time.Timer              // of a client that has yet to authenticate
 
+	asked uint64                 // epoch of the last question whether it may enter a room
+	lost  atomic.Bool            // it has lost the right to be in a room
+	left  atomic.Pointer[uint64] // once it is gone: the epoch up to which its rights are known
+
 	conversations entered
 	tenants       entered
 	stays         *stays
@@ -70,6 +74,19 @@ func (in *entered) remove(asStored string) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	maps.DeleteFunc(in.by, func(_, stored string) bool { return stored == asStored })
+}
+
+// among gives those of the rooms that it holds.
+func (in *entered) among(rooms map[string]struct{}) []string {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	var held []string
+	for id := range rooms {
+		if in.by[id] == id {
+			held = append(held, id)
+		}
+	}
+	return held
 }
 
 // all gives each room once.
@@ -169,6 +186,7 @@ func (c *client) enter(e *socketio.Event, kind roomKind, id string, rooms *enter
 		return "", false
 	}
 	log := c.b.log.Info().Str("socket", c.socket.ID()).Str("user", c.who.UserID).Stringer("room", kind).Str("id", id)
+	c.asked = c.b.authorizer.now()
 	asStored, err := c.b.authorizer.mayEnter(c.socket.Context(), c.who, kind, id)
 	switch {
 	case errors.Is(err, errRefused):
@@ -207,6 +225,9 @@ func (c *client) joinConversation(e *socketio.Event) {
 			c.conversations.remove(asStored)
 		}
 		c.failSince(e, err)
+		return
+	}
+	if !c.confirm(e, room{conversationRoom, asStored}, &c.conversations, c.b.cfg().Rooms.Conversation) {
 		return
 	}
 	name := idPayload(id, asStored)
@@ -277,8 +298,13 @@ func (c *client) joinTenant(e *socketio.Event) {
 	}
 	c.join(roomName(c.b.cfg().Rooms.Tenant, asStored))
 	c.about.tenant = vocabulary.ID{Text: asStored, JSON: idPayload(id, asStored)}
+	appears := c.appear(asStored)
+	if !c.confirm(e, room{tenantRoom, asStored}, &c.tenants, c.b.cfg().Rooms.Tenant) {
+		c.vanish(asStored)
+		return
+	}
 	c.succeed(e, c.b.words().TenantKey(), c.about.tenant.JSON)
-	if c.appear(asStored) {
+	if appears {
 		c.tellOnline(asStored)
 	}
 }
@@ -387,6 +413,9 @@ func (c *client) gone(reason string) {
 	for _, id := range c.tenants.all() {
 		c.vanish(id)
 	}
+	settled := c.b.rechecker.settled.Load() // before it is forgotten: what moves later it may have missed
+	c.left.Store(&settled)
+	c.b.rechecker.forget(c)
 	c.b.log.Info().Str("socket", c.socket.ID()).Str("user", c.who.UserID).Str("reason", reason).Msg("disconnected")
 }
 

@@ -47,11 +47,11 @@ func (b *Bridge) admit(s *socketio.Socket) error {
 		return &socketio.ConnectError{Message: b.refusal(reason), Data: map[string]string{"code": reason}}
 	}
 	before, _ := s.Data().(*client) // of a socket that is being recovered
-	if before != nil && !before.isSame(who) {
+	if before != nil && (!before.isSame(who) || !before.mayResume()) {
 		s.DeclineRecovery()
 		before = nil
 	}
-	s.SetData(&admission{who, before})
+	s.SetData(&admission{who, before, b.rechecker.settled.Load()})
 	return nil
 }
 
@@ -65,6 +65,7 @@ func (c *client) isSame(who *Identity) bool {
 type admission struct {
 	who    *Identity
 	before *client
+	epoch  uint64 // up to which the rights of before are known
 }
 
 // welcome takes up a client that was let in. One that is back after a short absence has its rooms and what it missed already.
@@ -76,6 +77,10 @@ func (b *Bridge) welcome(s *socketio.Socket) {
 	s.SetData(c)
 	if s.Recovered() && a.before != nil {
 		c.resume(a.before)
+		if a.before.lost.Load() { // while it came back: it shall come once more, and have nothing of before
+			c.lost.Store(true)
+			s.CloseConnection()
+		}
 	} else {
 		c.speak(b.words().Preset())
 	}
@@ -86,6 +91,10 @@ func (b *Bridge) welcome(s *socketio.Socket) {
 	}
 	s.OnAny(c.dispatch)
 	s.OnDisconnect(c.gone)
+	b.rechecker.watch(c)
+	if a.before != nil && (a.before.identity.Load().Token != c.who.Token || c.changedSince(a.epoch)) {
+		b.rechecker.doubt(c)
+	}
 	b.log.Info().Str("socket", s.ID()).Str("user", c.who.UserID).Str("transport", string(s.Transport())).Bool("verified", c.who.Verified).
 		Bool("recovered", s.Recovered()).Msg("connected")
 }

@@ -27,6 +27,7 @@ type router struct {
 	messages *lru.Cache[string, message]
 	emit     func(reach, *vocabulary.Occasion)
 	resync   func(since time.Time, reason string)
+	moved    func(conversation string)       // it has another tenant, or is no more
 	wrote    func(conversation, user string) // a message of the user's came
 	holds    holds
 	tellings *tellings
@@ -51,7 +52,7 @@ func newRouter(current func() *config.Config, words func() *vocabulary.Vocabular
 		return nil, err
 	}
 	return &router{tables: cfg.Tables, rooms: cfg.Rooms, words: words, tenants: t, messages: messages, emit: emit, resync: resync, holds: newHolds(cfg),
-		tellings: told, log: log, wrote: func(string, string) {}}, nil
+		tellings: told, log: log, moved: func(string) {}, wrote: func(string, string) {}}, nil
 }
 
 // route sends the events of one change. It asks Supabase for a conversation's tenant where that is not known yet, so ctx bounds it.
@@ -157,6 +158,9 @@ func (r *router) routeConversation(c feed.Change) {
 	}
 	place := place{idOf(id, t.ID, row, old), idOf(tenant, t.Tenant, row, old)}
 	var told []outgoing
+	if c.Action == feed.Delete || c.Action == feed.Update && before != row.Text(t.Tenant) {
+		r.moved(id)
+	}
 	switch c.Action {
 	case feed.Insert:
 		r.tenants.learn(id, tenant)

@@ -34,12 +34,28 @@ type records interface {
 // entrance asks about one room; see [authorizer.mayEnter].
 type entrance func(ctx context.Context, who *Identity, kind roomKind, id string) (string, error)
 
+// inquiry is who asks about which kind of room.
+type inquiry struct {
+	who     *Identity
+	kind    roomKind
+	tenants entrance                    // for the rule tenant
+	pace    func(context.Context) error // waited for before each question that goes out; nil where somebody waits for the answer
+}
+
+// wait keeps the pace.
+func (q *inquiry) wait(ctx context.Context) error {
+	if q.pace == nil {
+		return nil
+	}
+	return q.pace(ctx)
+}
+
 // decide asks the rules of a kind of room in their order, each about the rooms that none before it has opened. It gives the ids of open rooms as stored, by the ids
 // that were asked about, which must be as stored where they are more than one. Where a rule could not be asked and none after it has opened the room, there is an
-// error: of the rooms that are not among the open ones it is not known. tenants is asked by the rule tenant.
-func (a *authorizer) decide(ctx context.Context, who *Identity, kind roomKind, ids []string, tenants entrance) (map[string]string, error) {
+// error: of the rooms that are not among the open ones it is not known.
+func (a *authorizer) decide(ctx context.Context, q *inquiry, ids []string) (map[string]string, error) {
 	room := a.cfg().Rooms.Conversation
-	if kind == tenantRoom {
+	if q.kind == tenantRoom {
 		room = a.cfg().Rooms.Tenant
 	}
 	open := make(map[string]string, len(ids))
@@ -47,7 +63,7 @@ func (a *authorizer) decide(ctx context.Context, who *Identity, kind roomKind, i
 	for _, rule := range room.Rules {
 		left := slices.DeleteFunc(slices.Clone(ids), func(id string) bool { return open[id] != "" })
 		for part := range slices.Chunk(left, supabase.MaxIDs) {
-			found, err := a.ask(ctx, rule, room, who, kind, part, tenants)
+			found, err := a.ask(ctx, rule, room, q, part)
 			maps.Copy(open, found)
 			if err != nil {
 				failed = errors.Join(failed, fmt.Errorf("rule %s: %w", rule, err))
@@ -61,33 +77,44 @@ func (a *authorizer) decide(ctx context.Context, who *Identity, kind roomKind, i
 }
 
 // ask asks one rule.
-func (a *authorizer) ask(ctx context.Context, rule string, room config.Room, who *Identity, kind roomKind, ids []string, tenants entrance) (map[string]string, error) {
+func (a *authorizer) ask(ctx context.Context, rule string, room config.Room, q *inquiry, ids []string) (map[string]string, error) {
 	switch rule {
 	case ruleClaim:
-		return a.claimed(room, who, kind, ids), nil
+		return a.claimed(room, q.who, q.kind, ids), nil
 	case ruleRLS:
-		t := a.cfg().Tables
-		table, key := t.Conversations.Name, t.Conversations.ID
-		if kind == tenantRoom {
-			table, key = t.Tenants.Name, t.Tenants.ID
+		if err := q.wait(ctx); err != nil {
+			return nil, err
 		}
-		found, err := a.rows.VisibleTo(ctx, who.Token, table, key, ids)
-		if e, ok := supabase.AsError(err); ok && (e.Class == supabase.ClassToken || e.Class == supabase.ClassDenied) {
-			return nil, nil // refused in words rather than by an empty answer
-		}
-		return byAsked(ids, found), err
+		return a.visible(ctx, q, ids)
 	case ruleMembership:
-		if who.UserID == "" {
+		if q.who.UserID == "" {
 			return nil, nil
 		}
-		found, err := a.rows.RoomsOf(ctx, supabase.Member(room.Membership), who.UserID, ids)
+		if err := q.wait(ctx); err != nil {
+			return nil, err
+		}
+		found, err := a.rows.RoomsOf(ctx, supabase.Member(room.Membership), q.who.UserID, ids)
 		return byAsked(ids, found), err
 	case ruleTenant:
-		return each(ids, func(id string) (string, error) { return a.byTenant(ctx, who, id, tenants) })
+		return q.each(ctx, ids, func(id string) (string, error) { return a.byTenant(ctx, q, id) })
 	case ruleCallback:
-		return each(ids, func(id string) (string, error) { return a.callback.ask(ctx, who, kind, id) })
+		return q.each(ctx, ids, func(id string) (string, error) { return a.callback.ask(ctx, q.who, q.kind, id) })
 	}
 	return nil, fmt.Errorf("there is no such rule") // the configuration knows no other
+}
+
+// visible opens the rooms whose rows Row Level Security shows to the user.
+func (a *authorizer) visible(ctx context.Context, q *inquiry, ids []string) (map[string]string, error) {
+	t := a.cfg().Tables
+	table, key := t.Conversations.Name, t.Conversations.ID
+	if q.kind == tenantRoom {
+		table, key = t.Tenants.Name, t.Tenants.ID
+	}
+	found, err := a.rows.VisibleTo(ctx, q.who.Token, table, key, ids)
+	if e, ok := supabase.AsError(err); ok && (e.Class == supabase.ClassToken || e.Class == supabase.ClassDenied) {
+		return nil, nil // refused in words rather than by an empty answer
+	}
+	return byAsked(ids, found), err
 }
 
 // byAsked gives ids as stored by the ids asked for. Of a single one the answer may be spelled otherwise.
@@ -105,11 +132,15 @@ func byAsked(asked, found []string) map[string]string {
 }
 
 // each asks about one room after the other; a refusal is no failure.
-func each(ids []string, ask func(id string) (string, error)) (map[string]string, error) {
+func (q *inquiry) each(ctx context.Context, ids []string, ask func(id string) (string, error)) (map[string]string, error) {
 	open := make(map[string]string, len(ids))
 	var failed error
 	for _, id := range ids {
-		asStored, err := ask(id)
+		var asStored string
+		err := q.wait(ctx)
+		if err == nil {
+			asStored, err = ask(id)
+		}
 		switch {
 		case err == nil && asStored != "":
 			open[id] = asStored
@@ -121,7 +152,7 @@ func each(ids []string, ask func(id string) (string, error)) (map[string]string,
 }
 
 // byTenant opens a conversation to those who may enter its tenant's room. Which tenant that is, is asked with the service key: the user need not see the row.
-func (a *authorizer) byTenant(ctx context.Context, who *Identity, id string, tenants entrance) (string, error) {
+func (a *authorizer) byTenant(ctx context.Context, q *inquiry, id string) (string, error) {
 	t := a.cfg().Tables.Conversations
 	record, found, err := a.rows.Row(ctx, t.Name, t.ID, id)
 	if err != nil || !found {
@@ -135,7 +166,7 @@ func (a *authorizer) byTenant(ctx context.Context, who *Identity, id string, ten
 	if tenant == "" {
 		return "", errRefused
 	}
-	if _, err := tenants(ctx, who, tenantRoom, tenant); err != nil {
+	if _, err := q.tenants(ctx, q.who, tenantRoom, tenant); err != nil {
 		return "", err
 	}
 	return conversation.Text(t.ID), nil

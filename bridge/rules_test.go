@@ -265,14 +265,21 @@ func TestAnAnswerThatWasWithdrawnWhileItWasAskedForIsNotKept(t *testing.T) {
 	}
 	q(1)
 	q(0)
-	a.withdraw(conversationRoom, "c1")
+	a.withdraw(room{conversationRoom, "c1"})
 	q(1)
-	a.withdraw(tenantRoom, "c1")
+	a.withdraw(room{tenantRoom, "c1"})
+	a.withdraw(room{conversationRoom, "c2"})
 	q(0)
 	_, _, epoch := a.remembered(question{})
-	a.withdraw(conversationRoom, "c2")
-	a.remember(question{id: "late"}, "late", time.Now().Add(time.Hour), epoch)
-	if _, known, _ := a.remembered(question{id: "late"}); known {
-		t.Error("an answer older than a withdrawal was kept")
+	a.withdraw(room{conversationRoom, "late"})
+	a.remember(question{kind: conversationRoom, id: "LATE"}, "late", time.Now().Add(time.Hour), epoch)
+	if _, known, _ := a.remembered(question{kind: conversationRoom, id: "LATE"}); known {
+		t.Error("an answer older than a withdrawal counts")
 	}
+	q(0)
+	for i := range maxWithdrawn {
+		a.withdraw(room{conversationRoom, fmt.Sprint("another ", i)})
+	}
+	q(1) // its epoch is forgotten by now
+	q(0)
 }

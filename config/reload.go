@@ -22,6 +22,8 @@ var live = []string{
 	"rooms.tenant.rules",
 	"rooms.tenant.claims",
 	"rooms.tenant.membership",
+	"rooms.authorization.recheck_every",
+	"rooms.authorization.recheck_rate",
 	"rooms.authorization.callback.url",
 	"rooms.authorization.callback.secret",
 	"rooms.authorization.callback.timeout",

@@ -276,6 +276,12 @@ type Authorization struct {
 	RefusedFor time.Duration `key:"refused_for" min:"0s" max:"24h"`
 	// How many answers of each kind, yes and no, are kept, those unused for longest being dropped first. About 300 bytes each.
 	CacheSize int `key:"cache_size" min:"1" max:"10000000"`
+	// How often it is asked again, for everybody who is in a room, whether he still may be. One who may not is out of the room; a right that is withdrawn is
+	// noticed within this time at the latest, and at once where the conversation goes to another tenant or the browser sends another token. Questions are spread
+	// over it, one for all rooms of a token. 0s never asks.
+	RecheckEvery time.Duration `key:"recheck_every" min:"0s" max:"24h"`
+	// Most questions a second for that. Where there are more to ask within recheck_every it takes longer.
+	RecheckRate int `key:"recheck_rate" min:"1" max:"100000"`
 	// The application's own say, for the rule callback.
 	Callback Callback `key:"callback"`
 }
