@@ -22,6 +22,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/supabridge/supabridge/bridge/supabase"
+	"github.com/supabridge/supabridge/bridge/tail"
 	"github.com/supabridge/supabridge/config"
 	"github.com/supabridge/supabridge/socketio"
 	"github.com/supabridge/supabridge/socketio/admin"
@@ -48,6 +49,7 @@ type Bridge struct {
 	metrics    *metrics
 	traces     *traces
 	resync     *resyncer
+	tap        tail.Tap
 	upstream   *upstream
 	webhooks   *webhooks     // nil where none is configured
 	reporter   *reporter     // nil where none is sent
@@ -190,6 +192,7 @@ func (b *Bridge) runHooks(ctx context.Context) (stop func()) {
 func (b *Bridge) Close() {
 	b.stop()
 	b.resync.close()
+	b.tap.Close()
 	if b.upstream != nil {
 		if err := b.upstream.close(context.Background()); err != nil {
 			b.log.Warn().Err(err).Msg("stopping")

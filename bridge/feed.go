@@ -161,6 +161,7 @@ func (s sink) Change(ctx context.Context, c feed.Change) {
 	emitting, sent := s.b.traces.emit(ctx)
 	s.b.router.route(emitting, c)
 	sent.End()
+	s.b.sawChange(c)
 	s.b.metrics.changed(c)
 }
 
@@ -181,6 +182,7 @@ func (s sink) State(r feed.Report) {
 	}
 	event.Str("state", string(r.State)).Msg("feed")
 	s.b.emitAll(s.b.cfg().Vocabulary.StatusEvent, statusPayload(r))
+	s.b.sawFeed(r)
 }
 
 // NoColumn logs that a cursor column is configured which the table lacks.

@@ -1,6 +1,7 @@
 package bridge
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"maps"
@@ -9,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/supabridge/supabridge/bridge/tail"
 	"github.com/supabridge/supabridge/bridge/vocabulary"
 	"github.com/supabridge/supabridge/socketio"
 )
@@ -179,15 +181,19 @@ func (c *client) enter(e *socketio.Event, kind roomKind, id string, rooms *enter
 		c.fail(e, failTooMany)
 		return "", false
 	}
-	result := func(r string) { c.b.metrics.joins.WithLabelValues(kind.String(), r).Inc() }
+	result := func(r string) {
+		c.b.metrics.joins.WithLabelValues(kind.String(), r).Inc()
+		c.sawRoom(tail.Join, kind, cmp.Or(asStored, id), r)
+	}
 	if err := c.b.upstream.primed(c.socket.Context(), c.b.cfg().Supabase.RequestTimeout); err != nil {
 		result(failUnavailable.code)
 		c.fail(e, failUnavailable)
 		return "", false
 	}
 	log := c.b.log.Info().Str("socket", c.socket.ID()).Str("user", c.who.UserID).Stringer("room", kind).Str("id", id)
+	var err error
 	c.asked = c.b.authorizer.now()
-	asStored, err := c.b.authorizer.mayEnter(c.socket.Context(), c.who, kind, id)
+	asStored, err = c.b.authorizer.mayEnter(c.socket.Context(), c.who, kind, id)
 	switch {
 	case errors.Is(err, errRefused):
 		log.Msg("join refused")
@@ -271,6 +277,7 @@ func (c *client) leaveConversation(e *socketio.Event) {
 	}
 	if joined, ok := c.conversations.get(id.Text); ok {
 		c.conversations.remove(joined)
+		c.sawRoom(tail.Leave, conversationRoom, joined, "ok")
 		c.b.typing.stop(joined, c.key, c.who)
 		c.leave(roomName(c.b.cfg().Rooms.Conversation, joined), wholeRoom(joined))
 	}
@@ -317,6 +324,7 @@ func (c *client) leaveTenant(e *socketio.Event) {
 	}
 	if joined, ok := c.tenants.get(id.Text); ok {
 		c.tenants.remove(joined)
+		c.sawRoom(tail.Leave, tenantRoom, joined, "ok")
 		c.leave(roomName(c.b.cfg().Rooms.Tenant, joined))
 		if joined != c.home {
 			c.vanish(joined)
@@ -417,6 +425,7 @@ func (c *client) gone(reason string) {
 	c.left.Store(&settled)
 	c.b.rechecker.forget(c)
 	c.b.log.Info().Str("socket", c.socket.ID()).Str("user", c.who.UserID).Str("reason", reason).Msg("disconnected")
+	c.saw(tail.Disconnect, reason, "")
 }
 
 // succeed acknowledges an event in both styles that clients look for.

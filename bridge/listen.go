@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/supabridge/supabridge/bridge/tail"
 	"github.com/supabridge/supabridge/bridge/vocabulary"
 	"github.com/supabridge/supabridge/socketio"
 )
@@ -43,6 +44,7 @@ func (b *Bridge) admit(s *socketio.Socket) error {
 	if err != nil {
 		reason := reasonOf(err)
 		b.metrics.refused.WithLabelValues(reason).Inc()
+		b.sawRefusal(s.Handshake().RemoteAddr, reason)
 		b.log.Info().Err(err).Str("address", s.Handshake().RemoteAddr).Msg("connection refused")
 		return &socketio.ConnectError{Message: b.refusal(reason), Data: map[string]string{"code": reason}}
 	}
@@ -97,6 +99,7 @@ func (b *Bridge) welcome(s *socketio.Socket) {
 	}
 	b.log.Info().Str("socket", s.ID()).Str("user", c.who.UserID).Str("transport", string(s.Transport())).Bool("verified", c.who.Verified).
 		Bool("recovered", s.Recovered()).Msg("connected")
+	c.saw(tail.Connect, string(s.Transport()), "")
 }
 
 // arrive begins what comes with being somebody.

@@ -153,6 +153,7 @@ func (b *Bridge) OpsHandler() http.Handler {
 	mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
 	mux.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
 	mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
+	mux.Handle("GET /tail", b.tap.Handler(func() bool { return b.cfg().Ops.TailBodies }))
 	b.mountStatus(mux)
 	return guardOps(mux)
 }

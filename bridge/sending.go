@@ -15,7 +15,6 @@ var (
 	failNoSend    = failure{"forbidden", "you are not allowed to write to this conversation"}
 	failSendToken = failure{"unauthorized", "messages are written with a user's own token, and Supabase takes this one's no more, or there is none"}
 	failNotStored = failure{"refused", "Supabase did not take the message as it is"}
-	failToken     = failure{"unauthorized", "the token was refused"}
 )
 
 // sendMessage writes a message with the user's own token, so that Row Level Security decides. The row then comes to everybody by the feed, as every other does;

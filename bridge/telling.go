@@ -9,6 +9,7 @@ import (
 
 // tellTyping tells a conversation who types in it.
 func (b *Bridge) tellTyping(s typed) {
+	b.sawTyping(s)
 	who := s.who
 	o := about(who, s.event, vocabulary.String("conversationId", s.conversation), vocabulary.String("userId", who.UserID), vocabulary.String("userName", who.Name),
 		vocabulary.Bool("isTyping", s.event == vocabulary.TypingStarted))
@@ -19,6 +20,7 @@ func (b *Bridge) tellTyping(s typed) {
 
 // tellPresence tells a tenant who came, who went, and how those are who are there.
 func (b *Bridge) tellPresence(a attended) {
+	b.sawPresence(a)
 	who := a.who
 	seen := a.lastSeen()
 	own := []string{userRoom(who.UserID)}

@@ -43,6 +43,7 @@ var live = []string{
 	"typing",
 	"sending",
 	"presence.grace",
+	"ops.tail_bodies",
 	"ops.shutdown_timeout",
 }
 

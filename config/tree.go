@@ -596,6 +596,8 @@ type Ops struct {
 	Listen string `key:"listen"`
 	// Traces of messages on their way from a webhook, or from the database, to browsers.
 	Traces Traces `key:"traces"`
+	// Let supabridge tail --bodies show rows, which are people's messages, to whoever reaches ops.listen.
+	TailBodies bool `key:"tail_bodies"`
 	// How long stopping may take: from the signal until what is in flight is sent and every connection is closed. What is left then is cut off.
 	// The supervisor's own limit should be a few seconds more.
 	ShutdownTimeout time.Duration `key:"shutdown_timeout" min:"0s" max:"10m"`

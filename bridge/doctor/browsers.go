@@ -43,15 +43,20 @@ func (p *patient) browsers(ctx context.Context) {
 
 // OwnAddress is where this machine reaches a daemon of that configuration.
 func OwnAddress(cfg *config.Config) string {
-	host, port, _ := net.SplitHostPort(cfg.Listen) // validated
-	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
-		host = "localhost"
-	}
 	scheme := "http://"
 	if cfg.TLS.CertFile != "" || len(cfg.TLS.ACME.Domains) > 0 {
 		scheme = "https://"
 	}
-	return scheme + net.JoinHostPort(host, port)
+	return scheme + Reachable(cfg.Listen)
+}
+
+// Reachable is where this machine reaches what listens on an address, as host:port, that may mean every interface.
+func Reachable(listen string) string {
+	host, port, err := net.SplitHostPort(listen)
+	if ip := net.ParseIP(host); err == nil && (host == "" || ip != nil && ip.IsUnspecified()) {
+		return net.JoinHostPort("localhost", port)
+	}
+	return listen
 }
 
 // polls opens a connection by polling from each origin, and closes it again.

@@ -10,6 +10,7 @@
 //	supabridge outbox list|retry|drop
 //	supabridge sql                  the migration that makes changes arrive sooner
 //	supabridge doctor               what is wrong, and how to mend it
+//	supabridge tail                 what passes through a running daemon
 //	supabridge health               whether the daemon of this machine is well
 //	supabridge version
 //
@@ -76,7 +77,7 @@ func newRoot() *cobra.Command {
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return misuse{fmt.Errorf("%w; see %s --help", err, cmd.CommandPath())}
 	})
-	root.AddCommand(newDev(), newRun(), newStandin(), newConfig(), newVocabulary(), newRecord(), newSQL(), newOutbox(), newDoctor(), newHealth(), newVersion())
+	root.AddCommand(newDev(), newRun(), newStandin(), newConfig(), newVocabulary(), newRecord(), newSQL(), newOutbox(), newDoctor(), newTail(), newHealth(), newVersion())
 	return root
 }
 
