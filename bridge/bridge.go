@@ -150,7 +150,7 @@ func (b *Bridge) Handler() http.Handler {
 	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
 		writeJSON(w, http.StatusNotFound, map[string]string{"error": "there is nothing here; the Socket.IO endpoint is at " + b.cfg().SocketIO.Paths[0]})
 	})
-	return mux
+	return bounded(mux, b.cfg().SocketIO.Paths)
 }
 
 // Run follows Supabase until ctx ends. Then it closes the sockets, within ops.shutdown_timeout, and returns nil. It returns an error only where

@@ -66,6 +66,17 @@ func (s *Server) openPolling(w http.ResponseWriter, r *http.Request, c *Conn) *E
 	return nil
 }
 
+// inTime sends a response of any size. A client that doesn't read it has as long as for the answer to a ping: it must hold no goroutine and no buffer longer.
+func (s *Server) inTime(w http.ResponseWriter, send func()) {
+	rc := http.NewResponseController(w)
+	// Where the response has no deadlines, those of the HTTP server have to do.
+	bounded := rc.SetWriteDeadline(time.Now().Add(s.opts.PingInterval+s.opts.PingTimeout)) == nil
+	send()
+	if bounded && rc.Flush() == nil { // the server itself would write what is buffered only after this returns
+		_ = rc.SetWriteDeadline(time.Time{}) // for the next request; a connection that has broken is found by its next reader
+	}
+}
+
 // answer sends a polling response.
 func answer(w http.ResponseWriter, contentType string, payload []byte) {
 	w.Header().Set("Content-Type", contentType)
@@ -163,7 +174,7 @@ func (c *Conn) servePoll(w http.ResponseWriter, r *http.Request) *Error {
 		c.hurry() // from here on anew
 	}
 	c.srv.addHeaders(w.Header(), r)
-	c.srv.answerMaybeCompressed(w, r, contentType, *payload)
+	c.srv.inTime(w, func() { c.srv.answerMaybeCompressed(w, r, contentType, *payload) })
 	return nil
 }
 
