@@ -296,6 +296,10 @@ func (f *Feed) heard(ctx context.Context, e *phoenix.Change) {
 	c := Change{Table: e.Table, Action: Action(e.Type), Row: parse(e.Record), Old: parse(e.OldRecord), Commit: e.CommitTime}
 	f.heardAt, f.heardCommit = time.Now(), c.Commit
 	f.lastLag = max(0, time.Since(c.Commit))
+	if t.merger.precedes(c) {
+		f.stats.repeats.Add(1)
+		return
+	}
 	if c.Action != Delete && incomplete(c.Row, e) {
 		if !t.merger.covers(c.Row, byChanges) {
 			f.exact(ctx, t, c, byChanges)

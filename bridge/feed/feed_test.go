@@ -513,3 +513,17 @@ func TestDoRunsBetweenChanges(t *testing.T) {
 		}
 	})
 }
+
+func TestASubscriptionThatBeginsBeforeTheFeedDidRepeatsNothing(t *testing.T) {
+	run(t, nil, func(b *bench) {
+		b.goLive()
+		long := time.Now().Add(-DefaultOverlap - 2*time.Second) // when nobody was subscribed, and before what the first read looked at
+		before := &phoenix.Change{Type: phoenix.Update, Schema: "public", Table: "messages", CommitTime: long, Record: record("a", stamp(long), stamp(long))}
+		b.hear(before)
+		b.expect()
+		b.hear(&phoenix.Change{Type: phoenix.Delete, Schema: "public", Table: "messages", CommitTime: long, OldRecord: record("b", stamp(long), stamp(long))})
+		b.expect("DELETE b")
+		b.hear(b.db.put("a"))
+		b.expect("INSERT a")
+	})
+}

@@ -154,7 +154,12 @@ func (f *Feed) heardFast(ctx context.Context, m *phoenix.BroadcastMessage) {
 	}
 	t.fast = true
 	f.stats.fast.Add(1)
-	f.merge(ctx, t, Change{Table: e.Table, Action: Action(e.Type), Row: parse(e.Record), Old: parse(e.OldRecord), heard: time.Now()}, byBroadcast)
+	c := Change{Table: e.Table, Action: Action(e.Type), Row: parse(e.Record), Old: parse(e.OldRecord), heard: time.Now()}
+	if t.merger.precedes(c) {
+		f.stats.repeats.Add(1)
+		return
+	}
+	f.merge(ctx, t, c, byBroadcast)
 }
 
 // fastStands tells whether the fast lane is enough by itself.

@@ -68,6 +68,7 @@ type merger struct {
 	entries map[string]*list.Element // of *entry, by key
 	age     *list.List               // front: touched last
 	floor   time.Time                // rows created up to here may have been passed on and forgotten
+	start   time.Time                // what was committed up to here was there before the feed; zero until it is primed
 	lanes   [lanes]bool              // those that have brought something
 	doubt   bool                     // a live change was dropped, or a DELETE passed on, that a read must settle
 	tail    [lanes][maxTail]string   // keys of what each lane brought last, by turns
@@ -110,6 +111,19 @@ func (m *merger) known(r row.Row) {
 		e = m.make(key)
 	}
 	m.pass(e, v, state{mark: r.Digest(), at: v.at, found: true}, byNone)
+}
+
+// precedes tells whether a change of a row that is not remembered is older than the feed: a subscription may begin with what was committed while nobody was
+// subscribed, and whoever came since has read it. A DELETE is never taken for older, for no read shows it.
+func (m *merger) precedes(c Change) bool {
+	if c.Action == Delete || m.start.IsZero() || m.entry(c.Row.Text(m.table.Key)) != nil {
+		return false
+	}
+	at := c.Commit
+	if at.IsZero() && m.table.Updated != "" {
+		at = row.Time(c.Row.Text(m.table.Updated)) // of a broadcast, which tells no commit
+	}
+	return !at.IsZero() && !at.After(m.start)
 }
 
 // live takes a change that a lane brought and gives it back as it is to be passed on; false where it is not.

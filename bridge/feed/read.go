@@ -193,6 +193,7 @@ func (f *Feed) answered(ctx context.Context, a answer) {
 	case a.newest != "":
 		t.cursor = version{a.newest, row.Time(a.newest)}
 		t.merger.floor = t.cursor.at.Add(-f.opts.Overlap)
+		t.merger.start = t.merger.floor
 		f.request(ctx)
 		return
 	}
