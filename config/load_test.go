@@ -181,6 +181,8 @@ func TestEveryKeyIsSetByItsVariableAndByTheFile(t *testing.T) {
 		"socketio.admin.bodies":                     "true",
 		"socketio.admin.allow":                      "emit",
 		"ops.traces.url":                            "http://127.0.0.1:4318/v1/traces",
+		"tls.acme.directory":                        "https://ca.example.com/directory",
+		"ops.tail_bodies":                           "true",
 	}
 	var environ []string
 	for k := range root().leaves() {

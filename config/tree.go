@@ -65,7 +65,8 @@ type TLS struct {
 // ACME says how certificates are got from an authority.
 type ACME struct {
 	// Names the daemon is reached by, such as realtime.example.com; a certificate is got for each when it is first asked for, from Let's Encrypt
-	// unless directory says otherwise. The authority connects to port 443 of the name, so listen must be :443 or that port be forwarded to it. Empty gets none.
+	// unless directory says otherwise. The authority connects to port 443 of the name, so listen must be :443 or that port be forwarded to it. Beside
+	// cert_file, that serves all other names. Empty gets none.
 	Domains []string `key:"domains"`
 	// Directory the certificates and the account's key are kept in, made if it is not there. Required with domains: an authority gives only a few
 	// certificates a week, so they must outlive a restart.

@@ -107,9 +107,6 @@ func (v *validator) acme() {
 		}
 		return strings.ToLower(name), ""
 	})
-	if v.c.TLS.CertFile != "" {
-		v.fail("tls.acme.domains", "expected either these or tls.cert_file, found both")
-	}
 	if acme.Cache == "" {
 		v.fail("tls.acme.cache", "required with tls.acme.domains")
 	}
