@@ -56,6 +56,7 @@ type NodeMessage struct {
 	Rooms     []string `json:"rooms,omitempty"`
 	Except    []string `json:"except,omitempty"`
 	Volatile  bool     `json:"volatile,omitempty"`
+	Plain     bool     `json:"plain,omitempty"` // not to be compressed
 	// Timeout is how long acknowledgements of clients are waited for; 0 means that the sender did not say.
 	Timeout time.Duration `json:"timeout,omitempty"`
 

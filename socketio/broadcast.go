@@ -17,6 +17,7 @@ type Target struct {
 	except   []string
 	volatile bool
 	local    bool
+	plain    bool // not to be compressed
 }
 
 // To chooses the sockets in any of the rooms, each once. A socket's id is a room too.
@@ -27,6 +28,9 @@ func (n *Namespace) Except(rooms ...string) *Target { return (&Target{ns: n}).Ex
 
 // Volatile chooses all sockets, for events that may be lost.
 func (n *Namespace) Volatile() *Target { return (&Target{ns: n}).Volatile() }
+
+// Compress chooses all sockets; see [Target.Compress].
+func (n *Namespace) Compress(on bool) *Target { return (&Target{ns: n}).Compress(on) }
 
 // Local chooses all sockets on this node.
 func (n *Namespace) Local() *Target { return (&Target{ns: n}).Local() }
@@ -47,6 +51,11 @@ func (s *Socket) Broadcast() *Target { return &Target{ns: s.ns, except: []string
 
 // Volatile chooses the socket itself, for events that are dropped when it isn't reading.
 func (s *Socket) Volatile() *Target { return (&Target{ns: s.ns, rooms: []string{s.id}}).Volatile() }
+
+// Compress chooses the socket itself; see [Target.Compress].
+func (s *Socket) Compress(on bool) *Target {
+	return (&Target{ns: s.ns, rooms: []string{s.id}}).Compress(on)
+}
 
 // To adds rooms to the choice.
 func (t *Target) To(rooms ...string) *Target {
@@ -69,6 +78,14 @@ func (t *Target) Volatile() *Target {
 	return &u
 }
 
+// Compress(false) marks events as not worth compressing, such as what is compressed already. Only answers to long-polling requests are
+// compressed at all: see [Options.DisableCompression].
+func (t *Target) Compress(on bool) *Target {
+	u := *t
+	u.plain = !on
+	return &u
+}
+
 // Local keeps to the sockets on this node.
 func (t *Target) Local() *Target {
 	u := *t
@@ -85,7 +102,7 @@ func (t *Target) Emit(event string, args ...any) error {
 	if t.ns.name == "" {
 		return t.emitToFamily(event, args)
 	}
-	e, err := begin(head{kind: parser.Event, codec: t.ns.srv.opts.Parser, namespace: t.ns.name}, &event, args)
+	e, err := begin(head{kind: parser.Event, codec: t.ns.srv.opts.Parser, namespace: t.ns.name, plain: t.plain}, &event, args)
 	if err != nil {
 		return err
 	}

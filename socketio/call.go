@@ -85,7 +85,7 @@ func (t *Target) EmitWithAck(ctx context.Context, event string, args ...any) ([]
 		return nil, fmt.Errorf("emit %q: %w", event, ErrReservedEvent)
 	}
 	id := t.ns.ackIDs.Add(1) - 1
-	e, err := begin(head{kind: parser.Event, codec: t.ns.srv.opts.Parser, namespace: t.ns.name, id: id, hasID: true}, &event, args)
+	e, err := begin(head{kind: parser.Event, codec: t.ns.srv.opts.Parser, namespace: t.ns.name, id: id, hasID: true, plain: t.plain}, &event, args)
 	if err != nil {
 		return nil, err
 	}

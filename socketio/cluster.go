@@ -105,12 +105,12 @@ func (c *cluster) Deliver(m *NodeMessage) {
 		}
 		return
 	}
-	t := &Target{ns: n, rooms: m.Rooms, except: m.Except, volatile: m.Volatile, local: true}
+	t := &Target{ns: n, rooms: m.Rooms, except: m.Except, volatile: m.Volatile, plain: m.Plain, local: true}
 	switch m.Kind {
 	case KindEmit:
 		if m.ID != "" {
 			c.callFor(m, t)
-		} else if e, err := m.encoding(head{namespace: n.name, codec: n.srv.opts.Parser}); err == nil {
+		} else if e, err := m.encoding(head{namespace: n.name, codec: n.srv.opts.Parser, plain: m.Plain}); err == nil {
 			t.emit(e)
 		}
 	case KindJoin:
@@ -134,7 +134,7 @@ const maxAckWait = time.Minute
 // callFor sends an event that clients are to acknowledge, for another node.
 func (c *cluster) callFor(m *NodeMessage, t *Target) {
 	id := t.ns.ackIDs.Add(1) - 1
-	e, err := m.encoding(head{namespace: t.ns.name, codec: t.ns.srv.opts.Parser, id: id, hasID: true})
+	e, err := m.encoding(head{namespace: t.ns.name, codec: t.ns.srv.opts.Parser, id: id, hasID: true, plain: t.plain})
 	if err != nil {
 		return
 	}
@@ -166,7 +166,7 @@ func (m *NodeMessage) encoding(h head) (encoding, error) {
 		kind = parser.BinaryEvent
 	}
 	b := engineio.TextBuffer(len(m.Args) + 64)
-	e := encoding{start: len(b), text: parser.AppendHeader(b, kind, len(m.Attachments), h.namespace, h.id, h.hasID), codec: h.codec}
+	e := encoding{start: len(b), text: parser.AppendHeader(b, kind, len(m.Attachments), h.namespace, h.id, h.hasID), codec: h.codec, plain: h.plain}
 	e.args = len(e.text)
 	e.text = append(e.text, m.Args[:len(m.Args)-1]...)
 	e.binary = m.Attachments
@@ -292,7 +292,7 @@ func (n *Namespace) everyRoom() []string {
 
 // message makes a message about the sockets chosen.
 func (t *Target) message(k MessageKind) *NodeMessage {
-	return &NodeMessage{Kind: k, Namespace: t.ns.name, Rooms: t.rooms, Except: t.except, Volatile: t.volatile}
+	return &NodeMessage{Kind: k, Namespace: t.ns.name, Rooms: t.rooms, Except: t.except, Volatile: t.volatile, Plain: t.plain}
 }
 
 // serverMessage makes an event for the other servers.

@@ -20,6 +20,7 @@ type head struct {
 	id        uint64
 	hasID     bool
 	codec     Parser // nil: the default
+	plain     bool   // not to be compressed
 }
 
 // encoding is an event or an ack on its way to becoming messages.
@@ -29,6 +30,7 @@ type encoding struct {
 	args   int    // where the array begins
 	binary [][]byte
 	codec  Parser
+	plain  bool
 }
 
 // array returns the values as a JSON array, a copy.
@@ -55,7 +57,7 @@ func begin(h head, event *string, args []any) (encoding, error) {
 		h.kind += parser.BinaryEvent - parser.Event
 	}
 	b := engineio.TextBuffer(sizeHint(args))
-	e := encoding{start: len(b), text: parser.AppendHeader(b, h.kind, attachments, h.namespace, h.id, h.hasID), codec: h.codec}
+	e := encoding{start: len(b), text: parser.AppendHeader(b, h.kind, attachments, h.namespace, h.id, h.hasID), codec: h.codec, plain: h.plain}
 	e.args = len(e.text)
 	e.text = append(e.text, '[')
 	if event != nil {
@@ -103,6 +105,17 @@ func transcode(codec Parser, text []byte, binary [][]byte) (*engineio.Message, e
 
 // finish makes the messages. offset, unless it is empty, is added as the last value of an event.
 func (e encoding) finish(offset string) []*engineio.Message {
+	ms := e.messages(offset)
+	if e.plain {
+		for i, m := range ms {
+			ms[i] = m.Plain()
+		}
+	}
+	return ms
+}
+
+// messages is finish for messages that may be compressed.
+func (e encoding) messages(offset string) []*engineio.Message {
 	b := e.text
 	if offset != "" {
 		b = parser.AppendString(append(b, ','), offset)

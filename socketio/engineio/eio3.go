@@ -3,6 +3,7 @@ package engineio
 import (
 	"encoding/base64"
 	"net/http"
+	"slices"
 	"strconv"
 	"time"
 	"unicode/utf8"
@@ -32,7 +33,9 @@ func downgrade(ms []*Message) []*Message {
 		if m.kind == kindBinary {
 			data := m.frame[m.head:]
 			b := append(make([]byte, maxHead, maxHead+1+len(data)), binaryPrefix)
+			plain := m.plain
 			m = finish(append(b, data...), opBinary, kindBinary3)
+			m.plain = plain
 		}
 		list[i] = m
 	}
@@ -198,6 +201,7 @@ func (c *Conn) take(b []byte, limit int, more ...*Message) []byte {
 	c.srv.traffic.out(n, size)
 	ms := append(append(make([]*Message, 0, n+len(more)), c.queue.pending[:n]...), more...)
 	c.queue.discard(n)
+	c.poll.plain = !slices.ContainsFunc(ms, func(m *Message) bool { return !m.plain && m.kind != kindControl })
 	if c.protocol == 3 {
 		asBytes := false
 		for _, m := range ms {

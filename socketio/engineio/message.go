@@ -10,6 +10,14 @@ type Message struct {
 	frame []byte // a whole websocket frame
 	head  uint8  // where its payload starts
 	kind  kind
+	plain bool // not worth compressing
+}
+
+// Plain returns the message as one for which no answer to a long-polling request is compressed, unless another message in it is worth that.
+func (m *Message) Plain() *Message {
+	p := *m
+	p.plain = true
+	return &p
 }
 
 type kind uint8

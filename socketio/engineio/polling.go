@@ -20,6 +20,7 @@ type poll struct {
 	posting  bool          // a POST is being handled
 	b64      bool          // of version 3: the client takes text only; immutable
 	asBytes  bool          // of version 3: the last payload was one of bytes
+	plain    bool          // the last payload had only messages not worth compressing
 	wakeup   chan struct{} // of the waiting GET; buffered
 	released chan struct{} // of a POST that waits for the handler; buffered
 	nudge    *time.Timer   // ends GETs that wait during an upgrade; nil before one has begun
@@ -86,9 +87,9 @@ func answer(w http.ResponseWriter, contentType string, payload []byte) {
 
 var gzips = sync.Pool{New: func() any { return gzip.NewWriter(nil) }}
 
-// answerMaybeCompressed is answer, compressed if that pays and the client takes it.
-func (s *Server) answerMaybeCompressed(w http.ResponseWriter, r *http.Request, contentType string, payload []byte) {
-	if s.opts.DisableCompression || len(payload) < compressFrom || !acceptsGzip(r) {
+// answerMaybeCompressed is answer, compressed if that pays and the client takes it; plain says that it doesn't pay.
+func (s *Server) answerMaybeCompressed(w http.ResponseWriter, r *http.Request, contentType string, payload []byte, plain bool) {
+	if plain || s.opts.DisableCompression || len(payload) < compressFrom || !acceptsGzip(r) {
 		answer(w, contentType, payload)
 		return
 	}
@@ -162,7 +163,7 @@ func (c *Conn) servePoll(w http.ResponseWriter, r *http.Request) *Error {
 	finished := c.state == stateClosing && len(c.queue.pending) == 0 // the close packet is in this response
 	more := c.state == stateClosing && !finished
 	p.waiting = false
-	contentType := c.payloadType()
+	contentType, plain := c.payloadType(), p.plain
 	c.mu.Unlock()
 	if len(*payload) == 0 {
 		return refusal(CodeBadRequest, "session was upgraded or has ended")
@@ -174,7 +175,7 @@ func (c *Conn) servePoll(w http.ResponseWriter, r *http.Request) *Error {
 		c.hurry() // from here on anew
 	}
 	c.srv.addHeaders(w.Header(), r)
-	c.srv.inTime(w, func() { c.srv.answerMaybeCompressed(w, r, contentType, *payload) })
+	c.srv.inTime(w, func() { c.srv.answerMaybeCompressed(w, r, contentType, *payload, plain) })
 	return nil
 }
 

@@ -54,11 +54,15 @@ type selection struct {
 
 type flags struct {
 	Volatile bool    `json:"volatile,omitempty"`
+	Compress *bool   `json:"compress,omitempty"`
 	Timeout  float64 `json:"timeout,omitempty"` // ms
 }
 
 func selected(m *socketio.NodeMessage) selection {
 	s := selection{Rooms: m.Rooms, Except: m.Except, Flags: flags{Volatile: m.Volatile, Timeout: float64(m.Timeout) / float64(time.Millisecond)}}
+	if m.Plain {
+		s.Flags.Compress = new(bool)
+	}
 	if s.Rooms == nil {
 		s.Rooms = names{}
 	}
@@ -70,6 +74,7 @@ func selected(m *socketio.NodeMessage) selection {
 
 // choose is the reverse.
 func (s selection) choose(m *socketio.NodeMessage) {
+	m.Plain = s.Flags.Compress != nil && !*s.Flags.Compress
 	m.Rooms, m.Except, m.Volatile, m.Timeout = s.Rooms, s.Except, s.Flags.Volatile, time.Duration(s.Flags.Timeout*float64(time.Millisecond))
 }
 
