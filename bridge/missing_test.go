@@ -147,17 +147,17 @@ func TestWhatIsKeptForAJoinComesByNoOtherRoomMeanwhile(t *testing.T) {
 	x := h.put(bakery, "a socket", func(k keptChange) { told = append(told, k) })
 	rooms := []string{"conversation:" + bakery, "tenant:" + harbour}
 	for n := range maxKept {
-		if got := h.take(bakery, feed.Change{Action: feed.Insert}, rooms, nil); len(got) != 1 || got[0] != "a socket" {
+		if got := h.take(feed.Change{Action: feed.Insert}, []string{bakery}, rooms, nil); len(got) != 1 || got[0] != "a socket" {
 			t.Fatalf("change %d goes to all but %q, want all but the socket that is joining", n, got)
 		}
 	}
 	if len(told) != 0 {
 		t.Fatalf("%d changes were told before the join has failed", len(told))
 	}
-	if got := h.take(bakery, feed.Change{Action: feed.Insert}, rooms, nil); len(got) != 0 || !x.broken || len(told) != maxKept || len(told[0].rooms) != 2 {
+	if got := h.take(feed.Change{Action: feed.Insert}, []string{bakery}, rooms, nil); len(got) != 0 || !x.broken || len(told) != maxKept || len(told[0].rooms) != 2 {
 		t.Errorf("beyond the bound: all but %q, broken %t, %d told of %d kept", got, x.broken, len(told), maxKept)
 	}
-	h.remove(bakery, x)
+	h.drop(bakery, x)
 }
 
 func TestStoppingDoesNotWaitForAJoinWithSinceThatNobodyCanSettle(t *testing.T) {
@@ -449,7 +449,7 @@ func TestAHoldStaysUntilTheFeedHasPassedOnWhatWasRead(t *testing.T) {
 	h.settled = func(time.Time, time.Time) bool { return settled }
 	x := h.put(bakery, "a socket", nil)
 	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
-	x.capturing, x.read, x.newest = false, map[string]time.Time{"m1": at}, at
+	h.release(bakery, x, []missedRow{{key: "m1", at: at}})
 	change := func(key string) feed.Change {
 		r, err := row.Parse([]byte(`{"id":"` + key + `","updated_at":"2026-01-02T03:04:05Z"}`))
 		if err != nil {
@@ -457,23 +457,31 @@ func TestAHoldStaysUntilTheFeedHasPassedOnWhatWasRead(t *testing.T) {
 		}
 		return feed.Change{Action: feed.Update, Row: r}
 	}
-	for range 2 {
-		if got := h.take(bakery, change("m1"), nil, nil); len(got) != 1 {
+	for _, conversation := range []string{bakery, alpine, bakery} { // whatever room would bring it
+		if got := h.take(change("m1"), []string{conversation}, nil, nil); len(got) != 1 {
 			t.Errorf("a row that was read goes to all but %q, want all but the socket", got)
 		}
 	}
-	if got := h.take(bakery, change("m2"), nil, nil); len(got) != 0 {
+	if got := h.take(change("m2"), []string{bakery}, nil, nil); len(got) != 0 {
 		t.Errorf("another row goes to all but %q", got)
 	}
 	settled = true
-	if got := h.take(bakery, change("m1"), nil, nil); len(got) != 0 || len(h.by) != 0 {
-		t.Errorf("once the feed is past it: all but %q, %d holds", got, len(h.by))
+	if got := h.take(change("m1"), []string{bakery}, nil, nil); len(got) != 0 || len(h.readers)+len(h.done) != 0 {
+		t.Errorf("once the feed is past it: all but %q, %d rows remembered of %d joins", got, len(h.readers), len(h.done))
 	}
-	h.put(alpine, "a socket", nil).capturing = false
+	h.release(alpine, h.put(alpine, "a socket", nil), []missedRow{{key: "m3", at: at}})
 	h.swept = time.Time{}
 	h.put(bakery, "a socket", nil)
-	if len(h.by) != 1 {
-		t.Errorf("%d conversations have holds, want the one that is reading", len(h.by))
+	if len(h.readers)+len(h.done) != 0 || len(h.joining) != 1 {
+		t.Errorf("after a while %d rows are remembered of %d joins, and %d conversations are being joined, want one", len(h.readers), len(h.done), len(h.joining))
+	}
+}
+
+func TestARowThatMovesAwayWhileAJoinReadsIsKeptForIt(t *testing.T) {
+	h := newHolds(config.Default())
+	x := h.put(bakery, "a socket", nil)
+	if got := h.take(feed.Change{Action: feed.Update}, []string{alpine, bakery}, nil, nil); len(got) != 1 || len(x.kept) != 1 {
+		t.Errorf("all but %q, %d kept, want it kept for the socket that is entering where the row was", got, len(x.kept))
 	}
 }
 
@@ -482,10 +490,10 @@ func TestASecondJoinTakesOverWhatTheFirstHasKept(t *testing.T) {
 	h.settled = func(time.Time, time.Time) bool { return false }
 	told := 0
 	first := h.put(bakery, "a socket", func(keptChange) { told++ })
-	h.take(bakery, feed.Change{Action: feed.Insert}, nil, nil)
+	h.take(feed.Change{Action: feed.Insert}, []string{bakery}, nil, nil)
 	second := h.put(bakery, "a socket", func(keptChange) { told++ })
 	other := h.put(bakery, "another", func(keptChange) { told++ })
-	if got := h.take(bakery, feed.Change{Action: feed.Update}, nil, nil); len(got) != 2 {
+	if got := h.take(feed.Change{Action: feed.Update}, []string{bakery}, nil, nil); len(got) != 2 {
 		t.Errorf("a change goes to all but %q, want each socket that is joining once", got)
 	}
 	if !first.over || len(second.kept) != 2 || second.kept[0].change.Action != feed.Insert || len(other.kept) != 1 {

@@ -47,7 +47,7 @@ func newRouter(current func() *config.Config, words func() *vocabulary.Vocabular
 	if err != nil {
 		return nil, fmt.Errorf("bridge: rooms.message_cache_size: %w", err)
 	}
-	told, err := newTellings()
+	told, err := newTellings(cfg)
 	if err != nil {
 		return nil, err
 	}
@@ -87,7 +87,9 @@ func (r *router) routeMessage(ctx context.Context, c feed.Change) {
 		}
 	}
 	to := r.reachOf(now.conversation, tenant)
+	conversations := []string{now.conversation}
 	if before.conversation != "" && before.conversation != now.conversation {
+		conversations = append(conversations, before.conversation)
 		left := r.reachOf(before.conversation, r.tenants.recall(before.conversation))
 		to.conversation, to.tenant = append(to.conversation, left.conversation...), append(to.tenant, left.tenant...)
 	}
@@ -116,7 +118,7 @@ func (r *router) routeMessage(ctx context.Context, c feed.Change) {
 		}
 		told = r.tell(told, vocabulary.MessageDeleted, c.Old, "message", place, vocabulary.Extra{Name: "messageId", Value: idOf(id, t.ID, old).JSON})
 	}
-	to.except = r.holds.take(now.conversation, c, rooms, told)
+	to.except = r.holds.take(c, conversations, rooms, told)
 	if len(told) > 0 && c.Action != feed.Delete {
 		_, at := r.holds.table.State(row)
 		r.tellings.note(id, at, told[0].Event, to)

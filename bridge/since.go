@@ -27,133 +27,10 @@ var (
 	errBadSince = errors.New("since is neither a time nor a message of this conversation")
 )
 
-// A join with `since` leaves no hole between the rows read from Supabase and those that come live, and brings none twice: first a hold is put on the
-// conversation for the socket, and what the feed brings is kept there, even where another room would bring it at once; then the rows are read; then, between
-// two changes of the feed, the socket gets the rows, then what was kept and is not among them, and enters the room. The hold
-// stays until the feed has passed on all that was read: a row may be long on its way through it.
-//
-// A connection may be lost in the middle of that. Both the events and the room are the socket's whichever connection it has, so what was settled before is
-// there for a client that is recovered; what was not, the client asks for again, and what was kept meanwhile goes over to the hold of that second join.
-// The feed's goroutine alone uses it.
-type hold struct {
-	socket    string
-	capturing bool
-	over      bool // a later join of the socket has taken it over
-	kept      []keptChange
-	broken    bool                 // more than maxKept came: the join fails
-	elsewhere func(keptChange)     // tells the socket of a change in the rooms it is in already
-	read      map[string]time.Time // versions of the rows that were read, by key
-	done      time.Time            // when they had been
-	newest    time.Time            // the youngest of them
-}
-
-type keptChange struct {
-	change feed.Change
-	rooms  []string
-	told   []outgoing
-}
-
-// maxKept bounds the changes kept while rows are read. A hold that would keep more is broken, and its join fails.
-const maxKept = 10_000
-
-// holds are the holds by conversation. The feed's goroutine alone uses it.
-type holds struct {
-	table feed.Table
-	by    map[string][]*hold
-	swept time.Time
-
-	settled func(instant, version time.Time) bool // see feed.Feed.Settled
-}
-
-func newHolds(cfg *config.Config) holds {
-	return holds{table: messagesTable(cfg), by: make(map[string][]*hold)}
-}
-
 // messagesTable is the messages table as the feed sees it.
 func messagesTable(cfg *config.Config) feed.Table {
 	t := cfg.Tables.Messages
 	return feed.Table{Name: t.Name, Key: t.ID, Updated: t.Updated, Created: t.Created}
-}
-
-// put begins to keep a conversation's changes for a socket. It takes over what an unfinished join of it has kept: the connection was lost meanwhile.
-func (h *holds) put(conversation, socket string, elsewhere func(keptChange)) *hold {
-	x := &hold{socket: socket, capturing: true, elsewhere: elsewhere}
-	h.sweep()
-	for _, before := range slices.Clone(h.by[conversation]) {
-		if before.socket != socket || !before.capturing || before.broken {
-			continue
-		}
-		x.kept, before.kept, before.over = before.kept, nil, true
-		h.remove(conversation, before)
-	}
-	h.by[conversation] = append(h.by[conversation], x)
-	return x
-}
-
-// over tells whether nothing that a hold's socket was read comes through the feed any more.
-func (h *holds) over(x *hold) bool { return !x.capturing && h.settled(x.done, x.newest) }
-
-// sweepPause is the least time between two looks for holds that are over, of conversations where nothing happens.
-const sweepPause = time.Minute
-
-func (h *holds) sweep() {
-	if time.Since(h.swept) < sweepPause {
-		return
-	}
-	h.swept = time.Now()
-	for conversation, list := range h.by {
-		for _, x := range slices.Clone(list) {
-			if h.over(x) {
-				h.remove(conversation, x)
-			}
-		}
-	}
-}
-
-// remove ends a hold.
-func (h *holds) remove(conversation string, x *hold) {
-	h.by[conversation] = slices.DeleteFunc(h.by[conversation], func(other *hold) bool { return other == x })
-	if len(h.by[conversation]) == 0 {
-		delete(h.by, conversation)
-	}
-}
-
-// take keeps a change for the sockets that are still reading, and names those that must not get it: for they will get it later, or have read it already.
-func (h *holds) take(conversation string, c feed.Change, rooms []string, told []outgoing) (except []string) {
-	for _, x := range slices.Clone(h.by[conversation]) {
-		switch {
-		case x.broken:
-		case x.capturing && len(x.kept) == maxKept:
-			x.broken = true
-			x.giveUp()
-		case x.capturing:
-			x.kept = append(x.kept, keptChange{c, rooms, told})
-			except = append(except, x.socket)
-		case h.over(x):
-			h.remove(conversation, x)
-		case x.has(h.table, c):
-			except = append(except, x.socket)
-		}
-	}
-	return except
-}
-
-// giveUp tells what was kept in the other rooms it was for: the socket does not enter this one.
-func (x *hold) giveUp() {
-	for _, k := range x.kept {
-		x.elsewhere(k)
-	}
-	x.kept = nil
-}
-
-// has tells whether a change is among the rows that were read.
-func (x *hold) has(table feed.Table, c feed.Change) bool {
-	if c.Action == feed.Delete || table.Updated == "" && c.Action != feed.Insert {
-		return false
-	}
-	key, at := table.State(c.Row)
-	read, ok := x.read[key]
-	return ok && !at.IsZero() && !at.After(read)
 }
 
 // wholeRoom is the room of the sockets that entered a conversation with since, so that nothing of it is missing. The name can't be that of another room.
@@ -185,7 +62,7 @@ func (c *client) enterSince(ctx context.Context, conversation string, since []vo
 		}
 		if err != nil {
 			x.giveUp()
-			router.holds.remove(conversation, x)
+			router.holds.drop(conversation, x)
 			return
 		}
 		router.release(c, conversation, x, missed)
@@ -205,22 +82,13 @@ func (c *client) tellElsewhere(k keptChange) {
 
 // release sends what a hold is for, and lets the socket into the room.
 func (r *router) release(c *client, conversation string, x *hold, missed []missedRow) {
-	x.read = make(map[string]time.Time, len(missed))
-	kept := make(map[string]time.Time, len(x.kept)) // told nowhere yet
-	for _, k := range x.kept {
-		key, at := r.holds.table.State(k.change.Row)
-		kept[key] = at
-	}
 	for _, m := range missed {
-		if !m.seen && (kept[m.key].Equal(m.at) || !r.tellings.reached(c, m.key, m.at)) {
+		if !m.seen && !r.tellings.reached(c, x, m.key, m.at) {
 			c.say(m.told)
-		}
-		x.read[m.key] = m.at
-		if m.at.After(x.newest) {
-			x.newest = m.at
 		}
 		r.messages.Add(m.key, m.message)
 	}
+	r.holds.release(conversation, x, missed)
 	for _, k := range x.kept {
 		if x.has(r.holds.table, k.change) {
 			continue
@@ -229,7 +97,7 @@ func (r *router) release(c *client, conversation string, x *hold, missed []misse
 			c.say(o)
 		}
 	}
-	x.capturing, x.kept, x.done = false, nil, time.Now()
+	x.kept = nil
 	room := roomName(r.rooms.Conversation, conversation)
 	c.socket.Join(room, wholeRoom(conversation))
 	c.stays.begin(room, r.tellings.count.Load())

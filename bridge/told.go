@@ -8,7 +8,9 @@ import (
 
 	lru "github.com/hashicorp/golang-lru/v2"
 
+	"github.com/supabridge/supabridge/bridge/feed"
 	"github.com/supabridge/supabridge/bridge/vocabulary"
+	"github.com/supabridge/supabridge/config"
 )
 
 // A client names what it has seen when it joins with since, and may be told of a row between that and the read: by the room it was in already, by the
@@ -18,6 +20,9 @@ import (
 // maxTold bounds the messages of which that is remembered. It has to hold those told while a client's request is on its way.
 const maxTold = 10_000
 
+// maxVersions bounds the versions of one message of which it is.
+const maxVersions = 4
+
 // telling is that a version of a message was told.
 type telling struct {
 	at    time.Time
@@ -26,32 +31,40 @@ type telling struct {
 	n     uint64 // how many were told up to it
 }
 
-// tellings are the last of each message, by its key. The feed's goroutine alone uses it, but for the count.
+// tellings are the last of each message, oldest first, by its key. The feed's goroutine alone uses it, but for the count.
 type tellings struct {
-	by    *lru.Cache[string, telling]
+	table feed.Table
+	by    *lru.Cache[string, []telling]
 	count atomic.Uint64
 }
 
-func newTellings() (*tellings, error) {
-	by, err := lru.New[string, telling](maxTold)
+func newTellings(cfg *config.Config) (*tellings, error) {
+	by, err := lru.New[string, []telling](maxTold)
 	if err != nil {
 		return nil, fmt.Errorf("bridge: messages told: %w", err)
 	}
-	return &tellings{by: by}, nil
+	return &tellings{table: messagesTable(cfg), by: by}, nil
 }
 
 // note remembers that a version was told.
 func (t *tellings) note(key string, at time.Time, event vocabulary.Event, to reach) {
-	t.by.Add(key, telling{at, event, to, t.count.Add(1)})
+	list, _ := t.by.Get(key)
+	if len(list) == maxVersions {
+		list = list[1:]
+	}
+	t.by.Add(key, append(list[:len(list):len(list)], telling{at, event, to, t.count.Add(1)}))
 }
 
-// reached tells whether a client was told of this version of a message.
-func (t *tellings) reached(c *client, key string, at time.Time) bool {
-	last, ok := t.by.Peek(key)
-	if !ok || !last.at.Equal(at) {
-		return false
+// reached tells whether a client was told of this version of a message, or of a younger one. What its hold has kept it was not told.
+func (t *tellings) reached(c *client, x *hold, key string, at time.Time) bool {
+	list, _ := t.by.Peek(key)
+	style := vocabulary.Style(c.style.Load())
+	for _, told := range list {
+		if !told.at.Before(at) && c.stays.reached(told.to.rooms(c.b.words().Reaches(style, told.event)), told.n) && !x.keeps(t.table, key, told.at) {
+			return true
+		}
 	}
-	return c.stays.reached(last.to.rooms(c.b.words().Reaches(vocabulary.Style(c.style.Load()), last.event)), last.n)
+	return false
 }
 
 // stays says since when a socket is in its rooms, by how many messages had been told before. The connections of one socket share it.

@@ -188,11 +188,7 @@ func (w *world) settled() {
 	for reading := true; reading; <-tick.C {
 		reading = false
 		w.must(w.bridge.upstream.feed.Do(w.t.Context(), func() {
-			for _, list := range w.bridge.router.holds.by {
-				for _, x := range list {
-					reading = reading || x.capturing
-				}
-			}
+			reading = len(w.bridge.router.holds.joining) > 0
 		}))
 	}
 }

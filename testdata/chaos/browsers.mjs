@@ -23,16 +23,17 @@ const thoroughness = [null, 'ids', 'anew', 'first'];
 const after = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 const counter = (row) => Number(/^n=(\d+) /.exec(row.content)?.[1]);
 
-// latest gives the newest of the messages that events brought, whole transactions of them: their rows share an instant.
-function latest(told) {
+// latest gives the newest of the messages that events brought, whole transactions of them, since their rows share an instant; where that is all of them, with
+// the time from which on they are all, less what a transaction may take to commit.
+function latest(told, opened) {
   const all = [...told].map(([id, updated_at]) => ({ id, updated_at })).sort((a, b) => (a.updated_at < b.updated_at ? 1 : -1));
-  if (all.length <= maxSince) return all;
+  if (all.length <= maxSince) return [{ id: '', updated_at: opened }, ...all];
   const cut = all.filter((message) => message.updated_at > all[maxSince].updated_at);
   return cut.length > 0 ? cut : all;
 }
 
 class Browser {
-  rooms = new Map(); // conversation -> { joined, told: id -> updated_at of what events brought, or what was there on opening }
+  rooms = new Map(); // conversation -> { joined, opened: when, less the overlap, told: id -> updated_at of what events brought, or what was there on opening }
   rows = new Map(); // id -> { room, n }: what is shown
   gone = new Set(); // ids whose delete was told or found
   got = new Map(); // id -> the n that an event brought last
@@ -49,7 +50,7 @@ class Browser {
   constructor(settings, profile) {
     this.settings = settings;
     this.profile = profile;
-    for (const room of profile.rooms) this.rooms.set(room, { joined: false, told: new Map() });
+    for (const room of profile.rooms) this.rooms.set(room, { joined: false, opened: '', told: new Map() });
     this.socket = io(profile.url, { forceNew: true, auth: { token: profile.token }, ...(profile.transports ? { transports: profile.transports } : {}) });
     this.socket.on('connect', () => this.connected());
     this.socket.on('disconnect', (reason) => {
@@ -96,7 +97,7 @@ class Browser {
   // enter joins a room, again and again until that succeeds or the connection is another.
   async enter(id, room, epoch) {
     while (epoch === this.#epoch) {
-      const since = this.settings.since && room.told.size > 0 ? latest(room.told) : null;
+      const since = this.settings.since && room.opened && room.told.size > 0 ? latest(room.told, room.opened) : null;
       this.write(`join ${id} since ${since ? since.map((message) => `${message.id.slice(-6)}@${message.updated_at}`).join(' ') : 'nothing'}`);
       let answer;
       try {
@@ -117,6 +118,7 @@ class Browser {
       if (answer.code === 'bad_since' || answer.code === 'since_too_far') {
         this.count.fallbacks++;
         room.told.clear();
+        room.opened = '';
         continue;
       }
       this.happened(`join of ${id}: ${answer.error}`);
@@ -156,6 +158,7 @@ class Browser {
 
   async readOnce(id, how) {
     for (;;) {
+      const began = Date.now();
       const shown = [...this.rows].filter(([, row]) => row.room === id).map(([key]) => key);
       const url = `${this.settings.rest}/rest/v1/messages?select=id,content,updated_at&conversation_id=eq.${id}&limit=1000`;
       let rows;
@@ -179,7 +182,9 @@ class Browser {
       if (how === 'ids') return;
       for (const row of rows) this.show(row.id, id, counter(row));
       if (how === 'anew') return;
-      const { told } = this.rooms.get(id);
+      const room = this.rooms.get(id);
+      const { told } = room;
+      room.opened ||= new Date(began - this.settings.overlap).toISOString();
       for (const row of rows) {
         this.opened.set(row.id, Math.max(counter(row), this.opened.get(row.id) ?? 0));
         if (!(told.get(row.id) >= row.updated_at)) told.set(row.id, row.updated_at);
@@ -267,8 +272,8 @@ class Browser {
 let browsers = [];
 
 const commands = {
-  start({ browsers: profiles, rest, key, since = false, journal = false }) {
-    browsers = profiles.map((profile) => new Browser({ rest, key, since, journal }, profile));
+  start({ browsers: profiles, rest, key, since = false, overlap = 0, journal = false }) {
+    browsers = profiles.map((profile) => new Browser({ rest, key, since, overlap, journal }, profile));
     return {};
   },
   drop({ who = 0 }) {

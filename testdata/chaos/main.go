@@ -205,7 +205,7 @@ func (o *options) trial(ctx context.Context, name string, steps []step) (*verdic
 		return nil, err
 	}
 	defer d.browsers.close()
-	begin := question{Do: "start", Browsers: profiles, Rest: "http://" + p.rest.address(), Key: p.server.AnonKey(), Since: !o.noRepair, Journal: o.logs != ""}
+	begin := question{Do: "start", Browsers: profiles, Rest: "http://" + p.rest.address(), Key: p.server.AnonKey(), Since: !o.noRepair, Overlap: feedOverlap.Milliseconds(), Journal: o.logs != ""}
 	if err := d.browsers.ask(begin, nil); err != nil {
 		return nil, err
 	}

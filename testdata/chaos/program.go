@@ -218,6 +218,7 @@ type question struct {
 	Rest     string    `json:"rest,omitempty"`
 	Key      string    `json:"key,omitempty"`
 	Since    bool      `json:"since,omitempty"`
+	Overlap  int64     `json:"overlap,omitempty"` // in milliseconds, how much older than its commit a row may be
 	Journal  bool      `json:"journal,omitempty"` // whether the browsers are to write down what happens to them
 	Who      int       `json:"who,omitempty"`
 }
