@@ -21,6 +21,7 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"github.com/supabridge/supabridge/bridge/share"
 	"github.com/supabridge/supabridge/bridge/supabase"
 	"github.com/supabridge/supabridge/bridge/tail"
 	"github.com/supabridge/supabridge/config"
@@ -53,6 +54,7 @@ type Bridge struct {
 	upstream   *upstream
 	webhooks   *webhooks     // nil where none is configured
 	reporter   *reporter     // nil where none is sent
+	sharer     *share.Sharer // nil where nothing is shared over Realtime
 	serial     atomic.Uint64 // of connections
 
 	io     *socketio.Server
@@ -123,6 +125,7 @@ func (b *Bridge) build(ctx context.Context) (err error) {
 	if cfg.Webhooks.Outgoing.URL != "" {
 		b.reporter = newReporter(b, cfg.Webhooks.Outgoing, b.webhooks.box)
 	}
+	b.sharer = b.newSharer()
 	b.listen()
 	if b.admin, err = b.newAdmin(); err != nil {
 		return err
@@ -185,6 +188,9 @@ func (b *Bridge) runHooks(ctx context.Context) (stop func()) {
 		hooks.Go(func() { b.admin.Run(ctx) })
 	}
 	hooks.Go(func() { b.rechecker.run(ctx) })
+	if b.sharer != nil {
+		hooks.Go(func() { b.sharer.Run(ctx) })
+	}
 	return func() { cancel(); hooks.Wait() }
 }
 

@@ -33,6 +33,7 @@ type reach struct {
 	conversation, tenant, user []string
 	sender                     []string // rooms of whose doing it is
 	except                     []string // sockets that must not get it in any case
+	local                      bool     // every node tells its own sockets
 }
 
 // rooms names the rooms of an audience.
@@ -132,7 +133,11 @@ func (b *Bridge) send(to reach, said []vocabulary.Utterance, others []string) {
 		}
 		args := asValues(u.Args)
 		for _, space := range b.spaces {
-			_ = space.To(rooms...).Except(except...).Emit(u.Name, args...) // raw JSON can always be encoded
+			target := space.To(rooms...).Except(except...)
+			if to.local {
+				target = target.Local()
+			}
+			_ = target.Emit(u.Name, args...) // raw JSON can always be encoded
 		}
 	}
 }

@@ -291,6 +291,7 @@ func (c *client) tellConversation(event vocabulary.Event) {
 	o := c.occasion(event, vocabulary.Extra{Name: "conversationId", Value: c.about.conversation.JSON}, vocabulary.Bool("success", true))
 	o.Conversation = c.about.conversation
 	c.say(o)
+	c.b.moved()
 }
 
 func (c *client) joinTenant(e *socketio.Event) {

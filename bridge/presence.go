@@ -101,7 +101,9 @@ func (p *presence) attend(tenant, socket string, who *Identity) {
 		a.leaving.Stop()
 		a.leaving = nil
 	}
-	a.who = who
+	if local := !strings.HasPrefix(socket, overRealtime); local || a.who == nil {
+		a.who = who // what a token says goes before what others say
+	}
 	a.here = a.here || !strings.HasPrefix(socket, overRealtime)
 	if _, there := a.sockets[socket]; !there {
 		a.sockets[socket] = ""

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"time"
 
+	"github.com/supabridge/supabridge/bridge/share"
 	"github.com/supabridge/supabridge/bridge/vocabulary"
 )
 
@@ -15,7 +16,10 @@ func (b *Bridge) tellTyping(s typed) {
 		vocabulary.Bool("isTyping", s.event == vocabulary.TypingStarted))
 	o.Conversation = vocabulary.NewID(s.conversation)
 	own := []string{userRoom(who.UserID)}
-	b.emit(reach{conversation: []string{roomName(b.cfg().Rooms.Conversation, s.conversation)}, user: own, sender: own}, o)
+	b.emit(reach{conversation: []string{roomName(b.cfg().Rooms.Conversation, s.conversation)}, user: own, sender: own, local: !s.here}, o)
+	if b.sharer != nil && s.here {
+		b.sharer.Typed(s.conversation, share.User{ID: who.UserID, Name: who.Name}, s.event == vocabulary.TypingStarted)
+	}
 }
 
 // tellPresence tells a tenant who came, who went, and how those are who are there.
@@ -39,6 +43,14 @@ func (b *Bridge) tellPresence(a attended) {
 	for _, o := range told {
 		o.Tenant = vocabulary.NewID(a.tenant)
 		b.emit(to, o)
+	}
+	b.moved()
+}
+
+// moved tells that somebody came or went, and that Realtime may have to know.
+func (b *Bridge) moved() {
+	if b.sharer != nil {
+		b.sharer.Nudge()
 	}
 }
 

@@ -13,7 +13,7 @@ import (
 // tenants knows which tenant a conversation belongs to: messages don't carry it. It learns from the changes of the conversations table and asks
 // PostgREST once for a conversation it has not heard of. A conversation that does not exist, or has no tenant, is remembered for missFor only.
 //
-// The feed's goroutine alone uses it.
+// The feed's goroutine uses it, and what shares typing over Realtime asks it.
 type tenants struct {
 	table config.ConversationsTable
 	rows  valueReader

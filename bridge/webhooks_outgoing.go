@@ -7,7 +7,6 @@ import (
 	"errors"
 	"net/http"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -127,8 +126,8 @@ func (r *reporter) look() {
 
 // isRoom tells whether a name is one that the template makes.
 func isRoom(kind config.Room, name string) bool {
-	before, after, _ := strings.Cut(kind.Name, "{id}")
-	return len(name) > len(before)+len(after) && strings.HasPrefix(name, before) && strings.HasSuffix(name, after)
+	_, ok := roomID(kind, name)
+	return ok
 }
 
 // reported gives the kind under which the application is told of an event that browsers get; "" for the others.

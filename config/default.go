@@ -92,7 +92,14 @@ func Default() *Config {
 		},
 		Presence: Presence{Enabled: true, Grace: 10 * time.Second, Remember: 10_000},
 		Typing:   Typing{Enabled: true, Timeout: 5 * time.Second, Repeat: 2 * time.Second},
-		Sending:  Sending{Content: "content", Fields: []string{}, Set: []string{}},
+		Realtime: Realtime{
+			Typing:              RealtimeTyping{Share: "off", Topic: "typing:{conversation}", Event: "typing"},
+			Presence:            RealtimePresence{Share: "off", Topic: "presence:{tenant}", Seats: 10},
+			MaxChannels:         100,
+			BroadcastsPerSecond: 10,
+			Linger:              30 * time.Second,
+		},
+		Sending: Sending{Content: "content", Fields: []string{}, Set: []string{}},
 		Webhooks: Webhooks{
 			Twilio: Twilio{
 				Paths:          []string{"/webhooks/twilio"},

@@ -35,6 +35,8 @@ type Config struct {
 	Presence Presence `key:"presence"`
 	// Who is typing.
 	Typing Typing `key:"typing"`
+	// Typing and presence shared with clients that use Supabase Realtime itself, such as supabase-js.
+	Realtime Realtime `key:"realtime"`
 	// Messages that browsers send over their socket.
 	Sending Sending `key:"sending"`
 	// Webhooks that come in, from Twilio and from Supabase, and those that go out to the application.
@@ -458,6 +460,48 @@ type Typing struct {
 	// How often a sign of typing that is repeated is passed on. Many frontends take down what they show 3s after they last heard of it, so it should be below that; each costs a
 	// packet for everybody in the conversation. 0s passes on the first only.
 	Repeat time.Duration `key:"repeat" min:"0s" max:"1m"`
+}
+
+// Realtime says what is shared with clients of Supabase Realtime. It uses connections of its own beside the one that carries changes, and only while somebody is there.
+type Realtime struct {
+	// Typing, as Realtime Broadcast.
+	Typing RealtimeTyping `key:"typing"`
+	// Who is online, as Realtime Presence.
+	Presence RealtimePresence `key:"presence"`
+	// Most channels joined at once; Supabase takes 100 on one connection. Conversations and tenants beyond are not shared, which is logged and counted.
+	MaxChannels int `key:"max_channels" min:"1" max:"100"`
+	// Most signs of typing sent a second, all conversations together. Supabase counts each once, and once more for each client that gets it, against the project's messages a second.
+	BroadcastsPerSecond int `key:"broadcasts_per_second" min:"1" max:"2500"`
+	// How long a channel stays joined after the last browser left what it is about, since joining costs.
+	Linger time.Duration `key:"linger" min:"0s" max:"1h"`
+}
+
+// RealtimeTyping says how typing is shared.
+type RealtimeTyping struct {
+	// in: browsers hear of clients of Realtime; out: those hear of browsers; both; off. What comes in is believed: on a topic that is not private anybody with the public key can say
+	// that anybody types.
+	Share string `key:"share" enum:"off|in|out|both"`
+	// Name of the channel, as supabase.channel(name); {conversation} or {tenant} stands for the id.
+	Topic string `key:"topic"`
+	// Name of the broadcast, whose payload has conversationId, userId, userName and isTyping, also in snake_case. Coming in a missing isTyping means true.
+	Event string `key:"event"`
+	// Name of the broadcast that ends typing. Empty: it is event with isTyping false.
+	StopEvent string `key:"stop_event"`
+	// Whether the channel is private, so that policies of realtime.messages decide who may listen and speak.
+	Private bool `key:"private"`
+}
+
+// RealtimePresence says how it is shared who is online.
+type RealtimePresence struct {
+	// in, out, both or off, as for typing.
+	Share string `key:"share" enum:"off|in|out|both"`
+	// Name of the channel; {tenant} stands for the id and must be there, since who is online is a tenant's own.
+	Topic string `key:"topic"`
+	// Whether the channel is private.
+	Private bool `key:"private"`
+	// How many users of one tenant are each a presence of their own, as supabase-js clients expect, under their id as key and with userId, userName, status, online_at. It takes as many
+	// connections to Realtime as the tenant with most users online has, up to this. Users beyond are one presence together, which lists them under users.
+	Seats int `key:"seats" min:"0" max:"100"`
 }
 
 // Sending says what becomes of messages that browsers send over their socket.

@@ -11,6 +11,7 @@ func (v *validator) domain() {
 	if n := v.c.Tables.Notifications; n.Name != "" && n.User+n.Conversation+n.Tenant == "" {
 		v.fail("tables.notifications.user", "expected a column that says whom a notification is for: this, tables.notifications.conversation or tables.notifications.tenant")
 	}
+	v.realtime()
 	s := v.c.Sending
 	if !s.Enabled {
 		return
@@ -33,6 +34,33 @@ func (v *validator) domain() {
 		if slices.Contains(written, field) {
 			v.fail("sending.fields", "holds %s, which the bridge writes itself", shown(field))
 		}
+	}
+}
+
+// maxTopic bounds a channel's name, in bytes: Realtime takes 255 with "realtime:" in front, of which a UUID takes 36.
+const maxTopic = 200
+
+func (v *validator) realtime() {
+	typing, presence := v.c.Realtime.Typing, v.c.Realtime.Presence
+	for path, topic := range map[string]string{"realtime.typing.topic": typing.Topic, "realtime.presence.topic": presence.Topic} {
+		if topic == "" || len(topic) > maxTopic {
+			v.fail(path, "expected the name of a channel of at most %d bytes, found %s", maxTopic, shown(topic))
+		}
+		if strings.Count(topic, "{conversation}")+strings.Count(topic, "{tenant}") > 1 {
+			v.fail(path, "expected {conversation} or {tenant} at most once, found %s", shown(topic))
+		}
+	}
+	if presence.Share != "off" && !strings.Contains(presence.Topic, "{tenant}") {
+		v.fail("realtime.presence.topic", "expected a name with {tenant} in it, found %s", shown(presence.Topic))
+	}
+	if typing.Share != "off" && presence.Share != "off" && typing.Topic == presence.Topic && typing.Private != presence.Private {
+		v.fail("realtime.presence.private", "expected the same as realtime.typing.private, since both have the topic %s", shown(typing.Topic))
+	}
+	if typing.Share != "off" && typing.Event == "" {
+		v.fail("realtime.typing.event", "expected the name of an event, found nothing")
+	}
+	if typing.StopEvent != "" && typing.StopEvent == typing.Event {
+		v.fail("realtime.typing.stop_event", "expected another name than that of realtime.typing.event, found %s for both", shown(typing.Event))
 	}
 }
 

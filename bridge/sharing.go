@@ -1,0 +1,101 @@
+package bridge
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/supabridge/supabridge/bridge/share"
+	"github.com/supabridge/supabridge/config"
+	"github.com/supabridge/supabridge/phoenix"
+)
+
+// newSharer makes what shares typing and presence with clients of Realtime; nil where the configuration shares nothing.
+func (b *Bridge) newSharer() *share.Sharer {
+	c := b.cfg().Realtime
+	lane := func(ways, topic string, private, on bool) share.Lane {
+		return share.Lane{In: on && (ways == "in" || ways == "both"), Out: on && (ways == "out" || ways == "both"), Topic: topic, Private: private}
+	}
+	typing := lane(c.Typing.Share, c.Typing.Topic, c.Typing.Private, b.cfg().Typing.Enabled)
+	presence := lane(c.Presence.Share, c.Presence.Topic, c.Presence.Private, b.presence != nil)
+	if !typing.In && !typing.Out && !presence.In && !presence.Out {
+		return nil
+	}
+	return share.New(share.Options{
+		Typing: typing, Event: c.Typing.Event, StopEvent: c.Typing.StopEvent, Presence: presence, Seats: c.Presence.Seats,
+		MaxChannels: c.MaxChannels, PerSecond: c.BroadcastsPerSecond, Linger: c.Linger, Expiry: func() time.Duration { return b.cfg().Typing.Timeout },
+		Dial:  func() (*phoenix.Client, error) { return dial(b.cfg().Supabase, b.metrics.upstream.hooks()) },
+		House: house{b}, Log: b.log, Registry: b.metrics.registry,
+	})
+}
+
+// house is the bridge as its sharer sees it.
+type house struct{ b *Bridge }
+
+func (h house) Occupied() (conversations, tenants []string) {
+	inside, above := make(map[string]bool), make(map[string]bool)
+	rooms := h.b.cfg().Rooms
+	for _, space := range h.b.spaces {
+		for room := range space.Rooms() {
+			if id, ok := roomID(rooms.Conversation, room); ok {
+				inside[id] = true
+			} else if id, ok := roomID(rooms.Tenant, room); ok {
+				above[id] = true
+			}
+		}
+	}
+	return slices.Collect(maps.Keys(inside)), slices.Collect(maps.Keys(above))
+}
+
+// roomID takes the id out of a room's name.
+func roomID(kind config.Room, name string) (string, bool) {
+	before, after, _ := strings.Cut(kind.Name, "{id}")
+	id, ok := strings.CutPrefix(name, before)
+	if ok {
+		id, ok = strings.CutSuffix(id, after)
+	}
+	return id, ok && id != ""
+}
+
+func (h house) Present() map[string][]share.User {
+	if h.b.presence == nil {
+		return nil
+	}
+	present := make(map[string][]share.User)
+	for tenant, users := range h.b.presence.here() {
+		for _, a := range users {
+			present[tenant] = append(present[tenant], share.User{ID: a.who.UserID, Name: a.who.Name, Status: a.state})
+		}
+	}
+	return present
+}
+
+func (h house) TenantOf(ctx context.Context, conversation string) (string, error) {
+	return h.b.router.tenants.of(ctx, conversation)
+}
+
+func (h house) Typing(conversation string, user share.User, on bool) {
+	who, key := elsewhere(user), overRealtime+user.ID
+	if on {
+		h.b.typing.start(conversation, key, who)
+	} else {
+		h.b.typing.stop(conversation, key, who)
+	}
+}
+
+func (h house) Enter(tenant, key string, user share.User) {
+	if user.Status == "" {
+		h.b.presence.enter(tenant, overRealtime+key, elsewhere(user))
+		return
+	}
+	h.b.presence.say(tenant, overRealtime+key, elsewhere(user), user.Status)
+}
+
+func (h house) Leave(tenant, key string, user share.User) {
+	h.b.presence.leave(tenant, overRealtime+key, elsewhere(user))
+}
+
+// elsewhere is a user who is known by what clients of Realtime say.
+func elsewhere(user share.User) *Identity { return &Identity{UserID: user.ID, Name: user.Name} }
