@@ -21,7 +21,11 @@ const (
 	refusedNoToken      = "no_token"
 	refusedExpired      = "token_expired"
 	refusedUnauthorized = "unauthorized"
+	refusedTooMany      = "too_many_connections"
 )
+
+// errTooMany: the user has as many connections as one may have.
+var errTooMany = errors.New("too many connections of one user")
 
 // reasonOf gives the reason for which a token, or the lack of one, is refused.
 func reasonOf(err error) string {
@@ -30,6 +34,8 @@ func reasonOf(err error) string {
 		return refusedNoToken
 	case errors.Is(err, jwt.ErrTokenExpired):
 		return refusedExpired
+	case errors.Is(err, errTooMany):
+		return refusedTooMany
 	}
 	return refusedUnauthorized
 }
@@ -40,6 +46,9 @@ func (b *Bridge) refusal(reason string) string {
 		if code, text, _ := strings.Cut(m, "="); code == reason {
 			return text
 		}
+	}
+	if reason == refusedTooMany {
+		return "Too many connections" // a new token, for which frontends take the other text, would not help
 	}
 	return b.cfg().Auth.RefuseMessage
 }
@@ -73,6 +82,9 @@ func (c *client) takeToken(e *socketio.Event) {
 	switch {
 	case err != nil:
 		c.refuseToken(e, reasonOf(err), err)
+	case c.who.Pending && c.b.guard.users.full(who.UserID, c.b.limits().User.Connections):
+		c.b.guard.exceed("user.connections", "")
+		c.refuseToken(e, refusedTooMany, errTooMany)
 	case c.who.Pending:
 		if !c.deadline.Stop() {
 			c.refuseToken(e, refusedNoToken, errors.New("it came too late"))
@@ -80,6 +92,7 @@ func (c *client) takeToken(e *socketio.Event) {
 		}
 		c.socket.Leave(waitingRoom)
 		c.become(who)
+		c.countUser()
 		c.arrive()
 		c.tookToken(e)
 	case !c.who.Verified || who.UserID != c.who.UserID:
@@ -127,7 +140,11 @@ func (c *client) refuseToken(e *socketio.Event, reason string, err error) {
 		_ = c.socket.Emit(names.refused, c.b.unauthorized(reason)) // to a socket that is going already, nothing
 	}
 	if !ok || e.WantsAck() {
-		c.fail(e, failure{reason, "the token was refused"})
+		f := failure{reason, "the token was refused"}
+		if reason == refusedTooMany {
+			f = failUserFull
+		}
+		c.fail(e, f)
 	}
 }
 

@@ -41,6 +41,7 @@ type Bridge struct {
 	verifier   *verifier
 	authorizer *authorizer
 	rechecker  *rechecker
+	guard      *guard
 	rows       *supabase.Client
 	router     *router
 	typing     *typing
@@ -81,11 +82,11 @@ func New(cfg *config.Config, log zerolog.Logger) (*Bridge, error) {
 
 func (b *Bridge) build(ctx context.Context) (err error) {
 	cfg := b.cfg()
-	words, err := Words(cfg)
+	first, err := compile(cfg)
 	if err != nil {
 		return err
 	}
-	b.settings.Store(&settings{cfg, words})
+	b.settings.Store(first)
 	if b.traces, err = newTraces(cfg, func(err error) { b.log.Warn().Err(err).Msg("spans could not be sent to ops.traces.url") }); err != nil {
 		return err
 	}
@@ -102,6 +103,7 @@ func (b *Bridge) build(ctx context.Context) (err error) {
 	}
 	b.authorizer.watch(b.metrics.registry)
 	b.rechecker = newRechecker(b)
+	b.guard = newGuard(b)
 	tenants, err := newTenants(cfg, b.rows)
 	if err != nil {
 		return err
@@ -143,8 +145,8 @@ func (b *Bridge) Handler() http.Handler {
 	mux.HandleFunc("GET /healthz", healthz)
 	mux.HandleFunc("GET /readyz", b.readyz)
 	for _, path := range b.cfg().SocketIO.Paths {
-		mux.Handle(path, b.io)
-		mux.Handle(path+"/", b.io)
+		mux.Handle(path, b.guard.realAddress(b.io))
+		mux.Handle(path+"/", b.guard.realAddress(b.io))
 	}
 	if b.webhooks != nil {
 		b.webhooks.mount(mux)

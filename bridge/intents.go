@@ -10,13 +10,12 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/time/rate"
+
 	"github.com/supabridge/supabridge/bridge/tail"
 	"github.com/supabridge/supabridge/bridge/vocabulary"
 	"github.com/supabridge/supabridge/socketio"
 )
-
-// maxRooms bounds the conversations and tenants one socket may be in.
-const maxRooms = 1000
 
 // client is one socket. Its events are handled one after another, so only what is noted below is touched by others.
 type client struct {
@@ -32,6 +31,11 @@ type client struct {
 	asked uint64                 // epoch of the last question whether it may enter a room
 	lost  atomic.Bool            // it has lost the right to be in a room
 	left  atomic.Pointer[uint64] // once it is gone: the epoch up to which its rights are known
+
+	address    *meter                // what its address has; immutable
+	user       atomic.Pointer[meter] // what its user has; nil for nobody in particular
+	buckets    buckets
+	complaints *rate.Limiter // of limits exceeded, that were not asked for
 
 	conversations entered
 	tenants       entered
@@ -49,8 +53,10 @@ type client struct {
 // entered holds the rooms of one kind that a socket is in: ids as the client writes them and as the row spells them, each with the latter. The mutex
 // guards it: a connection that takes over from a lost one reads that one's.
 type entered struct {
-	mu sync.Mutex
-	by map[string]string
+	mu    sync.Mutex
+	by    map[string]string
+	rooms int
+	count func(n int) // told how many there are more or less; nil once nobody counts them
 }
 
 func (in *entered) add(asSent, asStored string) {
@@ -59,8 +65,40 @@ func (in *entered) add(asSent, asStored string) {
 	if in.by == nil {
 		in.by = make(map[string]string)
 	}
-	in.by[asSent] = asStored
+	if _, there := in.by[asStored]; !there {
+		in.tally(1)
+	}
 	in.by[asStored] = asStored
+	if len(in.by) < spellings*(in.rooms+1) {
+		in.by[asSent] = asStored
+	}
+}
+
+// spellings bounds the ways of writing an id that are remembered, for each room there is: a UUID has millions.
+const spellings = 4
+
+func (in *entered) tally(n int) {
+	in.rooms += n
+	if in.count != nil {
+		in.count(n)
+	}
+}
+
+// size is how many rooms there are.
+func (in *entered) size() int {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	return in.rooms
+}
+
+// close has nobody count them any more.
+func (in *entered) close() {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if in.count != nil {
+		in.count(-in.rooms)
+		in.count = nil
+	}
 }
 
 // get gives a room's id as stored.
@@ -75,6 +113,9 @@ func (in *entered) get(id string) (asStored string, ok bool) {
 func (in *entered) remove(asStored string) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
+	if _, there := in.by[asStored]; there {
+		in.tally(-1)
+	}
 	maps.DeleteFunc(in.by, func(_, stored string) bool { return stored == asStored })
 }
 
@@ -114,7 +155,7 @@ var (
 	failUnavailable = failure{"unavailable", "Supabase could not be asked now; try again"}
 	failBadSince    = failure{"bad_since", "since is neither a time nor a message of this conversation"}
 	failTooFar      = failure{"since_too_far", "too much was missed; read the conversation and join without since"}
-	failTooMany     = failure{"too_many_rooms", "this socket is in too many rooms"}
+	failTooMany     = failure{"too_many_rooms", "too many rooms are entered; leave some"}
 	failUnknown     = failure{"unknown_event", "the server does not know this event"}
 	failNoWrite     = failure{"not_supported", "messages are written through Supabase, not over this socket: sending.enabled is off"}
 	failInternal    = failure{"internal", "the server failed to handle this event"}
@@ -136,6 +177,9 @@ func (c *client) dispatch(e *socketio.Event) {
 	c.intent, c.about = intent, place{}
 	c.listen(e.Name)
 	c.b.metrics.received.WithLabelValues(intent.String()).Inc()
+	if !c.permit(e) {
+		return
+	}
 	if c.who.Pending && intent != vocabulary.RenewToken && intent != vocabulary.Heartbeat {
 		c.fail(e, failPending)
 		return
@@ -177,7 +221,7 @@ func (c *client) dispatch(e *socketio.Event) {
 
 // enter asks whether the client may be in a room and gives the id as stored.
 func (c *client) enter(e *socketio.Event, kind roomKind, id string, rooms *entered) (asStored string, ok bool) {
-	if len(c.conversations.all())+len(c.tenants.all()) >= maxRooms {
+	if _, there := rooms.get(id); !there && !c.hasRoom() {
 		c.fail(e, failTooMany)
 		return "", false
 	}
@@ -422,6 +466,7 @@ func (c *client) gone(reason string) {
 	for _, id := range c.tenants.all() {
 		c.vanish(id)
 	}
+	c.discount()
 	settled := c.b.rechecker.settled.Load() // before it is forgotten: what moves later it may have missed
 	c.left.Store(&settled)
 	c.b.rechecker.forget(c)

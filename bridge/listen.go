@@ -27,7 +27,8 @@ func (b *Bridge) listen() {
 		MaxPayload:     int(s.MaxPayload),
 		MaxQueueBytes:  int(s.MaxQueue),
 		Recovery:       socketio.Recovery{Enabled: s.Recovery.Window > 0, MaxDisconnection: s.Recovery.Window, MaxBytes: int(s.Recovery.Memory)},
-		Hooks:          b.metrics.hooks(),
+		Allow:          b.guard.allow,
+		Hooks:          b.guard.watch(b.metrics.hooks()),
 		CORS:           cors(b.cfg()),
 	})
 	for _, name := range s.Namespaces {
@@ -40,12 +41,17 @@ func (b *Bridge) listen() {
 
 // admit lets a client in that says who it is. The refusal's text is configurable, since frontends compare it.
 func (b *Bridge) admit(s *socketio.Socket) error {
-	who, err := b.identify(s.Handshake())
+	h := s.Handshake()
+	who, err := b.identify(h)
+	if err == nil && b.guard.users.full(who.UserID, b.limits().User.Connections) {
+		b.guard.exceed("user.connections", "")
+		err = errTooMany
+	}
 	if err != nil {
 		reason := reasonOf(err)
 		b.metrics.refused.WithLabelValues(reason).Inc()
-		b.sawRefusal(s.Handshake().RemoteAddr, reason)
-		b.log.Info().Err(err).Str("address", s.Handshake().RemoteAddr).Msg("connection refused")
+		b.sawRefusal(h.RemoteAddr, reason)
+		b.log.Info().Err(err).Str("address", h.RemoteAddr).Msg("connection refused")
 		return &socketio.ConnectError{Message: b.refusal(reason), Data: map[string]string{"code": reason}}
 	}
 	before, _ := s.Data().(*client) // of a socket that is being recovered
@@ -53,7 +59,7 @@ func (b *Bridge) admit(s *socketio.Socket) error {
 		s.DeclineRecovery()
 		before = nil
 	}
-	s.SetData(&admission{who, before, b.rechecker.settled.Load()})
+	s.SetData(&admission{who, before, b.rechecker.settled.Load(), hostOf(h.RemoteAddr)})
 	return nil
 }
 
@@ -65,9 +71,10 @@ func (c *client) isSame(who *Identity) bool {
 
 // admission is what admit finds out and welcome needs.
 type admission struct {
-	who    *Identity
-	before *client
-	epoch  uint64 // up to which the rights of before are known
+	who     *Identity
+	before  *client
+	epoch   uint64 // up to which the rights of before are known
+	address string
 }
 
 // welcome takes up a client that was let in. One that is back after a short absence has its rooms and what it missed already.
@@ -76,6 +83,7 @@ func (b *Bridge) welcome(s *socketio.Socket) {
 	c := &client{b: b, socket: s, key: strconv.FormatUint(b.serial.Add(1), 36), stays: new(stays)}
 	c.become(a.who)
 	c.speaker.c = c
+	c.count(a.address)
 	s.SetData(c)
 	if s.Recovered() && a.before != nil {
 		c.resume(a.before)

@@ -1,6 +1,8 @@
 package bridge
 
 import (
+	"fmt"
+
 	"github.com/supabridge/supabridge/bridge/feed"
 	"github.com/supabridge/supabridge/bridge/vocabulary"
 	"github.com/supabridge/supabridge/config"
@@ -10,13 +12,29 @@ import (
 // settings is the configuration in effect and what is compiled from it. Neither ever changes: Reload puts others in their place, both at once. Whoever
 // needs a setting that is live (config.Config.Replace) asks cfg or words for it each time, and so works by the new one from then on.
 type settings struct {
-	cfg   *config.Config
-	words *vocabulary.Vocabulary
+	cfg    *config.Config
+	words  *vocabulary.Vocabulary
+	limits *limits
+}
+
+// compile makes the settings of a configuration.
+func compile(cfg *config.Config) (*settings, error) {
+	words, err := Words(cfg)
+	if err != nil {
+		return nil, err
+	}
+	bounds, err := compileLimits(cfg)
+	if err != nil {
+		return nil, fmt.Errorf("bridge: %w", err)
+	}
+	return &settings{cfg, words, bounds}, nil
 }
 
 func (b *Bridge) cfg() *config.Config { return b.settings.Load().cfg }
 
 func (b *Bridge) words() *vocabulary.Vocabulary { return b.settings.Load().words }
+
+func (b *Bridge) limits() *limits { return b.settings.Load().limits }
 
 // Reload has the bridge work by another configuration from now on, and returns the keys that changed; connections stay. Where that one can't be used, or
 // a key differs that is fixed while the bridge runs, it returns config.Errors or the vocabulary's error, and everything stays as it is.
@@ -26,11 +44,11 @@ func (b *Bridge) Reload(cfg *config.Config) (changed []string, err error) {
 	if changed, err = b.cfg().Replace(cfg); err != nil {
 		return nil, err
 	}
-	words, err := Words(cfg)
+	next, err := compile(cfg)
 	if err != nil {
 		return nil, err
 	}
-	b.settings.Store(&settings{cfg, words})
+	b.settings.Store(next)
 	b.upstream.feed.SetPace(pace(cfg))
 	b.io.SetCORS(cors(cfg))
 	return changed, nil

@@ -90,6 +90,12 @@ func Default() *Config {
 			RefuseMessage:     "Authentication error",
 			RefuseMessages:    []string{},
 		},
+		Limits: Limits{
+			TrustedProxies: []string{},
+			Socket:         SocketLimits{Rooms: 1000, Events: []string{"*=100:1000", "join=20:500", "join_tenant=20:100", "renew_token=1:20"}, EventSize: 256 << 10},
+			User:           PeerLimits{Connections: 200, Rooms: 20_000, Events: []string{"*=500:5000", "join=50:2000"}},
+			Address:        PeerLimits{Connections: 10_000, Events: []string{}},
+		},
 		Presence: Presence{Enabled: true, Grace: 10 * time.Second, Remember: 10_000},
 		Typing:   Typing{Enabled: true, Timeout: 5 * time.Second, Repeat: 2 * time.Second},
 		Realtime: Realtime{

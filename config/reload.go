@@ -31,6 +31,7 @@ var live = []string{
 	"rooms.authorization.refused_for",
 	"vocabulary",
 	"socketio.cors",
+	"limits",
 	"auth.credentials",
 	"auth.authenticate_within",
 	"auth.audience",

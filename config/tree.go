@@ -31,6 +31,8 @@ type Config struct {
 	SocketIO SocketIO `key:"socketio"`
 	// How a browser proves who it is.
 	Auth Auth `key:"auth"`
+	// How much a client may do.
+	Limits Limits `key:"limits"`
 	// Who is online.
 	Presence Presence `key:"presence"`
 	// Who is typing.
@@ -439,6 +441,39 @@ type Auth struct {
 	// Other texts for single reasons, as "token_expired=jwt expired". The reasons are no_token, token_expired, unauthorized and too_many_connections; a
 	// browser finds them in the error's data.code too.
 	RefuseMessages []string `key:"refuse_messages"`
+}
+
+// Limits bounds what one socket, one user and one address may do. What is beyond is answered with the code of the limit, and counted.
+type Limits struct {
+	// Networks of proxies whose X-Forwarded-For is believed, as 10.0.0.0/8. Behind a proxy that is not named all browsers have that one's address.
+	TrustedProxies []string `key:"trusted_proxies"`
+	// One connection in one namespace.
+	Socket SocketLimits `key:"socket"`
+	// All sockets of one user, in all tabs and on all devices.
+	User PeerLimits `key:"user"`
+	// All connections from one address; of IPv6 one network of 64 bits counts as one. Offices and phone networks have many people behind one.
+	Address PeerLimits `key:"address"`
+}
+
+// SocketLimits bounds one socket.
+type SocketLimits struct {
+	// Most conversations and tenants it may be in.
+	Rooms int `key:"rooms" min:"1" max:"1000000"`
+	// Events a second and at once, by intent (those of vocabulary.in), as join=20:200; * are all events together, those that the vocabulary doesn't know included.
+	// What is beyond is refused with rate_limited, and the connection stays. Empty bounds none.
+	Events []string `key:"events"`
+	// Largest event, all its arguments together. One that is larger is refused; one above socketio.max_payload closes the connection.
+	EventSize Size `key:"event_size" min:"1KiB" max:"1GiB"`
+}
+
+// PeerLimits bounds all that one user or one address has. 0 is no bound.
+type PeerLimits struct {
+	// Most connections at the same time. A further one is refused.
+	Connections int `key:"connections" min:"0" max:"10000000"`
+	// Most rooms its sockets may be in, added up.
+	Rooms int `key:"rooms" min:"0" max:"100000000"`
+	// Events a second and at once, by intent, as in limits.socket.events.
+	Events []string `key:"events"`
 }
 
 // Presence says how it is told who is online.

@@ -26,6 +26,7 @@ func (c *Config) validate() Errors {
 	v.vocabulary()
 	v.socketio()
 	v.auth()
+	v.limits()
 	v.domain()
 	v.webhooks()
 	v.publish()

@@ -175,6 +175,12 @@ func TestWhatDoesNotFitIsNamedWithItsSource(t *testing.T) {
 			"rooms.conversation.membership.room: required for the rule membership; set it in the file or in the environment as SUPABRIDGE_ROOMS_CONVERSATION_MEMBERSHIP_ROOM",
 			"rooms.authorization.callback.url: required for the rule callback; set it in the file or in the environment as SUPABRIDGE_ROOMS_AUTHORIZATION_CALLBACK_URL",
 		}},
+		{"limits", nil, "limits:\n  trusted_proxies: [10.0.0.1]\n  socket: {events: [join=20]}\n  user: {events: ['join=0:1']}\n  address: {events: ['*=1:2', '*=3:4']}\n", []string{
+			"FILE:2: limits.trusted_proxies: expected a network such as 10.0.0.0/8 or 192.0.2.7/32, found \"10.0.0.1\"",
+			"FILE:3: limits.socket.events: expected an intent, events a second and events at once, as join=20:200, found \"join=20\"",
+			"FILE:4: limits.user.events: expected an intent, events a second and events at once, as join=20:200, found \"join=0:1\"",
+			"FILE:5: limits.address.events: holds \"*\" twice",
+		}},
 		{"what users write, unasked", nil, "auth: {tenant_claims: [user_metadata.org_id], user_written_claims: [app_metadata.x]}\n", []string{
 			"FILE:1: auth.tenant_claims: expected a claim that the user can't write, or its name in auth.user_written_claims too, found \"user_metadata.org_id\"",
 			"FILE:1: auth.user_written_claims: expected the path of a claim under user_metadata, found \"app_metadata.x\"",
