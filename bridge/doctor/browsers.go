@@ -23,6 +23,10 @@ func (p *patient) browsers(ctx context.Context) {
 	if !given {
 		address = OwnAddress(p.cfg)
 	}
+	if !given && strings.HasPrefix(address, "https:") {
+		p.add(Finding{Check: "endpoint", Level: Unknown, Text: "the certificate is for the name that browsers use, which is not known", Look: "supabridge doctor --url https://… # where browsers reach it"})
+		return
+	}
 	origins := slices.Clone(p.cfg.SocketIO.CORS.Origins)
 	switch {
 	case len(origins) == 0:
