@@ -26,6 +26,7 @@ func (b *Bridge) listen() {
 		UpgradeTimeout: s.UpgradeTimeout,
 		MaxPayload:     int(s.MaxPayload),
 		MaxQueueBytes:  int(s.MaxQueue),
+		MaxRate:        s.MaxRate,
 		Recovery:       socketio.Recovery{Enabled: s.Recovery.Window > 0, MaxDisconnection: s.Recovery.Window, MaxBytes: int(s.Recovery.Memory)},
 		Allow:          b.guard.allow,
 		Hooks:          b.guard.watch(b.metrics.hooks()),

@@ -24,6 +24,7 @@ const (
 	ReasonParseError       = engineio.ReasonParseError
 	ReasonForcedClose      = engineio.ReasonForcedClose
 	ReasonQueueFull        = engineio.ReasonQueueFull
+	ReasonFlood            = engineio.ReasonFlood
 )
 
 // Socket is one client in one namespace. Its methods may be called by any goroutine.

@@ -41,6 +41,7 @@ type Conn struct {
 	heard    atomic.Bool  // something came since the last ping
 	working  atomic.Int32 // workers that have the handler work on what they have read
 	protocol uint8        // 3 or 4; immutable
+	pace     atomic.Int64 // see spend
 
 	mu           sync.Mutex // guards everything below
 	state        state
@@ -320,6 +321,9 @@ func (c *Conn) receive(data []byte, binary bool) error {
 		c.heard.Store(true)
 	}
 	c.srv.traffic.in(len(data))
+	if err := c.spend(); err != nil {
+		return err
+	}
 	if c.protocol == 3 {
 		return c.receive3(data, binary)
 	}
@@ -362,6 +366,8 @@ func reasonFor(err error) string {
 		return ReasonParseError
 	case errors.Is(err, errGoodbye):
 		return ReasonTransportClose
+	case errors.Is(err, errFlood):
+		return ReasonFlood
 	}
 	return ReasonTransportError
 }

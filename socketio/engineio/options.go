@@ -64,6 +64,9 @@ type Options struct {
 	// Defaults: 1 MiB and 16,384.
 	MaxQueueBytes   int
 	MaxQueuePackets int
+	// MaxRate bounds the packets, control frames of websockets included, that a client sends in a second, over time: a client that was silent may send
+	// those of ten seconds at once. One that sends more is closed with [ReasonFlood]. Default: no bound.
+	MaxRate int
 	// DisableCompression turns off gzip for polling responses above 1 KiB.
 	DisableCompression bool
 

@@ -83,7 +83,7 @@ var (
 	ErrQueueFull = errors.New("queue full")
 )
 
-// The reasons for which a connection ends, as handed to [Handler.Closed]. Except for the last they are the protocol's own.
+// The reasons for which a connection ends, as handed to [Handler.Closed]. Except for the last two they are the protocol's own.
 const (
 	ReasonPingTimeout    = "ping timeout"
 	ReasonTransportClose = "transport close"
@@ -91,4 +91,5 @@ const (
 	ReasonParseError     = "parse error"
 	ReasonForcedClose    = "forced close"
 	ReasonQueueFull      = "queue full"
+	ReasonFlood          = "too many packets"
 )

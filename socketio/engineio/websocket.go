@@ -179,10 +179,13 @@ func (l *link) take(buf []byte) (rest []byte, err error) {
 		}
 		buf = after
 		switch op {
-		case opcodePing:
-			l.reply(control(opPong, payload))
-			continue
-		case opcodePong:
+		case opcodePing, opcodePong:
+			if err := l.c.spend(); err != nil {
+				return nil, err
+			}
+			if op == opcodePing {
+				l.reply(control(opPong, payload))
+			}
 			continue
 		case opcodeClose:
 			return nil, errHungUp
@@ -228,7 +231,7 @@ func (l *link) fail(err error) {
 			reason, err = ReasonTransportClose, nil
 		case gone, errors.Is(err, net.ErrClosed):
 			reason = ReasonTransportClose
-		case errors.Is(err, errPacket), errors.Is(err, errGoodbye):
+		case errors.Is(err, errPacket), errors.Is(err, errGoodbye), errors.Is(err, errFlood):
 			reason = reasonFor(err)
 		}
 		c.end(reason, err, closeMessage)
