@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/supabridge/supabridge/phoenix/phxserver"
@@ -42,7 +43,8 @@ type realtime struct {
 	tokens *Tokens
 	opts   RealtimeOptions
 	server *phxserver.Server
-	cancel func() // ends the triggers' broadcasts
+	cancel func()        // ends the triggers' broadcasts
+	asked  atomic.Uint64 // questions to row level security
 }
 
 // newRealtime starts a Realtime server for the tables of db. The caller closes it.
@@ -212,6 +214,7 @@ func (rt *realtime) Watch(fn func([]phxserver.Change)) (cancel func()) {
 // Visible asks the table's row level security, which sees the row as it is now: of a
 // row that is gone already nothing is told.
 func (rt *realtime) Visible(c Claims, schema, table string, row map[string]json.RawMessage) bool {
+	rt.asked.Add(1)
 	now, ok := rt.db.currentRow(schema, table, row)
 	return ok && rt.db.Visible(c, schema, table, now)
 }

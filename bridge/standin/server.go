@@ -132,6 +132,9 @@ func (s *Server) AnonKey() string { return s.tokens.AnonKey() }
 // ServiceKey is the project's service_role key.
 func (s *Server) ServiceKey() string { return s.tokens.ServiceKey() }
 
+// Asked is how often Realtime has asked row level security whether a subscriber may read a changed row.
+func (s *Server) Asked() uint64 { return s.realtime.asked.Load() }
+
 // Close ends the connections of Realtime and waits for their goroutines until ctx is done. Requests to REST end by
 // themselves.
 func (s *Server) Close(ctx context.Context) error { return s.realtime.close(ctx) }

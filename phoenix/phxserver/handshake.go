@@ -46,14 +46,14 @@ func (s *Server) admit(r *http.Request, h Handshake) (Claims, error) {
 	if err := s.disturbRequest(r, "connect"); err != nil {
 		return Claims{}, err
 	}
-	if err := s.limiter.admitSocket(s.connected()); err != nil {
+	if err := s.limiter.admitSocket(s.Connected()); err != nil {
 		return Claims{}, err
 	}
 	return s.backend.Connect(r.Context(), h)
 }
 
-// connected counts the sockets that have joined a channel: the project's users.
-func (s *Server) connected() int {
+// Connected counts the sockets that have joined a channel: what a plan limits as concurrent clients.
+func (s *Server) Connected() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	n := 0
