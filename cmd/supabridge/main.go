@@ -8,6 +8,7 @@
 //	supabridge vocabulary check|explain
 //	supabridge record               watch a frontend, and write its profile
 //	supabridge outbox list|retry|drop
+//	supabridge load                 put a bridge of yours under load, and see what it takes
 //	supabridge sql                  the migration that makes changes arrive sooner
 //	supabridge doctor               what is wrong, and how to mend it
 //	supabridge tail                 what passes through a running daemon
@@ -77,7 +78,7 @@ func newRoot() *cobra.Command {
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return misuse{fmt.Errorf("%w; see %s --help", err, cmd.CommandPath())}
 	})
-	root.AddCommand(newDev(), newRun(), newStandin(), newConfig(), newVocabulary(), newRecord(), newSQL(), newOutbox(), newDoctor(), newTail(), newHealth(), newVersion())
+	root.AddCommand(newDev(), newRun(), newStandin(), newConfig(), newVocabulary(), newRecord(), newSQL(), newOutbox(), newLoad(), newDoctor(), newTail(), newHealth(), newVersion())
 	return root
 }
 
