@@ -195,9 +195,6 @@ func (c *client) Work() {
 		c.do(j)
 		c.mu.Lock()
 	}
-	if cap(c.backlog) == 1 {
-		c.backlog = nil
-	}
 	c.working = false
 	c.mu.Unlock()
 }

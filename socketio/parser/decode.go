@@ -16,7 +16,11 @@ type Decoder struct {
 	partial *Packet // a binary packet whose attachments are still coming
 	want    int     // how many it announced
 	name    string  // the namespace of the packet before, kept so that the same one costs no allocation
+	event   string  // likewise, the name of the event before
 }
+
+// maxRemembered bounds the names that a Decoder keeps, in bytes.
+const maxRemembered = 64
 
 // Text takes a text message. The packet's payload aliases b: the caller must not change b afterwards. A nil packet without an
 // error means that attachments have to come first. After an error the decoder is of no more use.
@@ -24,7 +28,12 @@ func (d *Decoder) Text(b []byte) (*Packet, error) {
 	if d.partial != nil {
 		return nil, fmt.Errorf("%w: text where attachment %d of %d was due", ErrSyntax, len(d.partial.Attachments)+1, d.want)
 	}
-	p := new(Packet)
+	few := new(struct { // one allocation
+		Packet
+		args [3]json.RawMessage
+	})
+	p := &few.Packet
+	p.Args = few.args[:0]
 	want, err := d.header(b, p)
 	if err != nil {
 		return nil, err
@@ -85,10 +94,12 @@ func (d *Decoder) header(b []byte, p *Packet) (attachments int, err error) {
 		for end < len(b) && b[end] != ',' {
 			end++
 		}
-		if string(b[i:end]) != d.name {
-			d.name = string(b[i:end])
+		if p.Namespace = d.name; string(b[i:end]) != d.name {
+			p.Namespace = string(b[i:end])
 		}
-		p.Namespace = d.name
+		if end-i <= maxRemembered {
+			d.name = p.Namespace
+		}
 		i = min(end+1, len(b))
 	}
 	if n, j := number(b, i); j > i {
@@ -97,8 +108,11 @@ func (d *Decoder) header(b []byte, p *Packet) (attachments int, err error) {
 		}
 		p.ID, p.HasID, i = n, true, j
 	}
-	if err := p.payload(b[i:]); err != nil {
+	if err := p.payload(b[i:], d.event); err != nil {
 		return 0, err
+	}
+	if p.name != "" && len(p.name) <= maxRemembered {
+		d.event = p.name
 	}
 	if p.Binary() && attachments == 0 {
 		// A sender may announce none: the packet is complete and is as good as one without binary.
@@ -127,8 +141,8 @@ func number(b []byte, i int) (uint64, int) {
 	return n, i
 }
 
-// payload checks and stores what follows the header.
-func (p *Packet) payload(b []byte) error {
+// payload checks and stores what follows the header. before is the name of an event that may be the same.
+func (p *Packet) payload(b []byte, before string) error {
 	switch p.Type {
 	case Connect, ConnectError:
 		if len(b) == 0 && p.Type == Connect {
@@ -147,7 +161,7 @@ func (p *Packet) payload(b []byte) error {
 		}
 		return nil
 	}
-	args, err := Split(b)
+	args, err := appendSplit(p.Args, b)
 	if err != nil {
 		return err
 	}
@@ -161,11 +175,11 @@ func (p *Packet) payload(b []byte) error {
 	if len(args) == 0 {
 		return fmt.Errorf("%w: event without a name", ErrSyntax)
 	}
-	name, err := p.Name()
+	p.name, err = eventName(args[0], before)
 	if err != nil {
 		return err
 	}
-	if reserved[name] {
+	if reserved[p.name] {
 		return fmt.Errorf("%w: reserved event name", ErrSyntax)
 	}
 	return nil
@@ -176,10 +190,20 @@ func (p *Packet) Name() (string, error) {
 	if len(p.Args) == 0 {
 		return "", fmt.Errorf("%w: event without a name", ErrSyntax)
 	}
-	a := p.Args[0]
+	if p.name != "" {
+		return p.name, nil
+	}
+	return eventName(p.Args[0], "")
+}
+
+// eventName returns the name that the first element of an event gives. before is one that may be the same, which costs nothing then.
+func eventName(a json.RawMessage, before string) (string, error) {
 	switch c := a[0]; {
 	case c == '"':
 		if plain := a[1 : len(a)-1]; isPlain(plain) {
+			if string(plain) == before {
+				return before, nil
+			}
 			return string(plain), nil
 		}
 		var s string
@@ -204,12 +228,16 @@ func isPlain(b []byte) bool {
 
 // Split returns the elements of a JSON array as raw text, each checked against the grammar. They alias b.
 func Split(b []byte) ([]json.RawMessage, error) {
+	return appendSplit(make([]json.RawMessage, 0, 3), b)
+}
+
+// appendSplit appends what Split returns to args.
+func appendSplit(args []json.RawMessage, b []byte) ([]json.RawMessage, error) {
 	i := skipSpace(b, 0)
 	if i >= len(b) || b[i] != '[' {
 		return nil, fmt.Errorf("%w: payload is not an array", ErrSyntax)
 	}
 	i = skipSpace(b, i+1)
-	args := make([]json.RawMessage, 0, 3)
 	if i < len(b) && b[i] == ']' {
 		i++
 	} else {

@@ -247,7 +247,7 @@ func (m MsgPack) Decode(b []byte) (*Packet, error) {
 	if string(f.Data) == "null" {
 		f.Data = nil
 	}
-	if err := p.payload(f.Data); err != nil {
+	if err := p.payload(f.Data, ""); err != nil {
 		return nil, err
 	}
 	for _, a := range p.Args {

@@ -34,6 +34,8 @@ type Packet struct {
 	Args []json.RawMessage
 	// Attachments are the bytes the placeholders stand for.
 	Attachments [][]byte
+
+	name string // of an event; empty if it was not looked at yet
 }
 
 // Binary says whether the packet carries attachments.
