@@ -32,7 +32,7 @@ const (
 	closeTimeout     = 10 * time.Second       // what a closing connection has to take its pending messages
 	farewellTimeout  = time.Second            // what is left of that for a client that does not poll, once the server shuts down
 	nudgeEvery       = 100 * time.Millisecond // how long a poll may last during an upgrade; the reference server's figure
-	overlapGrace     = 5 * time.Millisecond   // how long a second poll waits to be found cancelled
+	overlapGrace     = 50 * time.Millisecond  // how long a second poll waits to be found cancelled
 	compressFrom     = 1024                   // bytes of a polling response from which it is compressed
 	maxBatch         = 32 << 10               // bytes written in one call, if there is more than one message
 	readSize         = 16 << 10               // bytes of a borrowed read buffer
