@@ -25,7 +25,7 @@ func dispatching(tb testing.TB, frame []byte, binary bool, f func(step func())) 
 	}
 	c.call(context.Background(), func() {
 		cn := &conn{pending: make(map[wire.Ref]*push)}
-		c.link.conn, ch.stage = cn, StageLive
+		c.link.conn, ch.stage, ch.subscribed = cn, StageLive, true
 		if !ch.bind([]byte(`{"postgres_changes":[{"id":72696871,"event":"*","schema":"public","table":"messages"}]}`)) {
 			tb.Error("not bound")
 		}

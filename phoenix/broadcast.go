@@ -61,13 +61,13 @@ type joinPresence struct {
 }
 
 // joinBroadcast is the broadcast part of the join of now.
-func (ch *Channel) joinBroadcast() joinBroadcast {
+func (ch *channel) joinBroadcast() joinBroadcast {
 	o := ch.opts.Broadcast
 	j := joinBroadcast{Ack: o.Ack, Self: o.Self, ReplicationReady: o.ReplicationReady}
 	if o.Replay != nil {
 		since := o.Replay.Since
-		if ch.again && ch.gap != nil {
-			if from := ch.gap.Since.Add(-replayOverlap); from.After(since) {
+		if missing := ch.gapSince(); ch.joined && !missing.IsZero() {
+			if from := missing.Add(-replayOverlap); from.After(since) {
 				since = from
 			}
 		}
@@ -105,7 +105,7 @@ func (m *BroadcastMessage) Decode(dst any) error {
 
 var errBadPayload = errors.New("realtime: broadcast payload is not JSON")
 
-func (ch *Channel) receiveBroadcast(m *wire.Message) {
+func (ch *channel) receiveBroadcast(m *wire.Message) {
 	ev := &BroadcastMessage{}
 	if m.Kind == wire.Text {
 		ev.Raw = m.Payload

@@ -88,7 +88,7 @@ func (b Binding) equal(o Binding) bool {
 
 // bind takes the ids out of a join's reply. It reports false when the server names
 // other bindings than were sent. Absent, null and empty are one; select isn't compared.
-func (ch *Channel) bind(response []byte) bool {
+func (ch *channel) bind(response []byte) bool {
 	var r struct {
 		Changes []struct {
 			ID     json.RawMessage `json:"id"`
@@ -214,7 +214,7 @@ var (
 )
 
 // receiveChange reads a postgres_changes payload: {"data":{…},"ids":[…]}.
-func (ch *Channel) receiveChange(payload []byte) {
+func (ch *channel) receiveChange(payload []byte) {
 	ev := &Change{Received: ch.c.now()}
 	var ids []byte
 	for it := wire.WalkObject(payload); it.Next(); {
@@ -238,7 +238,7 @@ func (ch *Channel) receiveChange(payload []byte) {
 	ch.deliver(ev)
 }
 
-func (ch *Channel) readChange(ev *Change) bool {
+func (ch *channel) readChange(ev *Change) bool {
 	for it := wire.WalkObject(ev.Data); it.Next(); {
 		v := it.Value
 		if string(v) == "null" {
@@ -290,7 +290,7 @@ func (c *Client) nameOf(v []byte) string {
 const maxColumnSets = 64
 
 // readColumns decodes a column list once for all changes that carry the same one.
-func (ch *Channel) readColumns(v []byte) []Column {
+func (ch *channel) readColumns(v []byte) []Column {
 	if cols, ok := ch.columns[string(v)]; ok {
 		return cols
 	}
@@ -306,7 +306,7 @@ func (ch *Channel) readColumns(v []byte) []Column {
 
 // matchBindings fills in which bindings asked for the change: those whose server id
 // is named and whose event fits.
-func (ch *Channel) matchBindings(ev *Change, ids []byte) {
+func (ch *channel) matchBindings(ev *Change, ids []byte) {
 	b := &ch.bindings
 	ev.Bindings = ev.few[:0]
 	for it := wire.WalkArray(ids); it.Next(); {

@@ -96,23 +96,36 @@ func (s Stage) String() string {
 	return fmt.Sprintf("stage(%d)", uint8(s))
 }
 
-// Channel is one topic on a Client. Its methods are safe for concurrent use; its
-// events have one stream, in order.
+// Channel is a hold on one topic of a Client, with a stream of events of its own, in
+// order. Several holds may share a topic: the server knows one subscription, which
+// lasts until the last of them leaves. Methods are safe for concurrent use.
 type Channel struct {
+	*channel
+
+	// What follows is owned by the client's loop.
+	subscribed bool // by Subscribe; events are delivered from then on
+	closed     bool
+	out        outlet
+	again      bool            // Joined was delivered before
+	wasLive    bool            // Live was delivered before: what is missing since then is a gap
+	gap        *Gap            // to deliver before the next Live
+	left       []chan struct{} // closed when this is
+}
+
+// channel is the client's side of one topic, shared by all who hold it.
+type channel struct {
 	c     *Client        // read-only
 	name  string         // without "realtime:"; read-only
 	topic string         // on the wire; read-only
-	opts  ChannelOptions // read-only
+	opts  ChannelOptions // read-only; Queue and Overflow are each hold's own
 
 	// What follows is owned by the client's loop.
 	order    uint64 // of creation
 	stage    Stage
-	out      outlet
+	holds    []*Channel // not empty until closed; replaced, never changed in place
 	bindings bindings
 	joinRef  wire.Ref // of the join in flight or in force; null without one
-	again    bool     // was joined before
-	wasLive  bool     // was live before: what is missing since then is a gap
-	gap      *Gap     // to deliver before the next Live
+	joined   bool     // was joined before
 	lastErr  error    // why it isn't joined
 	system   *SystemError
 	failures int // in a row
@@ -134,65 +147,82 @@ type Channel struct {
 	waiting  []*push // sends waiting for the join, bounded by PushQueue
 	replayed replayed
 	presence presence
-	left     []chan struct{} // closed when the channel is
 	leave    *alarm
 }
 
-// waiter is a Wait in progress.
-type waiter struct {
-	stage Stage
-	done  chan error // buffered
-}
-
-// Channel makes a channel for the topic name (without "realtime:"). Nothing is
-// sent before Subscribe. ErrTopicInUse when the client has a channel of that topic
-// which is not closed yet; ErrTooManyChannels at Options.MaxChannels.
+// Channel makes a channel for the topic name (without "realtime:"). Nothing is sent
+// before Subscribe. When the client has a channel of that topic already, made with
+// equal options (Queue and Overflow apart) and without a Token, the new one shares its
+// subscription; with other options, or a Token, which can't be compared, or while the
+// last of that topic is leaving, the error is ErrTopicInUse: see Channel.Share.
+// ErrTooManyChannels at Options.MaxChannels topics, or 256 channels of one.
 func (c *Client) Channel(name string, options ChannelOptions) (*Channel, error) {
 	topic := wire.TopicPrefix + name
 	if name == "" || len(topic) > maxTopic {
 		return nil, fmt.Errorf("realtime: channel name of %d bytes: want 1 to %d", len(name), maxTopic-len(wire.TopicPrefix))
 	}
-	options.Changes = slices.Clone(options.Changes)
-	if err := options.validate(); err != nil {
+	if err := options.normalize(c.opts.JoinTimeout); err != nil {
 		return nil, fmt.Errorf("realtime: channel %s: %w", name, err)
 	}
-	if options.Queue == 0 {
-		options.Queue = defaultQueue
-	}
-	options.Queue = max(options.Queue, minQueue)
-	if options.JoinTimeout <= 0 {
-		options.JoinTimeout = c.opts.JoinTimeout
-	}
-	if options.PushQueue == 0 {
-		options.PushQueue = defaultPushQueue
-	}
-	ch := &Channel{
-		c: c, name: name, topic: topic, opts: options,
-		out:      newOutlet(options.Queue, options.Overflow),
-		bindings: newBindings(options.Changes),
-		columns:  make(map[string][]Column),
-	}
+	var made *Channel
 	var err error
 	if callErr := c.call(context.Background(), func() {
-		switch {
-		case c.closing:
+		if c.closing {
 			err = ErrClosed
-		case c.channels[topic] != nil:
-			err = fmt.Errorf("%w: %s", ErrTopicInUse, name)
-		case len(c.channels) >= c.opts.MaxChannels:
-			err = fmt.Errorf("%w: %d", ErrTooManyChannels, c.opts.MaxChannels)
-		default:
-			c.lastRef++
-			ch.order = c.lastRef
-			c.channels[topic] = ch
+			return
 		}
+		ch := c.channels[topic]
+		switch {
+		case ch == nil && len(c.channels) >= c.opts.MaxChannels:
+			err = fmt.Errorf("%w: %d", ErrTooManyChannels, c.opts.MaxChannels)
+			return
+		case ch == nil:
+			c.lastRef++
+			ch = &channel{
+				c: c, name: name, topic: topic, opts: options, order: c.lastRef,
+				bindings: newBindings(options.Changes),
+				columns:  make(map[string][]Column),
+			}
+			c.channels[topic] = ch
+		case ch.stage == StageLeaving:
+			err = fmt.Errorf("%w: %s, which is leaving", ErrTopicInUse, name)
+			return
+		case !ch.opts.shareable(&options):
+			err = fmt.Errorf("%w: %s", ErrTopicInUse, name)
+			return
+		}
+		made, err = ch.hold(options.Queue, options.Overflow)
 	}); callErr != nil {
 		return nil, callErr
 	}
-	if err != nil {
-		return nil, err
+	return made, err
+}
+
+// normalize checks the options, fills in defaults and brings the bindings to one
+// spelling. What the caller may change later is copied.
+func (o *ChannelOptions) normalize(joinTimeout time.Duration) error {
+	o.Changes = slices.Clone(o.Changes)
+	for i := range o.Changes {
+		o.Changes[i].Select = slices.Clone(o.Changes[i].Select)
 	}
-	return ch, nil
+	if r := o.Broadcast.Replay; r != nil {
+		own := *r
+		o.Broadcast.Replay = &own
+	}
+	if err := o.validate(); err != nil {
+		return err
+	}
+	if o.Queue == 0 {
+		o.Queue = defaultQueue
+	}
+	o.Queue = max(o.Queue, minQueue)
+	if o.JoinTimeout <= 0 {
+		o.JoinTimeout = joinTimeout
+	}
+	if o.PushQueue == 0 {
+		o.PushQueue = defaultPushQueue
+	}
+	return nil
 }
 
 // validate checks the options and brings the bindings to one spelling.
@@ -217,20 +247,21 @@ func (o *ChannelOptions) validate() error {
 }
 
 // inOrder lists the channels as they were made.
-func (c *Client) inOrder() []*Channel {
-	list := make([]*Channel, 0, len(c.channels))
+func (c *Client) inOrder() []*channel {
+	list := make([]*channel, 0, len(c.channels))
 	for _, ch := range c.channels {
 		list = append(list, ch)
 	}
-	slices.SortFunc(list, func(a, b *Channel) int { return cmp.Compare(a.order, b.order) })
+	slices.SortFunc(list, func(a, b *channel) int { return cmp.Compare(a.order, b.order) })
 	return list
 }
 
 // Topic is the channel's name, without "realtime:".
 func (ch *Channel) Topic() string { return ch.name }
 
-// Events is the channel's stream: everything that happens to it, in order, ending
-// with Closed. There is one stream; two readers share its events between them.
+// Events is the channel's stream: everything that happens to it from Subscribe on, in
+// order, ending with Closed. There is one stream; two readers share its events
+// between them. Channels that share a topic have a stream each, of the same events.
 func (ch *Channel) Events() <-chan Event { return ch.out.events }
 
 // Subscribe starts joining, connecting the client if need be, and returns without
@@ -240,14 +271,19 @@ func (ch *Channel) Events() <-chan Event { return ch.out.events }
 func (ch *Channel) Subscribe(ctx context.Context) error {
 	var err error
 	if callErr := ch.c.call(ctx, func() {
-		switch ch.stage {
-		case StageIdle:
+		switch {
+		case ch.closed || ch.stage == StageLeaving:
+			err = ErrClosed
+		case ch.subscribed:
+		case ch.stage == StageIdle:
+			ch.subscribed = true
 			ch.setStage(StageWaiting)
 			ch.c.checkUnused()
 			ch.c.connect()
 			ch.tryJoin()
-		case StageLeaving, StageClosed:
-			err = ErrClosed
+		default:
+			ch.subscribed = true
+			ch.catchUp()
 		}
 	}); callErr != nil {
 		return callErr
@@ -255,79 +291,7 @@ func (ch *Channel) Subscribe(ctx context.Context) error {
 	return err
 }
 
-// Wait returns nil once the channel is at least at stage (StageJoined or
-// StageLive). It returns early with an *Error of class Permanent when the server
-// refuses in a way that trying again won't change (though the channel does try,
-// every few minutes), with ErrClosed when the channel ends, and when ctx ends with
-// the context's error joined to the last failure.
-func (ch *Channel) Wait(ctx context.Context, stage Stage) error {
-	w := &waiter{stage: stage, done: make(chan error, 1)}
-	if err := ch.c.call(ctx, func() {
-		switch {
-		case ch.stage == StageClosed:
-			w.done <- ErrClosed
-		case ch.reached(stage):
-			w.done <- nil
-		case ch.lastErr != nil && ClassOf(ch.lastErr) == Permanent:
-			w.done <- ch.lastErr
-		default:
-			ch.waiters = append(ch.waiters, w)
-		}
-	}); err != nil {
-		return err
-	}
-	select {
-	case err := <-w.done:
-		return err
-	case <-ctx.Done():
-	}
-	err := ctx.Err()
-	ch.c.call(context.Background(), func() {
-		ch.waiters = slices.DeleteFunc(ch.waiters, func(x *waiter) bool { return x == w })
-		if ch.lastErr != nil {
-			err = errors.Join(err, ch.lastErr)
-		}
-	})
-	return err
-}
-
-func (ch *Channel) reached(stage Stage) bool {
-	return ch.stage >= stage && ch.stage <= StageLive
-}
-
-// failWaiters ends the Waits when err won't go away by trying again.
-func (ch *Channel) failWaiters(err error) {
-	if ClassOf(err) != Permanent {
-		return
-	}
-	for _, w := range ch.waiters {
-		w.done <- err
-	}
-	ch.waiters = nil
-}
-
-// Status is a snapshot of a channel.
-type Status struct {
-	Stage    Stage
-	Err      error     // why it isn't live; nil when it is
-	Failures int       // attempts to join that failed in a row
-	Queued   int       // events waiting for the consumer
-	Evidence time.Time // when the change feed last showed life; zero before it ever did
-}
-
-// Status is the channel as it is now.
-func (ch *Channel) Status() Status {
-	s := Status{Stage: StageClosed, Err: ErrClosed}
-	ch.c.call(context.Background(), func() {
-		s = Status{Stage: ch.stage, Failures: ch.failures, Queued: len(ch.out.events), Evidence: ch.evidence}
-		if ch.stage != StageLive {
-			s.Err = ch.lastErr
-		}
-	})
-	return s
-}
-
-func (ch *Channel) setStage(to Stage) {
+func (ch *channel) setStage(to Stage) {
 	from := ch.stage
 	if from == to {
 		return
@@ -341,23 +305,13 @@ func (ch *Channel) setStage(to Stage) {
 		level = slog.LevelInfo
 	}
 	ch.c.logf(level, "realtime channel "+to.String(), slog.String("topic", ch.name), slog.String("was", from.String()))
-	ch.waiters = slices.DeleteFunc(ch.waiters, func(w *waiter) bool {
-		switch {
-		case to == StageClosed:
-			w.done <- ErrClosed
-		case ch.reached(w.stage):
-			w.done <- nil
-		default:
-			return false
-		}
-		return true
-	})
+	ch.endWaits()
 }
 
 // current reports whether m belongs to the join in force. Fan-out messages carry
 // no reference at all and belong to the topic; phx_close and phx_error carry the
 // reference of the join they end, in V1 as their ref.
-func (ch *Channel) current(m *wire.Message) bool {
+func (ch *channel) current(m *wire.Message) bool {
 	ref := m.JoinRef
 	if ref.IsNull() {
 		ref = m.Ref
@@ -368,7 +322,7 @@ func (ch *Channel) current(m *wire.Message) bool {
 var errStale = errors.New("realtime: message of an earlier join")
 
 // receive handles a message that is no reply.
-func (ch *Channel) receive(m *wire.Message) {
+func (ch *channel) receive(m *wire.Message) {
 	if !ch.current(m) {
 		ch.c.dropped(errStale)
 		return

@@ -186,9 +186,9 @@ type Client struct {
 
 	// What follows is owned by the loop.
 	agenda   *agenda
-	channels map[string]*Channel // by wire topic
+	channels map[string]*channel // by wire topic
 	link     link
-	joinLine []*Channel // waiting for their turn to join, in order
+	joinLine []*channel // waiting for their turn to join, in order
 	lastJoin time.Time
 	joinTurn *alarm
 	lastRef  uint64
@@ -211,7 +211,7 @@ func NewClient(baseURL string, options Options) (*Client, error) {
 		posts:    make(chan func()),
 		frames:   make(chan inbound, 64),
 		done:     make(chan struct{}),
-		channels: make(map[string]*Channel),
+		channels: make(map[string]*channel),
 		names:    make(map[string]string),
 	}
 	if c.endpoint, c.rest, err = endpoints(baseURL, o); err != nil {

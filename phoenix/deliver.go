@@ -20,7 +20,7 @@ const (
 // resumeCheck is how often a channel whose consumer is behind is looked at.
 const resumeCheck = 20 * time.Millisecond
 
-// outlet is the delivery of one channel: a Go channel into which only the client's
+// outlet is the delivery to one hold of a channel: a Go channel into which only the client's
 // loop sends, and never more than fits, so that the loop never waits for a
 // consumer. Owned by the loop.
 type outlet struct {
@@ -40,10 +40,17 @@ func newOutlet(queue int, policy Overflow) outlet {
 	return outlet{events: make(chan Event, queue+2), queue: queue, policy: policy}
 }
 
-// deliver queues ev for the consumer, or applies the overflow policy.
-func (ch *Channel) deliver(ev Event) {
+// deliver hands ev to everybody who holds the channel.
+func (ch *channel) deliver(ev Event) {
+	for _, h := range ch.holds {
+		h.take(ev)
+	}
+}
+
+// take queues ev for the consumer, or applies the overflow policy.
+func (ch *Channel) take(ev Event) {
 	o := &ch.out
-	if ch.stage == StageClosed {
+	if ch.closed || !ch.subscribed {
 		return
 	}
 	if o.behind {
@@ -53,7 +60,7 @@ func (ch *Channel) deliver(ev Event) {
 		ch.fallBehind()
 	}
 	switch {
-	case ch.stage == StageClosed: // by OverflowFail
+	case ch.closed: // by OverflowFail
 	case o.behind:
 		if counts(ev) {
 			o.lost++
@@ -66,7 +73,7 @@ func (ch *Channel) deliver(ev Event) {
 func (ch *Channel) put(ev Event) {
 	switch ev.(type) {
 	case *Joined:
-		ch.out.toldJoined = true
+		ch.out.toldJoined, ch.again = true, true
 	case *Lost:
 		ch.out.toldJoined = false
 	}
@@ -100,7 +107,7 @@ func (ch *Channel) clear() {
 		}
 		switch ev := ev.(type) {
 		case *Gap:
-			ch.markGap(ev.Reason, ev.Since)
+			ch.missed(ev.Reason, ev.Since)
 			o.lost += ev.Lost
 		case *Joined, *Lost:
 			// The consumer still believes what came before the first of them.
@@ -119,8 +126,7 @@ func (ch *Channel) fallBehind() {
 	o.since, o.lost = ch.c.now(), 0
 	switch o.policy {
 	case OverflowFail:
-		ch.leaveNow()
-		ch.close(ErrOverflow)
+		ch.release(ErrOverflow)
 	case OverflowDropOld:
 		o.behind = true
 		ch.clear()
@@ -152,12 +158,12 @@ func (ch *Channel) resume() {
 	joined := ch.stage == StageJoined || ch.stage == StageLive
 	if joined != o.toldJoined {
 		if joined {
-			ch.put(&Joined{Again: true})
+			ch.put(&Joined{Again: ch.again})
 		} else {
 			ch.put(&Lost{Err: ch.lastErr})
 		}
 	}
-	ch.markGap(GapOverflow, o.since)
+	ch.missed(GapOverflow, o.since)
 	if ch.gap != nil {
 		ch.gap.Lost += o.lost
 	}
@@ -170,10 +176,30 @@ func (ch *Channel) resume() {
 	}
 }
 
-// markGap notes that events may be missing since then; the Gap is delivered before
-// the next Live. Of several, the earliest instant counts and the first reason. Before
-// a channel's first Live there is no gap: nothing was whole yet.
-func (ch *Channel) markGap(reason GapReason, since time.Time) {
+// announce delivers Live, after the Gap that it ends.
+func (ch *Channel) announce() {
+	if !ch.subscribed {
+		return
+	}
+	if gap := ch.gap; gap != nil && !ch.out.behind {
+		ch.gap = nil
+		ch.take(gap)
+	}
+	ch.take(&Live{})
+	ch.wasLive = true
+}
+
+// markGap notes for everybody that events may be missing since then.
+func (ch *channel) markGap(reason GapReason, since time.Time) {
+	for _, h := range ch.holds {
+		h.missed(reason, since)
+	}
+}
+
+// missed notes that events may be missing since then; the Gap is delivered before the
+// next Live. Of several, the earliest instant counts and the first reason. Before
+// the first Live there is no gap: nothing was whole yet.
+func (ch *Channel) missed(reason GapReason, since time.Time) {
 	switch {
 	case !ch.wasLive:
 	case ch.gap == nil:
@@ -183,9 +209,21 @@ func (ch *Channel) markGap(reason GapReason, since time.Time) {
 	}
 }
 
+// gapSince is the earliest instant from which somebody misses events; zero when
+// nobody does.
+func (ch *channel) gapSince() (since time.Time) {
+	for _, h := range ch.holds {
+		if h.gap != nil && (since.IsZero() || h.gap.Since.Before(since)) {
+			since = h.gap.Since
+		}
+	}
+	return since
+}
+
 // finish delivers the Closed that ends the stream.
 func (ch *Channel) finish(err error) {
 	o := &ch.out
+	ch.closed = true
 	o.check.stop()
 	if o.behind {
 		o.behind = false
@@ -193,4 +231,8 @@ func (ch *Channel) finish(err error) {
 	}
 	o.events <- &Closed{Err: err}
 	close(o.events)
+	for _, l := range ch.left {
+		close(l)
+	}
+	ch.left = nil
 }

@@ -105,8 +105,9 @@ func ClassOf(err error) Class {
 var (
 	// ErrClosed: the client or the channel was closed.
 	ErrClosed = errors.New("realtime: closed")
-	// ErrTopicInUse: the client already has a channel of this topic. One topic is
-	// one subscription on the server; joining it twice would close the first.
+	// ErrTopicInUse: the client already has a channel of this topic that the new one
+	// can't share. One topic is one subscription on the server; joining it twice would
+	// close the first.
 	ErrTopicInUse = errors.New("realtime: topic already has a channel on this client")
 	// ErrTooManyChannels: Options.MaxChannels is reached.
 	ErrTooManyChannels = errors.New("realtime: too many channels on this client")

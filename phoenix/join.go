@@ -31,7 +31,7 @@ type joinConfig struct {
 	Private   bool          `json:"private"`
 }
 
-func (ch *Channel) joinPayload() ([]byte, error) {
+func (ch *channel) joinPayload() ([]byte, error) {
 	return json.Marshal(joinPayload{
 		Config: joinConfig{
 			Broadcast: ch.joinBroadcast(),
@@ -45,7 +45,7 @@ func (ch *Channel) joinPayload() ([]byte, error) {
 
 // tryJoin takes a waiting channel towards its join: back-off, then token, then its
 // turn. It may be called at any time and does nothing when it is not the time.
-func (ch *Channel) tryJoin() {
+func (ch *channel) tryJoin() {
 	cn := ch.c.link.conn
 	if ch.stage != StageWaiting || cn == nil || cn.closing || ch.token.asking != nil || slices.Contains(ch.c.joinLine, ch) {
 		return
@@ -73,7 +73,7 @@ func (ch *Channel) tryJoin() {
 }
 
 // lineUp puts the channel in the line of those that join, one after the other.
-func (ch *Channel) lineUp() {
+func (ch *channel) lineUp() {
 	ch.c.joinLine = append(ch.c.joinLine, ch)
 	ch.c.nextJoin()
 }
@@ -96,7 +96,7 @@ func (c *Client) nextJoin() {
 	}
 }
 
-func (ch *Channel) sendJoin(cn *conn) {
+func (ch *channel) sendJoin(cn *conn) {
 	payload, err := ch.joinPayload()
 	if err != nil {
 		ch.joinFailed(&Error{Op: OpJoin, Topic: ch.topic, Class: Permanent, Err: err})
@@ -141,7 +141,7 @@ func (ch *Channel) sendJoin(cn *conn) {
 	})
 }
 
-func (ch *Channel) joinAnswered(r *reply) {
+func (ch *channel) joinAnswered(r *reply) {
 	if r.err != nil {
 		err := joinError(ch.topic, r.reason())
 		ch.joinFailed(err)
@@ -166,11 +166,13 @@ func (ch *Channel) joinAnswered(r *reply) {
 	ch.feedLive = len(ch.opts.Changes) == 0
 	ch.replicating = !ch.opts.Broadcast.ReplicationReady
 	ch.setStage(StageJoined)
-	ch.deliver(&Joined{Again: ch.again})
+	for _, h := range ch.holds {
+		h.take(&Joined{Again: h.again})
+	}
 	if ch.stage != StageJoined {
 		return // closed by OverflowFail
 	}
-	ch.again = true
+	ch.joined = true
 	ch.presence.joined(ch.opts.Presence.Enabled)
 	ch.scheduleRenewal()
 	ch.flushWaiting()
@@ -186,7 +188,7 @@ func (ch *Channel) joinAnswered(r *reply) {
 const replicationPatience = 65 * time.Second
 
 // waitLive bounds the time from joined to live.
-func (ch *Channel) waitLive() {
+func (ch *channel) waitLive() {
 	patience := ch.c.opts.LiveTimeout
 	if !ch.replicating {
 		patience = max(patience, replicationPatience)
@@ -198,7 +200,7 @@ func (ch *Channel) waitLive() {
 }
 
 // checkLive goes live when the server has confirmed all that was asked for.
-func (ch *Channel) checkLive() {
+func (ch *channel) checkLive() {
 	if ch.stage != StageJoined || !ch.feedLive || !ch.replicating {
 		return
 	}
@@ -208,20 +210,16 @@ func (ch *Channel) checkLive() {
 	ch.announceLive()
 }
 
-// announceLive delivers Live, after the Gap that it ends.
-func (ch *Channel) announceLive() {
-	if ch.gap != nil && !ch.out.behind {
-		gap := ch.gap
-		ch.gap = nil
-		ch.deliver(gap)
+// announceLive delivers Live to everybody.
+func (ch *channel) announceLive() {
+	for _, h := range ch.holds {
+		h.announce()
 	}
-	ch.deliver(&Live{})
-	ch.wasLive = true
 	ch.sawFeed(ch.c.now())
 }
 
 // sawFeed notes a sign of life of the change feed.
-func (ch *Channel) sawFeed(at time.Time) {
+func (ch *channel) sawFeed(at time.Time) {
 	if len(ch.opts.Changes) == 0 || ch.stage != StageLive {
 		return
 	}
@@ -232,7 +230,7 @@ func (ch *Channel) sawFeed(at time.Time) {
 }
 
 // checkSilence rejoins a live channel whose feed said nothing for MaxSilence.
-func (ch *Channel) checkSilence() {
+func (ch *channel) checkSilence() {
 	if ch.stage != StageLive {
 		return
 	}
@@ -244,7 +242,7 @@ func (ch *Channel) checkSilence() {
 }
 
 // joinFailed waits out the back-off of err and tries again.
-func (ch *Channel) joinFailed(err *Error) {
+func (ch *channel) joinFailed(err *Error) {
 	if ch.stage == StageClosed {
 		return
 	}
@@ -266,7 +264,7 @@ func (ch *Channel) joinFailed(err *Error) {
 	ch.backOff(err, delay)
 }
 
-func (ch *Channel) backOff(err *Error, delay time.Duration) {
+func (ch *channel) backOff(err *Error, delay time.Duration) {
 	ch.notBefore = ch.c.now().Add(delay)
 	ch.retry.stop()
 	ch.retry = ch.c.agenda.after(delay, ch.tryJoin)
@@ -279,7 +277,7 @@ func (ch *Channel) backOff(err *Error, delay time.Duration) {
 }
 
 // unjoin takes a joined channel back to waiting: the join in force is no more.
-func (ch *Channel) unjoin(err *Error, reason GapReason, since time.Time) {
+func (ch *channel) unjoin(err *Error, reason GapReason, since time.Time) {
 	wasJoined := ch.stage == StageJoined || ch.stage == StageLive
 	ch.stopJoinTimers()
 	ch.joinRef = wire.Ref{}
@@ -297,7 +295,7 @@ func (ch *Channel) unjoin(err *Error, reason GapReason, since time.Time) {
 	}
 }
 
-func (ch *Channel) stopJoinTimers() {
+func (ch *channel) stopJoinTimers() {
 	ch.joinTimer.stop()
 	ch.liveTimer.stop()
 	ch.silence.stop()
@@ -306,7 +304,7 @@ func (ch *Channel) stopJoinTimers() {
 }
 
 // lastKnown is the instant until which the channel's stream was whole.
-func (ch *Channel) lastKnown() time.Time {
+func (ch *channel) lastKnown() time.Time {
 	if len(ch.opts.Changes) > 0 && !ch.evidence.IsZero() {
 		return ch.evidence
 	}
@@ -314,14 +312,14 @@ func (ch *Channel) lastKnown() time.Time {
 }
 
 // rejoin leaves a join that the server still holds, and joins again after back-off.
-func (ch *Channel) rejoin(err *Error, reason GapReason) {
+func (ch *channel) rejoin(err *Error, reason GapReason) {
 	ch.leaveNow()
 	ch.unjoin(err, reason, ch.lastKnown())
 	ch.joinFailed(err)
 }
 
 // rejoinNow is rejoin without back-off.
-func (ch *Channel) rejoinNow(err *Error, reason GapReason) {
+func (ch *channel) rejoinNow(err *Error, reason GapReason) {
 	ch.leaveNow()
 	ch.unjoin(err, reason, ch.lastKnown())
 	ch.tryJoin()
@@ -346,7 +344,7 @@ func (ch *Channel) Rejoin(ctx context.Context, reason string) error {
 }
 
 // linkLost is called when the connection cn is gone.
-func (ch *Channel) linkLost(cn *conn, err *Error) {
+func (ch *channel) linkLost(cn *conn, err *Error) {
 	switch ch.stage {
 	case StageJoining, StageJoined, StageLive:
 		ch.unjoin(err, GapReconnect, cn.lastSeen)
@@ -357,7 +355,7 @@ func (ch *Channel) linkLost(cn *conn, err *Error) {
 
 // closedByServer handles a phx_close nobody asked for: the server ended this
 // channel, for the reason of the system error before it, and the connection lives.
-func (ch *Channel) closedByServer() {
+func (ch *channel) closedByServer() {
 	err := &Error{Op: OpChannel, Topic: ch.topic, Reason: "closed by the server"}
 	if s := ch.system; s != nil && s.Extension == "system" {
 		err.Reason, err.Class = s.Message, s.Class
@@ -367,7 +365,7 @@ func (ch *Channel) closedByServer() {
 }
 
 // crashed handles phx_error.
-func (ch *Channel) crashed(payload []byte) {
+func (ch *channel) crashed(payload []byte) {
 	err := &Error{Op: OpChannel, Topic: ch.topic, Reason: "crashed on the server"}
 	var p struct {
 		Reason string `json:"reason"`
@@ -381,7 +379,7 @@ func (ch *Channel) crashed(payload []byte) {
 
 // unmatched handles "unmatched topic" for a channel believed to be joined: the
 // server knows nothing of it.
-func (ch *Channel) unmatched() {
+func (ch *channel) unmatched() {
 	err := &Error{Op: OpChannel, Topic: ch.topic, Reason: "not joined any more on the server"}
 	ch.unjoin(err, GapRejoin, ch.lastKnown())
 	ch.joinFailed(err)

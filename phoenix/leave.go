@@ -6,38 +6,38 @@ import (
 	"github.com/supabridge/supabridge/phoenix/internal/wire"
 )
 
-// Leave ends the channel: it tells the server and waits for its answer, at most
-// Options.JoinTimeout. Events then ends with Closed, and the topic can be used
-// again. When ctx ends first the channel is closed all the same, and the context's
-// error returned. Leaving twice is fine.
+// Leave ends the channel. When it is the last of its topic it tells the server and
+// waits for its answer, at most Options.JoinTimeout; the topic can then be used again.
+// Events ends with Closed. When ctx ends first the channel is closed all the same, and
+// the context's error returned. Leaving twice is fine.
 func (ch *Channel) Leave(ctx context.Context) error {
 	left := make(chan struct{})
 	err := ch.c.call(ctx, func() {
-		if ch.stage == StageClosed {
+		if ch.closed {
 			close(left)
 			return
 		}
 		ch.left = append(ch.left, left)
-		ch.beginLeave()
+		ch.release(nil)
 	})
 	if err == ErrClosed {
 		return nil
 	}
 	if err != nil {
-		ch.c.post(func() { ch.close(nil) })
+		ch.c.post(ch.cut)
 		return err
 	}
 	select {
 	case <-left:
 		return nil
 	case <-ctx.Done():
-		ch.c.post(func() { ch.close(nil) })
+		ch.c.post(ch.cut)
 		return ctx.Err()
 	}
 }
 
 // beginLeave sends the leave when the server may hold a join, else closes at once.
-func (ch *Channel) beginLeave() {
+func (ch *channel) beginLeave() {
 	cn := ch.c.link.conn
 	switch ch.stage {
 	case StageLeaving, StageClosed:
@@ -61,7 +61,7 @@ func (ch *Channel) beginLeave() {
 
 // sendLeave tells the server to end the current join; answered, which may be nil,
 // runs when it has.
-func (ch *Channel) sendLeave(cn *conn, answered func()) {
+func (ch *channel) sendLeave(cn *conn, answered func()) {
 	ref := ch.c.newRef()
 	m := &wire.Message{JoinRef: ch.joinRef, Ref: ref, Topic: ch.topic, Event: wire.EventLeave}
 	if !ch.c.sendControl(cn, m) || answered == nil {
@@ -75,14 +75,14 @@ func (ch *Channel) sendLeave(cn *conn, answered func()) {
 }
 
 // leaveNow tells the server to end the current join and doesn't wait for an answer.
-func (ch *Channel) leaveNow() {
+func (ch *channel) leaveNow() {
 	if cn := ch.c.link.conn; cn != nil && !cn.closing && !ch.joinRef.IsNull() {
 		ch.sendLeave(cn, nil)
 	}
 }
 
 // close ends the channel locally and frees all it holds.
-func (ch *Channel) close(err error) {
+func (ch *channel) close(err error) {
 	if ch.stage == StageClosed {
 		return
 	}
@@ -109,10 +109,8 @@ func (ch *Channel) close(err error) {
 	if c.channels[ch.topic] == ch {
 		delete(c.channels, ch.topic)
 	}
-	ch.finish(err)
-	for _, l := range ch.left {
-		close(l)
+	for _, h := range ch.holds {
+		h.finish(err)
 	}
-	ch.left = nil
 	c.checkEmpty()
 }

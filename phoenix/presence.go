@@ -71,6 +71,7 @@ type presence struct {
 	synced  bool
 	pending []rawDiff // until synced
 
+	by      *Channel        // who tracked
 	tracked json.RawMessage // to announce again after each join; nil when not tracking
 	dirty   bool            // the server hasn't been told of tracked, or of its end
 	sent    []time.Time     // of the last calls, at most presenceCalls
@@ -151,7 +152,7 @@ func parseMeta(raw []byte) (meta, error) {
 	return m, it.Err()
 }
 
-func (ch *Channel) receivePresenceState(payload []byte) {
+func (ch *channel) receivePresenceState(payload []byte) {
 	p := &ch.presence
 	state, err := parsePresences(payload)
 	if err != nil {
@@ -167,7 +168,7 @@ func (ch *Channel) receivePresenceState(payload []byte) {
 	ch.deliver(&PresenceState{Present: p.list(), PresenceDiff: d})
 }
 
-func (ch *Channel) receivePresenceDiff(payload []byte) {
+func (ch *channel) receivePresenceDiff(payload []byte) {
 	p := &ch.presence
 	var diff rawDiff
 	var err error
@@ -314,22 +315,22 @@ func (ch *Channel) Track(ctx context.Context, meta any) error {
 	if body = bytes.TrimSpace(body); len(body) == 0 || body[0] != '{' {
 		return errors.New("realtime: what is tracked must be a JSON object")
 	}
-	return ch.announce(ctx, body)
+	return ch.say(ctx, body)
 }
 
 // Untrack ends what Track announced. It returns when the server has taken it or
 // ctx ends, within the same spacing.
-func (ch *Channel) Untrack(ctx context.Context) error { return ch.announce(ctx, nil) }
+func (ch *Channel) Untrack(ctx context.Context) error { return ch.say(ctx, nil) }
 
-func (ch *Channel) announce(ctx context.Context, body json.RawMessage) error {
+func (ch *Channel) say(ctx context.Context, body json.RawMessage) error {
 	p := &ch.presence
 	result := make(chan error, 1)
 	if err := ch.c.call(ctx, func() {
-		switch ch.stage {
-		case StageLeaving, StageClosed:
+		switch {
+		case ch.closed || ch.stage == StageLeaving:
 			result <- ErrClosed
 			return
-		case StageIdle:
+		case !ch.subscribed:
 			result <- ErrNotJoined
 			return
 		}
@@ -337,7 +338,7 @@ func (ch *Channel) announce(ctx context.Context, body json.RawMessage) error {
 			result <- ErrQueueFull
 			return
 		}
-		p.tracked, p.dirty = body, true
+		p.by, p.tracked, p.dirty = ch, body, true
 		p.waiters = append(p.waiters, result)
 		ch.flushPresence()
 	}); err != nil {
@@ -356,10 +357,10 @@ func (ch *Channel) announce(ctx context.Context, body json.RawMessage) error {
 	}
 }
 
-func (ch *Channel) maxAnnouncers() int { return max(ch.opts.PushQueue, 1) }
+func (ch *channel) maxAnnouncers() int { return max(ch.opts.PushQueue, 1) }
 
 // flushPresence makes the presence call that is due, when it may be made.
-func (ch *Channel) flushPresence() {
+func (ch *channel) flushPresence() {
 	p := &ch.presence
 	if !p.dirty || p.busy || ch.stage != StageJoined && ch.stage != StageLive {
 		return
@@ -410,7 +411,7 @@ func (ch *Channel) flushPresence() {
 }
 
 // retrack announces again, after a join, what the server has forgotten.
-func (ch *Channel) retrack() {
+func (ch *channel) retrack() {
 	p := &ch.presence
 	p.busy = false
 	p.dirty = p.dirty || p.tracked != nil || len(p.waiters) > 0
@@ -418,7 +419,7 @@ func (ch *Channel) retrack() {
 }
 
 // closePresence ends the waits of a closed channel.
-func (ch *Channel) closePresence() {
+func (ch *channel) closePresence() {
 	for _, w := range ch.presence.waiters {
 		w <- ErrClosed
 	}

@@ -26,7 +26,7 @@ const (
 // settled. Owned by the loop.
 type push struct {
 	kind      pushKind
-	ch        *Channel // nil for a heartbeat
+	ch        *channel // nil for a heartbeat
 	msg       wire.Message
 	wantReply bool
 	settle    func(*reply, error) // called once, on the loop; nil for a heartbeat
@@ -124,7 +124,7 @@ func laterRef(a, b wire.Ref) bool {
 }
 
 // notJoined is told that the server does not know the join of that ref.
-func (ch *Channel) notJoined(ref wire.Ref) {
+func (ch *channel) notJoined(ref wire.Ref) {
 	if ref == ch.joinRef && (ch.stage == StageJoined || ch.stage == StageLive) {
 		ch.unmatched()
 	}
@@ -138,8 +138,17 @@ func (ch *Channel) push(ctx context.Context, m wire.Message, wantReply bool) err
 		err error
 	}
 	result := make(chan outcome, 1)
-	p := &push{ch: ch, msg: m, wantReply: wantReply, settle: func(r *reply, err error) { result <- outcome{r, err} }}
-	if err := ch.c.call(ctx, func() { ch.submit(p) }); err != nil {
+	p := &push{ch: ch.channel, msg: m, wantReply: wantReply, settle: func(r *reply, err error) { result <- outcome{r, err} }}
+	if err := ch.c.call(ctx, func() {
+		switch {
+		case ch.closed:
+			p.settle(nil, ErrClosed)
+		case !ch.subscribed:
+			p.settle(nil, ErrNotJoined)
+		default:
+			ch.submit(p)
+		}
+	}); err != nil {
 		return err
 	}
 	select {
@@ -151,7 +160,7 @@ func (ch *Channel) push(ctx context.Context, m wire.Message, wantReply bool) err
 	}
 }
 
-func (ch *Channel) outcome(r *reply, err error) error {
+func (ch *channel) outcome(r *reply, err error) error {
 	if err != nil || r == nil || r.err == nil {
 		return err
 	}
@@ -170,7 +179,7 @@ func (ch *Channel) outcome(r *reply, err error) error {
 	return e
 }
 
-func (ch *Channel) submit(p *push) {
+func (ch *channel) submit(p *push) {
 	switch ch.stage {
 	case StageJoined, StageLive:
 		ch.transmit(p)
@@ -183,15 +192,13 @@ func (ch *Channel) submit(p *push) {
 		default:
 			ch.waiting = append(ch.waiting, p)
 		}
-	case StageIdle:
-		p.settle(nil, ErrNotJoined)
 	default:
 		p.settle(nil, ErrClosed)
 	}
 }
 
 // transmit hands p to the writer.
-func (ch *Channel) transmit(p *push) {
+func (ch *channel) transmit(p *push) {
 	cn := ch.c.link.conn
 	if p.wantReply && len(cn.pending) >= maxPending {
 		p.settle(nil, ErrQueueFull)
@@ -210,7 +217,7 @@ func (ch *Channel) transmit(p *push) {
 }
 
 // flushWaiting sends what waited for the join.
-func (ch *Channel) flushWaiting() {
+func (ch *channel) flushWaiting() {
 	waiting := ch.waiting
 	ch.waiting = nil
 	for _, p := range waiting {
@@ -219,7 +226,7 @@ func (ch *Channel) flushWaiting() {
 }
 
 // withdraw forgets a push whose sender no longer waits.
-func (ch *Channel) withdraw(p *push) {
+func (ch *channel) withdraw(p *push) {
 	ch.waiting = slices.DeleteFunc(ch.waiting, func(x *push) bool { return x == p })
 	if cn := ch.c.link.conn; cn != nil && cn.pending[p.msg.Ref] == p {
 		delete(cn.pending, p.msg.Ref)
@@ -227,7 +234,7 @@ func (ch *Channel) withdraw(p *push) {
 }
 
 // abandonPushes ends the messages of the channel that will get no answer any more.
-func (ch *Channel) abandonPushes(err error) {
+func (ch *channel) abandonPushes(err error) {
 	cn := ch.c.link.conn
 	if cn == nil {
 		return // dropLink has seen to them

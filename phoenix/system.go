@@ -11,7 +11,7 @@ const (
 )
 
 // receiveSystem handles what the server says about a joined channel.
-func (ch *Channel) receiveSystem(payload []byte) {
+func (ch *channel) receiveSystem(payload []byte) {
 	var p struct {
 		Extension string          `json:"extension"`
 		Status    string          `json:"status"`
@@ -38,7 +38,7 @@ func (ch *Channel) receiveSystem(payload []byte) {
 
 // subscribed handles "Subscribed to PostgreSQL". Said again on a live channel it
 // means that the subscription was made anew, and that changes before it may be lost.
-func (ch *Channel) subscribed() {
+func (ch *channel) subscribed() {
 	if len(ch.opts.Changes) == 0 {
 		return
 	}
@@ -52,7 +52,7 @@ func (ch *Channel) subscribed() {
 	ch.checkLive()
 }
 
-func (ch *Channel) systemError(extension, message string) {
+func (ch *channel) systemError(extension, message string) {
 	e := &SystemError{Extension: extension, Message: message, Class: systemClass(message)}
 	if extension == extensionChanges {
 		e.Class = feedClass(message)

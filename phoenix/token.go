@@ -35,7 +35,7 @@ type question struct{ answered []func(error) }
 
 // askToken asks the token source and runs then on the loop with the outcome. When
 // a question is in flight already, its answer is everybody's.
-func (ch *Channel) askToken(then func(error)) {
+func (ch *channel) askToken(then func(error)) {
 	t := &ch.token
 	if t.asking != nil {
 		t.asking.answered = append(t.asking.answered, then)
@@ -64,7 +64,7 @@ func (ch *Channel) askToken(then func(error)) {
 	})
 }
 
-func (ch *Channel) takeToken(value string) error {
+func (ch *channel) takeToken(value string) error {
 	if value == "" {
 		return ErrNoToken
 	}
@@ -126,7 +126,7 @@ func renewalDelay(since, expires, now time.Time) time.Duration {
 }
 
 // scheduleRenewal sets the alarm that renews the token of a joined channel.
-func (ch *Channel) scheduleRenewal() {
+func (ch *channel) scheduleRenewal() {
 	t := &ch.token
 	t.renewal.stop()
 	if ch.opts.Token == nil || t.expires.IsZero() || ch.stage != StageJoined && ch.stage != StageLive {
@@ -138,7 +138,7 @@ func (ch *Channel) scheduleRenewal() {
 
 // renew asks for a new token and tells the server when it changed. The server never
 // answers that. done, which may be nil, learns the outcome.
-func (ch *Channel) renew(done func(error)) {
+func (ch *channel) renew(done func(error)) {
 	before := ch.token.value
 	ch.askToken(func(err error) {
 		if done != nil {
@@ -166,7 +166,7 @@ func (ch *Channel) renew(done func(error)) {
 	})
 }
 
-func (ch *Channel) pushToken() {
+func (ch *channel) pushToken() {
 	cn := ch.c.link.conn
 	payload, err := json.Marshal(map[string]string{"access_token": ch.token.value})
 	if err != nil || cn == nil {
