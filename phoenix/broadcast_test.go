@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -136,6 +137,34 @@ func TestSendBeforeTheJoinWaitsForItWithinBounds(t *testing.T) {
 		}
 		if err := impatient.Send(t.Context(), "e", 1); !errors.Is(err, ErrNotJoined) {
 			t.Errorf("without a queue: %v", err)
+		}
+	})
+}
+
+func TestFullPushQueueCanDropItsOldest(t *testing.T) {
+	inBubble(t, func(t *testing.T, s *script, o Options) {
+		ch := s.channel(s.client(o), ChannelOptions{PushQueue: 2, PushDropOld: true})
+		p := s.accept()
+		join := p.expect(wire.EventJoin)
+		sent := make([]chan error, 3)
+		for i := range sent {
+			sent[i] = make(chan error, 1)
+			go func() { sent[i] <- ch.Send(context.Background(), fmt.Sprint(i), i) }()
+			synctest.Wait()
+		}
+		if err := <-sent[0]; !errors.Is(err, ErrQueueFull) {
+			t.Errorf("the oldest: %v", err)
+		}
+		p.replyJoin(join)
+		for _, event := range []string{"1", "2"} {
+			if m := p.expect(wire.EventBroadcast); m.UserEvent != event {
+				t.Errorf("sent %q, want %q", m.UserEvent, event)
+			}
+		}
+		for _, c := range sent[1:] {
+			if err := <-c; err != nil {
+				t.Error(err)
+			}
 		}
 	})
 }

@@ -145,7 +145,7 @@ type Change struct {
 	// read only.
 	Columns []Column
 	// Record is the new row as a JSON object; nil for DELETE. After an UPDATE a large
-	// column that did not change may be absent, which is not null: see Row.Missing.
+	// column that did not change may be absent, which is not null: see Missing.
 	Record json.RawMessage
 	// OldRecord is what the table's replica identity keeps of the old row, by default
 	// the primary key; nil for INSERT.

@@ -50,6 +50,10 @@ type ChannelOptions struct {
 	// PushQueue is how many sends may wait for the channel to be joined; negative:
 	// none, they fail with ErrNotJoined. Default 100.
 	PushQueue int
+	// PushDropOld makes a send that finds PushQueue full take the place of the oldest
+	// one, which fails with ErrQueueFull in its stead: for messages that matter only
+	// while they are new, such as who is typing.
+	PushDropOld bool
 	// MaxSilence makes a live channel rejoin when no change arrived for so long: a
 	// feed can die on the server while the connection and its heartbeats go on.
 	// For feeds known to be busy. Default 0: never.

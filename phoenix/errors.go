@@ -136,7 +136,7 @@ var (
 // joinClasses maps the code of a join error's reason to its class (the text before
 // the first colon). Anything not listed is Retry.
 var joinClasses = map[string]Class{
-	"InvalidJWTToken":                    Token,
+	codeExpired:                          Token,
 	"MalformedJWT":                       Token,
 	"JwtSignatureError":                  Token,
 	"JwtSignerError":                     Token,
@@ -157,6 +157,7 @@ const (
 	reasonUnmatched  = "unmatched topic"
 	reasonTooLarge   = "payload_size_exceeded"
 	codeRestarting   = "RealtimeRestarting"
+	codeExpired      = "InvalidJWTToken" // also where a claim is missing
 	codeReplay       = "UnableToReplayMessages"
 	reasonJoinedMany = "too many channels joined"
 )

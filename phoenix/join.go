@@ -161,6 +161,7 @@ func (ch *channel) joinAnswered(r *reply) {
 		return
 	}
 	ch.mismatch = 0
+	ch.token.refused = ""
 	ch.lastErr = nil
 	ch.joinedAt = ch.c.now()
 	ch.feedLive = len(ch.opts.Changes) == 0
@@ -250,13 +251,20 @@ func (ch *channel) joinFailed(err *Error) {
 	ch.lastErr = err
 	class := err.Class
 	if class == Token && err.Op != OpToken {
+		t := &ch.token
 		switch {
 		case ch.opts.Token == nil && err.Op == OpJoin:
 			class = Permanent // there is no other token to come, and this one was refused
-		case ch.opts.Token != nil && ch.token.value == ch.token.refused:
+		case ch.opts.Token == nil || t.refused == "":
+		case t.value == t.refused:
 			class = Slow // the source has no better one
+		case err.Op == OpJoin && err.Code != codeExpired:
+			class = Permanent // nor does another one of its make get in
 		}
-		ch.token.refused = ch.token.value
+		t.refused = t.value
+		if class == Permanent {
+			err.Class = class
+		}
 	}
 	delay := ch.c.opts.Backoff.delay(class, ch.failures, ch.c.opts.Jitter())
 	ch.failures++

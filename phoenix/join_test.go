@@ -149,7 +149,7 @@ func TestRefusedJoinIsClassifiedAndTriedAgain(t *testing.T) {
 	} {
 		t.Run(tt.reason, func(t *testing.T) {
 			s := newScript(t, V2)
-			ch := s.channel(s.client(quick()), ChannelOptions{})
+			ch := s.channel(s.client(quick()), ChannelOptions{Token: func(context.Context) (string, error) { return "t", nil }})
 			p := s.accept()
 			m := p.expect(wire.EventJoin)
 			reason, _ := json.Marshal(map[string]string{"reason": tt.reason})

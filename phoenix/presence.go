@@ -50,7 +50,8 @@ type PresenceChange struct {
 }
 
 // PresenceState is everybody who is here, after a join. Joins, Leaves and Updates
-// are the differences to what was known before, none for those who just stayed.
+// are the differences to what was known before, none for those who just stayed, or
+// came back meanwhile under the same key with the same content.
 type PresenceState struct {
 	Present []Presence // by key, then in the server's order
 	PresenceDiff
@@ -197,7 +198,9 @@ func (ch *channel) receivePresenceDiff(payload []byte) {
 	}
 }
 
-// replace makes state the state, and tells the difference.
+// replace makes state the state, and tells the difference. Refs are new where somebody
+// joined again, as all do when a server restarts: of one key, who is gone and who is
+// new are paired, and those whose content stayed are no news.
 func (p *presence) replace(state map[string][]meta) PresenceDiff {
 	diff := rawDiff{joins: make(map[string][]meta), leaves: make(map[string][]meta)}
 	for key, old := range p.metas {
@@ -213,8 +216,32 @@ func (p *presence) replace(state map[string][]meta) PresenceDiff {
 				diff.joins[key] = append(diff.joins[key], m)
 			}
 		}
+		pair(diff.joins[key], diff.leaves[key])
 	}
-	return p.apply(diff)
+	d := p.apply(diff)
+	d.Updates = slices.DeleteFunc(d.Updates, func(u PresenceChange) bool { return bytes.Equal(u.Before.Meta, u.After.Meta) })
+	return d
+}
+
+// pair makes each join that follows nothing follow a leave that nothing follows,
+// preferably one of the same content.
+func pair(joins, leaves []meta) {
+	followed := func(ref string) bool {
+		return slices.ContainsFunc(joins, func(j meta) bool { return j.prev == ref })
+	}
+	for _, sameContent := range []bool{true, false} {
+		for i, j := range joins {
+			if hasRef(leaves, j.prev) {
+				continue
+			}
+			at := slices.IndexFunc(leaves, func(l meta) bool {
+				return (!sameContent || bytes.Equal(l.body, j.body)) && !followed(l.ref)
+			})
+			if at >= 0 {
+				joins[i].prev = leaves[at].ref
+			}
+		}
+	}
 }
 
 func hasRef(list []meta, ref string) bool {

@@ -72,6 +72,32 @@ func TestPresenceIsKeptFromStateAndDiffs(t *testing.T) {
 	}
 }
 
+// A server that restarted gives everybody new refs.
+func TestThoseWhoStayedAreNoNewsAfterAServerRestart(t *testing.T) {
+	s := newScript(t, V2)
+	ch := s.channel(s.client(quick()), ChannelOptions{Presence: PresenceOptions{Enabled: true}})
+	p := s.accept()
+	for _, tt := range []struct{ state, present, news string }{
+		{`{"a":{"metas":[{"phx_ref":"1","n":1},{"phx_ref":"2","n":2}]},"b":{"metas":[{"phx_ref":"3"}]},"c":{"metas":[{"phx_ref":"4","x":1}]}}`,
+			`a/1{"n":1} a/2{"n":2} b/3{} c/4{"x":1}`, `+a/1{"n":1} a/2{"n":2} b/3{} c/4{"x":1} - ~`},
+		{`{"a":{"metas":[{"phx_ref":"11","n":2},{"phx_ref":"12","n":1}]},"b":{"metas":[{"phx_ref":"13"},{"phx_ref":"14","new":1}]},"c":{"metas":[{"phx_ref":"15","x":2}]}}`,
+			`a/11{"n":2} a/12{"n":1} b/13{} b/14{"new":1} c/15{"x":2}`, `+b/14{"new":1} - ~c/4{"x":1}→15{"x":2}`},
+		{`{"a":{"metas":[{"phx_ref":"21","n":1}]}}`, `a/21{"n":1}`, `+ -a/11{"n":2} b/13{} b/14{"new":1} c/15{"x":2} ~`},
+	} {
+		join := p.acceptJoin()
+		p.send(wire.Message{JoinRef: join.JoinRef, Topic: join.Topic, Event: "presence_state", Payload: []byte(tt.state)})
+		st := until[*PresenceState](t, ch)
+		if got := entries(st.Present); got != tt.present {
+			t.Errorf("present %s, want %s", got, tt.present)
+		}
+		if got := describe(st.PresenceDiff); got != tt.news {
+			t.Errorf("told %s, want %s", got, tt.news)
+		}
+		p.ws.NetConn().Close()
+		p = s.accept()
+	}
+}
+
 func TestTrackIsAnnouncedAgainAfterARejoin(t *testing.T) {
 	s := newScript(t, V2)
 	ch := s.channel(s.client(quick()), ChannelOptions{Presence: PresenceOptions{Enabled: true, Key: "me"}})

@@ -187,10 +187,13 @@ func (ch *channel) submit(p *push) {
 		switch {
 		case ch.opts.PushQueue < 0:
 			p.settle(nil, ErrNotJoined)
-		case len(ch.waiting) >= ch.opts.PushQueue:
-			p.settle(nil, ErrQueueFull)
-		default:
+		case len(ch.waiting) < ch.opts.PushQueue:
 			ch.waiting = append(ch.waiting, p)
+		case ch.opts.PushDropOld:
+			ch.waiting[0].settle(nil, ErrQueueFull)
+			ch.waiting = append(ch.waiting[1:], p)
+		default:
+			p.settle(nil, ErrQueueFull)
 		}
 	default:
 		p.settle(nil, ErrClosed)

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
 	"time"
 
@@ -15,7 +16,10 @@ import (
 
 // DecodeRow decodes a row's JSON, such as Change.Record, without loss: integers go
 // into int64 as they are, and numbers into an any, json.Number or string field as
-// json.Number, never through a float. A column the row lacks leaves its field alone.
+// json.Number, never through a float. A column the row lacks leaves its field alone; so
+// does null, as encoding/json has it, unless the field is a pointer, map, slice or any:
+// make nullable columns pointers. Arrays are JSON arrays, json and jsonb what they
+// hold; see Bytea and Timestamp for the rest.
 func DecodeRow[T any](row json.RawMessage) (T, error) {
 	var v T
 	err := decodeLossless(row, &v)
@@ -147,16 +151,40 @@ func (t *Timestamp) UnmarshalJSON(raw []byte) error {
 		*t = Timestamp{Infinite: -1}
 		return nil
 	}
+	// Postgres' years reach from 4713 BC to 294276, those of time.Parse have four digits:
+	// what comes after the year is read in a year of the same length.
 	text, bc := strings.CutSuffix(s, " BC")
-	for _, layout := range timestampLayouts {
-		if at, err := time.Parse(layout, text); err == nil {
-			if bc {
-				// 1 BC is the year 0.
-				at = time.Date(1-at.Year(), at.Month(), at.Day(), at.Hour(), at.Minute(), at.Second(), at.Nanosecond(), at.Location())
+	digits, rest, _ := strings.Cut(text, "-")
+	if year, err := strconv.Atoi(digits); err == nil && len(digits) >= 4 {
+		if bc {
+			year = 1 - year // 1 BC is the year 0
+		}
+		text = "2001-" + rest
+		if year%4 == 0 && (year%100 != 0 || year%400 == 0) {
+			text = "2000-" + rest
+		}
+		for _, layout := range timestampLayouts {
+			if at, err := time.Parse(layout, text); err == nil {
+				*t = Timestamp{Time: time.Date(year, at.Month(), at.Day(), at.Hour(), at.Minute(), at.Second(), at.Nanosecond(), at.Location())}
+				return nil
 			}
-			*t = Timestamp{Time: at}
-			return nil
 		}
 	}
 	return fmt.Errorf("realtime: timestamp of %d characters in no spelling of Postgres", len(s))
+}
+
+// MarshalJSON writes a spelling that Postgres reads: RFC 3339, years before Christ and
+// the infinities included.
+func (t Timestamp) MarshalJSON() ([]byte, error) {
+	switch {
+	case t.Infinite > 0:
+		return []byte(`"infinity"`), nil
+	case t.Infinite < 0:
+		return []byte(`"-infinity"`), nil
+	}
+	year, era := t.Time.Year(), ""
+	if year <= 0 {
+		year, era = 1-year, " BC"
+	}
+	return fmt.Appendf(nil, `"%04d%s%s"`, year, t.Time.Format("-01-02T15:04:05.999999Z07:00"), era), nil
 }

@@ -71,6 +71,8 @@ func TestTimestampReadsWhatPostgresWrites(t *testing.T) {
 		`"infinity"`:                         {Infinite: 1},
 		`"-infinity"`:                        {Infinite: -1},
 		`"0044-03-15 BC"`:                    {Time: time.Date(-43, 3, 15, 0, 0, 0, 0, time.UTC)},
+		`"0001-02-29 BC"`:                    {Time: time.Date(0, 2, 29, 0, 0, 0, 0, time.UTC)},
+		`"12345-01-02T00:00:00"`:             {Time: time.Date(12345, 1, 2, 0, 0, 0, 0, time.UTC)},
 		`null`:                               {},
 	} {
 		var got Timestamp
@@ -78,8 +80,16 @@ func TestTimestampReadsWhatPostgresWrites(t *testing.T) {
 			t.Errorf("%s: %+v, %v; want %+v", in, got, err, want)
 		}
 	}
+	for _, in := range []string{`"2026-03-04T03:06:07.123456Z"`, `"2026-03-04T03:06:07+05:30"`, `"infinity"`, `"-infinity"`, `"0044-03-15T00:00:00Z BC"`, `"0001-02-29T00:00:00Z BC"`, `"294276-12-31T23:59:59.999999Z"`} {
+		var at Timestamp
+		if err := json.Unmarshal([]byte(in), &at); err != nil {
+			t.Errorf("%s: %v", in, err)
+		} else if out, err := json.Marshal(at); err != nil || string(out) != in {
+			t.Errorf("%s is written as %s, %v", in, out, err)
+		}
+	}
 	var ts Timestamp
-	for _, in := range []string{`1`, `"soon"`, `""`} {
+	for _, in := range []string{`1`, `"soon"`, `""`, `"2026-02-29"`, `"-2026-01-01"`} {
 		if err := json.Unmarshal([]byte(in), &ts); err == nil {
 			t.Errorf("%s accepted", in)
 		}
@@ -111,6 +121,16 @@ func FuzzRow(f *testing.F) {
 		if err == nil && strings.TrimSpace(string(raw)) != "null" {
 			if _, ok := member(raw, "id"); ok && row.ID == 0 && !json.Valid(raw) {
 				t.Fatalf("decoded %q, which is not JSON", raw)
+			}
+		}
+		if err == nil {
+			written, err := json.Marshal(row.At)
+			if err != nil {
+				t.Fatalf("%+v can't be written: %v", row.At, err)
+			}
+			var again Timestamp
+			if err := json.Unmarshal(written, &again); err != nil || again.Infinite != row.At.Infinite || !again.Time.Equal(row.At.Time.Truncate(time.Microsecond)) {
+				t.Fatalf("%+v is written as %s and read as %+v, %v", row.At, written, again, err)
 			}
 		}
 		c := Change{Record: raw, Columns: []Column{{Name: "id"}}}

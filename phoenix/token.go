@@ -166,6 +166,18 @@ func (ch *channel) renew(done func(error)) {
 	})
 }
 
+// forgive ends the back-off of a join that was refused for the token it came with.
+func (ch *channel) forgive() {
+	class := ClassOf(ch.lastErr)
+	if ch.stage != StageWaiting || class != Token && class != Permanent {
+		return
+	}
+	ch.retry.stop()
+	ch.notBefore = time.Time{}
+	ch.failures = 0
+	ch.tryJoin()
+}
+
 func (ch *channel) pushToken() {
 	cn := ch.c.link.conn
 	payload, err := json.Marshal(map[string]string{"access_token": ch.token.value})
@@ -178,13 +190,23 @@ func (ch *channel) pushToken() {
 // RenewToken asks the token source now and, when the channel is joined and the
 // token is another one, tells the server: for a user whose rights changed. It
 // returns the source's error. With row changes a Gap and a new Live follow, since
-// the server makes the subscription anew. ErrNoToken without a token source.
+// the server makes the subscription anew. A channel that was refused for its token or
+// rights and waits to try again tries another token at once. ErrNoToken without a
+// token source.
 func (ch *Channel) RenewToken(ctx context.Context) error {
 	if ch.opts.Token == nil {
 		return ErrNoToken
 	}
 	done := make(chan error, 1)
-	if err := ch.c.call(ctx, func() { ch.renew(func(err error) { done <- err }) }); err != nil {
+	if err := ch.c.call(ctx, func() {
+		before := ch.token.value
+		ch.renew(func(err error) {
+			if err == nil && ch.token.value != before {
+				ch.forgive()
+			}
+			done <- err
+		})
+	}); err != nil {
 		return err
 	}
 	select {

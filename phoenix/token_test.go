@@ -130,10 +130,84 @@ func TestSecondRefusalOfTheSameTokenIsSlow(t *testing.T) {
 			}
 		}
 		token = "two"
-		p.reply(p.expect(wire.EventJoin), "error", `{"reason":"JwtSignatureError: Failed to validate JWT signature"}`)
+		p.reply(p.expect(wire.EventJoin), "error", `{"reason":"InvalidJWTToken: Token has expired 3 seconds ago"}`)
 		if r := want[*Retrying](t, ch); r.Delay > 10*time.Second {
 			t.Errorf("a fresh token's refusal waits %v", r.Delay)
 		}
+	})
+}
+
+func TestRefusedSignatureOfAFreshTokenIsPermanent(t *testing.T) {
+	inBubble(t, func(t *testing.T, s *script, o Options) {
+		n := 0
+		ch := s.channel(s.client(o), ChannelOptions{Token: func(context.Context) (string, error) { n++; return fmt.Sprint("token", n), nil }})
+		waited := make(chan error, 1)
+		go func() { waited <- ch.Wait(context.Background(), StageLive) }()
+		p := s.accept()
+		for _, want1 := range []Class{Token, Permanent} {
+			p.reply(p.expect(wire.EventJoin), "error", `{"reason":"JwtSignatureError: Failed to validate JWT signature"}`)
+			if r := want[*Retrying](t, ch); ClassOf(r.Err) != want1 || want1 == Permanent && r.Delay < 2*time.Minute {
+				t.Errorf("%v, again in %v; want class %s", r.Err, r.Delay, want1)
+			}
+		}
+		if err := <-waited; ClassOf(err) != Permanent {
+			t.Errorf("Wait: %v", err)
+		}
+		// Once one gets in, the next refusal is a first one again.
+		p.acceptJoin()
+		until[*Live](t, ch)
+		p.ws.NetConn().Close()
+		p = s.accept()
+		p.reply(p.expect(wire.EventJoin), "error", `{"reason":"JwtSignatureError: Failed to validate JWT signature"}`)
+		until[*Lost](t, ch)
+		want[*Retrying](t, ch) // of the connection
+		if r := want[*Retrying](t, ch); ClassOf(r.Err) != Token {
+			t.Errorf("%v after a join", r.Err)
+		}
+	})
+}
+
+func TestRefusalWithoutATokenSourceIsPermanent(t *testing.T) {
+	s := newScript(t, V2)
+	o := quick()
+	o.Backoff.SlowMax = time.Hour
+	ch := s.channel(s.client(o), ChannelOptions{})
+	p := s.accept()
+	p.reply(p.expect(wire.EventJoin), "error", `{"reason":"InvalidJWTToken: Token has expired 3652 seconds ago"}`)
+	if err := ch.Wait(t.Context(), StageLive); ClassOf(err) != Permanent {
+		t.Errorf("Wait: %v", err)
+	}
+}
+
+func TestRenewedTokenIsTriedAtOnceWhereRightsWereRefused(t *testing.T) {
+	inBubble(t, func(t *testing.T, s *script, o Options) {
+		token := "stranger"
+		ch := s.channel(s.client(o), ChannelOptions{Private: true, Token: func(context.Context) (string, error) { return token, nil }})
+		p := s.accept()
+		p.reply(p.expect(wire.EventJoin), "error", `{"reason":"Unauthorized: You do not have permissions to read from this Channel topic: room"}`)
+		if r := want[*Retrying](t, ch); r.Delay < 2*time.Minute {
+			t.Errorf("again in %v", r.Delay)
+		}
+		if err := ch.RenewToken(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		if st := ch.Status(); st.Stage != StageWaiting {
+			t.Errorf("%s with the same token, want to wait on", st.Stage)
+		}
+		token = "member"
+		took := after(func() {
+			if err := ch.RenewToken(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if m := p.acceptJoin(); tokenOf(t, m) != "member" {
+				t.Errorf("joined with %s", m.Payload)
+			}
+		})
+		if took > time.Second {
+			t.Errorf("tried after %v", took)
+		}
+		until[*Live](t, ch)
 	})
 }
 
