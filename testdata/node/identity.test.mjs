@@ -1,11 +1,14 @@
 // Who a client is and what it may enter: tokens from every place frontends keep them, rooms by rule, rights that end, limits.
 import assert from 'node:assert/strict';
+import { createHmac } from 'node:crypto';
+import { createServer } from 'node:http';
 import { after, afterEach, before, describe, test } from 'node:test';
 import { createChunks, createServerClient } from '@supabase/ssr';
 import WebSocket from 'ws';
 import { startBridge } from './harness/bridge.mjs';
-import { startStandin } from './harness/standin.mjs';
-import { anonKey, userToken } from './harness/tokens.mjs';
+import { freePort, until } from './harness/program.mjs';
+import { rows, startStandin } from './harness/standin.mjs';
+import { anonKey, mint, userToken } from './harness/tokens.mjs';
 
 let standin, ours, theirs, open, ana, ben;
 
@@ -120,4 +123,210 @@ describe('credentials', () => {
     client.tell('token:refresh', { token: ben.token });
     assert.equal((await client.next('token:refresh:error')).code, 'unauthorized');
   });
+});
+
+describe('rooms by a table of members', () => {
+  let bridge;
+
+  before(async () => {
+    bridge = await startBridge(standin, {
+      SUPABRIDGE_ROOMS_TENANT_RULES: 'membership',
+      SUPABRIDGE_ROOMS_TENANT_MEMBERSHIP_TABLE: 'users',
+      SUPABRIDGE_ROOMS_TENANT_MEMBERSHIP_USER: 'id',
+      SUPABRIDGE_ROOMS_TENANT_MEMBERSHIP_ROOM: 'distributor_id',
+      SUPABRIDGE_ROOMS_CONVERSATION_RULES: 'tenant',
+      SUPABRIDGE_ROOMS_AUTHORIZATION_RECHECK_EVERY: '200ms',
+      SUPABRIDGE_ROOMS_AUTHORIZATION_REFUSED_FOR: '0s', // a right just given counts at once
+    });
+  });
+  after(() => bridge?.stop());
+  afterEach(() => bridge.disconnectClients());
+
+  // A token that says nothing of a tenant.
+  const plain = (user) => mint({ aud: 'authenticated', role: 'authenticated', sub: user.id });
+  const move = async (user, tenant) => rows(await standin.service.from('users').update({ distributor_id: tenant.id }).eq('id', user.id));
+
+  test('a member enters the tenant and its conversations, and loses them with the membership', async () => {
+    const client = bridge.connect(plain(ben));
+    await client.next('connect');
+    assert.equal((await client.ask('join_distributor', { distributorId: ours.id })).success, true);
+    assert.equal((await client.ask('join_conversation', open)).success, true);
+    for (const [event, id] of [
+      ['join_distributor', theirs.id],
+      ['join_conversation', theirs.conversations[0]],
+    ]) {
+      assert.equal((await client.ask(event, id)).code, 'forbidden');
+    }
+    const seen = await standin.write(open, 'to a member');
+    await client.next('new_message', (message) => message.id === seen.id);
+    await move(ben, theirs);
+    try {
+      assert.equal((await client.next('error', (error) => error.conversationId)).conversationId, open);
+      const told = await client.next('error', (error) => error.distributorId);
+      assert.deepEqual([told.code, told.distributorId], ['access_lost', ours.id]);
+      assert.equal((await client.ask('join_conversation', open)).code, 'forbidden');
+      assert.equal((await client.ask('join_conversation', theirs.conversations[0])).success, true);
+      const hidden = await standin.write(open, 'to members only');
+      const last = await standin.write(theirs.conversations[0], 'to the new tenant');
+      await client.next('new_message', (message) => message.id === last.id);
+      assert.ok(!client.events.some((event) => event.name === 'new_message' && event.args[0].id === hidden.id));
+    } finally {
+      await move(ben, ours);
+    }
+  });
+});
+
+describe("rooms by the application's word", () => {
+  const secret = 'a secret of sixteen bytes or more';
+  let bridge, app, members;
+  const questions = [];
+
+  before(async () => {
+    members = new Set();
+    app = createServer(async (request, response) => {
+      let body = '';
+      for await (const chunk of request) body += chunk;
+      const [, t, v1] = /^t=(\d+),v1=([0-9a-f]{64})$/.exec(request.headers['x-bridge-signature']);
+      const question = JSON.parse(body);
+      questions.push({ question, signed: createHmac('sha256', secret).update(`${t}.${body}`).digest('hex') === v1 });
+      response.setHeader('content-type', 'application/json');
+      response.end(JSON.stringify({ allow: members.has(`${question.user.id} ${question.room.kind} ${question.room.id}`) }));
+    });
+    await new Promise((resolve) => app.listen(0, '127.0.0.1', resolve));
+    bridge = await startBridge(standin, {
+      SUPABRIDGE_ROOMS_CONVERSATION_RULES: 'rls,callback',
+      SUPABRIDGE_ROOMS_AUTHORIZATION_CALLBACK_URL: `http://127.0.0.1:${app.address().port}/may-enter`,
+      SUPABRIDGE_ROOMS_AUTHORIZATION_CALLBACK_SECRET: secret,
+      SUPABRIDGE_ROOMS_AUTHORIZATION_REFUSED_FOR: '0s',
+    });
+  });
+  after(async () => {
+    await bridge?.stop();
+    app?.close();
+  });
+  afterEach(() => bridge.disconnectClients());
+
+  test('is asked where Row Level Security says no', async () => {
+    const client = bridge.connect(ana.token);
+    await client.next('connect');
+    assert.equal((await client.ask('join_conversation', open)).success, true);
+    assert.equal(questions.length, 0);
+    const [foreign] = theirs.conversations;
+    assert.equal((await client.ask('join_conversation', foreign)).code, 'forbidden');
+    members.add(`${ana.id} conversation ${foreign}`);
+    assert.equal((await client.ask('join_conversation', foreign)).success, true);
+    assert.ok(questions.every(({ signed }) => signed));
+    assert.deepEqual(questions[0].question, {
+      user: { id: ana.id, name: ana.name, role: 'authenticated', tenant: ours.id },
+      room: { kind: 'conversation', id: foreign },
+    });
+    const row = await standin.write(foreign, 'to a guest');
+    await client.next('new_message', (message) => message.id === row.id);
+  });
+});
+
+describe('rights that end', () => {
+  let bridge;
+
+  before(async () => {
+    bridge = await startBridge(standin);
+  });
+  after(() => bridge?.stop());
+  afterEach(() => bridge.disconnectClients());
+
+  test('a conversation that goes to another tenant leaves its readers behind, at once', async () => {
+    const moving = rows(
+      await standin.service.from('conversations').insert({ distributor_id: ours.id, customer_name: 'Moving' }).select().single(),
+    ).id;
+    const [reader, heir] = [bridge.connect(ana.token), bridge.connect(theirs.users[0].token)];
+    await Promise.all([reader.next('connect'), heir.next('connect')]);
+    assert.equal((await reader.ask('join_conversation', moving)).success, true);
+    assert.equal((await reader.ask('join_conversation', open)).success, true);
+    assert.equal((await heir.ask('join_conversation', moving)).code, 'forbidden');
+    rows(await standin.service.from('conversations').update({ distributor_id: theirs.id }).eq('id', moving));
+    assert.deepEqual(await reader.next('error'), {
+      code: 'access_lost',
+      message: 'you may not be in this room any more',
+      conversationId: moving,
+    });
+    assert.equal((await heir.ask('join_conversation', moving)).success, true);
+    const hidden = await standin.write(moving, 'of the new tenant');
+    await heir.next('new_message', (message) => message.id === hidden.id);
+    const last = await standin.write(open, 'of the old one');
+    await reader.next('new_message', (message) => message.id === last.id);
+    assert.ok(!reader.events.some((event) => event.name === 'new_message' && event.args[0].id === hidden.id));
+  });
+
+  test('a token that says less takes its holder out of what it does not allow', async () => {
+    const client = bridge.connect(ana.token);
+    await client.next('connect');
+    assert.equal((await client.ask('join_conversation', open)).success, true);
+    const less = userToken({ id: ana.id, name: ana.name, tenant: theirs.id });
+    assert.equal((await client.ask('access_token', { token: less })).success, true);
+    assert.equal((await client.next('error')).code, 'access_lost');
+    assert.equal((await client.ask('typing_start', open)).code, 'not_joined');
+  });
+});
+
+describe('limits', () => {
+  let bridge;
+
+  before(async () => {
+    bridge = await startBridge(standin, {
+      SUPABRIDGE_LIMITS_SOCKET_ROOMS: '2',
+      SUPABRIDGE_LIMITS_SOCKET_EVENTS: 'typing_start=0.01:3',
+      SUPABRIDGE_LIMITS_SOCKET_EVENT_SIZE: '1KiB',
+      SUPABRIDGE_LIMITS_USER_CONNECTIONS: '2',
+      SUPABRIDGE_LIMITS_ADDRESS_CONNECTIONS: '3',
+      SUPABRIDGE_LIMITS_TRUSTED_PROXIES: '127.0.0.0/8',
+      SUPABRIDGE_OPS_LISTEN: `127.0.0.1:${(opsPort = await freePort())}`,
+    });
+  });
+  after(() => bridge?.stop());
+  afterEach(() => bridge.disconnectClients());
+
+  let opsPort;
+  let address = 0;
+  // Each test comes from an address of its own, as a proxy would name it.
+  const from = (host) => ({ extraHeaders: { 'x-forwarded-for': `203.0.113.99, ${host}` }, reconnection: false });
+  const host = () => `198.51.100.${++address}`;
+
+  test('what is too much is refused by its own code, and the connection stays', async () => {
+    const client = bridge.connect(ana.token, from(host()));
+    await client.next('connect');
+    for (const id of ours.conversations.slice(0, 2)) assert.equal((await client.ask('join_conversation', id)).success, true);
+    assert.equal((await client.ask('join_conversation', ours.conversations[2])).code, 'too_many_rooms');
+    assert.equal((await client.ask('mark_read', { conversationId: open, note: 'x'.repeat(1024) })).code, 'payload_too_large');
+    for (let i = 0; i < 3; i++) assert.equal((await client.ask('typing_start', open)).success, true);
+    const refused = await client.ask('typing_start', open);
+    assert.deepEqual([refused.success, refused.code, refused.error], [false, 'rate_limited', 'too many events; slow down']);
+    const row = await standin.write(open, 'still here');
+    await client.next('new_message', (message) => message.id === row.id);
+    const metrics = await (await fetch(`http://127.0.0.1:${opsPort}/metrics`)).text();
+    assert.match(metrics, /supabridge_limits_exceeded_total\{intent="typing_start",limit="socket.events"\} 1/);
+  });
+
+  test('connections of one user', async () => {
+    const [first, second] = [bridge.connect(ana.token, from(host())), bridge.connect(ana.token, from(host()))];
+    await Promise.all([first.next('connect'), second.next('connect')]);
+    const error = await bridge.connect(ana.token, from(host())).next('connect_error');
+    assert.deepEqual([error.message, error.data.code], ['Too many connections', 'too_many_connections']);
+    await bridge.connect(ben.token, from(host())).next('connect');
+    first.close();
+    await until('place for another', async () => {
+      const again = bridge.connect(ana.token, from(host()));
+      return Promise.race([again.next('connect').then(() => true), again.next('connect_error').then(() => false)]);
+    });
+  });
+
+  for (const transports of [['polling'], ['websocket']]) {
+    test(`connections of one address, by ${transports}`, async () => {
+      const here = host();
+      const users = [ana, ben, ours.users[2]];
+      for (const user of users) await bridge.connect(user.token, { ...from(here), transports }).next('connect');
+      const error = await bridge.connect(theirs.users[0].token, { ...from(here), transports }).next('connect_error');
+      assert.match(error.message, /^(xhr poll|websocket) error$/);
+      await bridge.connect(theirs.users[0].token, { ...from(host()), transports }).next('connect');
+    });
+  }
 });
