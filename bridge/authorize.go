@@ -190,6 +190,15 @@ func (a *authorizer) withdraw(r room) {
 	a.withdrawn.Add(r, a.epoch)
 }
 
+// withdrawAll begins a new epoch of every room.
+func (a *authorizer) withdrawAll() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.epoch++
+	a.withdrawn.Purge()
+	a.forgotten = a.epoch
+}
+
 // now is the epoch of a question that is put now.
 func (a *authorizer) now() uint64 {
 	a.mu.Lock()

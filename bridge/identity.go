@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"slices"
 	"strings"
 	"sync"
@@ -65,6 +66,7 @@ func newVerifier(ctx context.Context, current func() *config.Config, log zerolog
 	address := cmp.Or(cfg.Supabase.JWKSURL, strings.TrimRight(cfg.Supabase.URL, "/")+"/auth/v1/.well-known/jwks.json")
 	v.keys = sync.OnceValues(func() (keyfunc.Keyfunc, error) {
 		keys, err := keyfunc.NewDefaultOverrideCtx(ctx, []string{address}, keyfunc.Override{
+			Client:            &http.Client{Transport: keysTransport{}},
 			HTTPTimeout:       cfg.Supabase.RequestTimeout,
 			RefreshInterval:   keysEvery,
 			RefreshUnknownKID: rate.NewLimiter(rate.Every(unknownKeyEvery), 1),
@@ -87,6 +89,20 @@ func newVerifier(ctx context.Context, current func() *config.Config, log zerolog
 		return nil, err
 	}
 	return v, nil
+}
+
+// maxKeys bounds the answer with a project's keys, in bytes; one key takes some 500.
+const maxKeys = 256 << 10
+
+// keysTransport keeps an answer to maxKeys.
+type keysTransport struct{}
+
+func (keysTransport) RoundTrip(r *http.Request) (*http.Response, error) {
+	resp, err := http.DefaultTransport.RoundTrip(r)
+	if err == nil {
+		resp.Body = http.MaxBytesReader(nil, resp.Body, maxKeys)
+	}
+	return resp, err
 }
 
 func (v *verifier) key(token *jwt.Token) (any, error) {

@@ -95,6 +95,9 @@ func TestTokensThatAreRefused(t *testing.T) {
 		"another algorithm":    sign(t, jwt.SigningMethodHS512, secret, claims(nil)),
 		"no algorithm":         sign(t, jwt.SigningMethodNone, jwt.UnsafeAllowNoneSignatureType, claims(nil)),
 		"another audience":     sign(t, jwt.SigningMethodHS256, secret, claims(jwt.MapClaims{"aud": "others"})),
+		"audiences of others":  sign(t, jwt.SigningMethodHS256, secret, claims(jwt.MapClaims{"aud": []string{"others", "more"}})),
+		"an end that is none":  sign(t, jwt.SigningMethodHS256, secret, claims(jwt.MapClaims{"exp": "tomorrow"})),
+		"a subject of no text": sign(t, jwt.SigningMethodHS256, secret, claims(jwt.MapClaims{"sub": 5})),
 		"no audience":          sign(t, jwt.SigningMethodHS256, secret, claims(jwt.MapClaims{"aud": nil})),
 		"the anonymous key":    sign(t, jwt.SigningMethodHS256, secret, claims(jwt.MapClaims{"sub": nil, "role": "anon", "aud": "authenticated"})),
 		"payload was replaced": parts[0] + "." + forged + "." + parts[2],
@@ -106,8 +109,26 @@ func TestTokensThatAreRefused(t *testing.T) {
 			t.Errorf("%s: the error shows the token: %v", name, err)
 		}
 	}
-	if _, err := v.verify(good); err != nil {
-		t.Errorf("the good token: %v", err)
+	for name, token := range map[string]string{
+		"the good one":                 good,
+		"an audience among several":    sign(t, jwt.SigningMethodHS256, secret, claims(jwt.MapClaims{"aud": []string{"others", "authenticated"}})),
+		"expired within the leeway":    sign(t, jwt.SigningMethodHS256, secret, claims(jwt.MapClaims{"exp": time.Now().Add(-5 * time.Second).Unix()})),
+		"valid from a moment on":       sign(t, jwt.SigningMethodHS256, secret, claims(jwt.MapClaims{"nbf": time.Now().Add(5 * time.Second).Unix()})),
+		"the project's own key":        sign(t, jwt.SigningMethodHS256, secret, claims(jwt.MapClaims{"role": serviceRole, "sub": nil, "aud": nil})),
+		"any issuer where none is set": sign(t, jwt.SigningMethodHS256, secret, claims(jwt.MapClaims{"iss": "https://elsewhere.example.com"})),
+	} {
+		if _, err := v.verify(token); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestKeysThatAreTooManyAreNotRead(t *testing.T) {
+	key, jwk := ellipticKey(t, "k1")
+	address, _ := publishKeys(t, func() []map[string]any { return []map[string]any{{"kty": strings.Repeat("x", maxKeys)}, jwk} })
+	v := newTestVerifier(t, func(cfg *config.Config) { cfg.Supabase.JWKSURL = address })
+	if _, err := v.verify(signAs(t, jwt.SigningMethodES256, key, "k1", claims(nil))); err == nil {
+		t.Error("a key was found behind more than is read")
 	}
 }
 

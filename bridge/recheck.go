@@ -21,7 +21,7 @@ import (
 const (
 	byTimer = "timer" // rooms.authorization.recheck_every
 	byToken = "token" // the client has another one
-	byMove  = "moved" // the conversation has another tenant, or is no more
+	byMove  = "moved" // the conversation has another tenant, or is no more, or the rules are others
 )
 
 // rechecker takes sockets out of rooms that their users may not be in any more. It asks again about every room of every socket on a timer, about those of a
@@ -39,7 +39,7 @@ type rechecker struct {
 	here    map[*client]struct{} // the clients, until all that their being there meant has ended
 	changed map[*client]struct{} // those that have another token
 	moved   map[string]struct{}  // conversations, as stored
-	all     bool                 // more moved than are remembered
+	all     bool                 // more moved than are remembered, or the rules are others
 	wake    chan struct{}        // holds one
 
 	settled atomic.Uint64 // the epoch up to which all that moved was looked at, whoever was here then
@@ -105,6 +105,15 @@ func (r *rechecker) conversationMoved(id string) {
 	r.rouse()
 }
 
+// rulesChanged has everybody asked about, and no answer from before trusted. It never waits.
+func (r *rechecker) rulesChanged() {
+	r.mu.Lock()
+	r.b.authorizer.withdrawAll()
+	r.all = true
+	r.mu.Unlock()
+	r.rouse()
+}
+
 func (r *rechecker) rouse() {
 	select {
 	case r.wake <- struct{}{}:
@@ -156,7 +165,7 @@ func (r *rechecker) rest(ctx context.Context, until time.Time) bool {
 func (r *rechecker) urgent(ctx context.Context) {
 	for ctx.Err() == nil {
 		moved, all, epoch := r.takeMoved()
-		if len(moved) > 0 {
+		if len(moved) > 0 || all {
 			steps := stepsIn(r.clients(), moved)
 			if all {
 				steps = stepsOf(r.clients())
@@ -173,7 +182,7 @@ func (r *rechecker) urgent(ctx context.Context) {
 	}
 }
 
-// takeMoved gives the conversations that moved up to an epoch; all says that more did.
+// takeMoved gives the conversations that moved up to an epoch; all says that everybody is to be asked about.
 func (r *rechecker) takeMoved() (moved map[string]struct{}, all bool, epoch uint64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

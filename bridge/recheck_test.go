@@ -194,6 +194,24 @@ func TestARightThatIsWithdrawnIsNoticedByTheTimer(t *testing.T) {
 	}
 }
 
+func TestRulesThatAreReloadedHoldForThoseWhoAreThere(t *testing.T) {
+	w := newWorld(t, nil)
+	ana := w.as(anaID)
+	ana.must("join_conversation", bakery)
+	next := *w.bridge.cfg()
+	next.Rooms.Conversation.Rules = []string{"claim"}
+	next.Rooms.Conversation.Claims = []string{"app_metadata.conversations"}
+	if _, err := w.bridge.Reload(&next); err != nil {
+		t.Fatal(err)
+	}
+	if got := ana.event("error"); got["code"] != "access_lost" || got["conversationId"] != bakery {
+		t.Errorf("error %v", got)
+	}
+	if o := ana.try("join_conversation", bakery); o.Code != "forbidden" {
+		t.Errorf("joining again: %+v, though the answer by the old rules must not count", o)
+	}
+}
+
 // counting answers yes and keeps the times of the questions.
 type counting struct {
 	policy

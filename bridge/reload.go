@@ -2,6 +2,8 @@ package bridge
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/supabridge/supabridge/bridge/feed"
 	"github.com/supabridge/supabridge/bridge/vocabulary"
@@ -49,6 +51,9 @@ func (b *Bridge) Reload(cfg *config.Config) (changed []string, err error) {
 		return nil, err
 	}
 	b.settings.Store(next)
+	if slices.ContainsFunc(changed, func(key string) bool { return strings.HasPrefix(key, "rooms.") }) {
+		b.rechecker.rulesChanged()
+	}
 	b.upstream.feed.SetPace(pace(cfg))
 	b.io.SetCORS(cors(cfg))
 	return changed, nil
