@@ -18,13 +18,19 @@ func (c *client) appear(tenant string) bool {
 	default:
 		c.b.presence.enter(tenant, c.key, c.who)
 	}
+	c.b.cluster.attend(noteEnter, attendanceOf(tenant, c.key, c.who, c.status))
 	return true
 }
 
 // vanish takes that back. Of a tenant never entered it takes back nothing.
-func (c *client) vanish(tenant string) {
+func (c *client) vanish(tenant string) { c.part(tenant, c.who) }
+
+// part is vanish for whoever the socket is said to be.
+func (c *client) part(tenant string, who *Identity) {
 	if c.b.presence != nil {
-		c.b.presence.leave(tenant, c.key, c.who)
+		if c.b.presence.leave(tenant, c.key, who) {
+			c.b.cluster.attend(noteLeave, attendanceOf(tenant, c.key, who, ""))
+		}
 	}
 }
 

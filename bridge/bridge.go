@@ -56,6 +56,7 @@ type Bridge struct {
 	webhooks   *webhooks     // nil where none is configured
 	reporter   *reporter     // nil where none is sent
 	sharer     *share.Sharer // nil where nothing is shared over Realtime
+	cluster    *cluster      // nil for a node that is alone
 	serial     atomic.Uint64 // of connections
 
 	io     *socketio.Server
@@ -128,11 +129,17 @@ func (b *Bridge) build(ctx context.Context) (err error) {
 		b.reporter = newReporter(b, cfg.Webhooks.Outgoing, b.webhooks.box)
 	}
 	b.sharer = b.newSharer()
-	b.listen()
+	if b.cluster, err = b.newCluster(); err != nil {
+		return err
+	}
+	if err = b.listen(); err != nil {
+		return err
+	}
 	if b.admin, err = b.newAdmin(); err != nil {
 		return err
 	}
 	b.metrics.watch(b.upstream.feed, b.io, b.spaces)
+	b.cluster.watch(b.metrics.registry)
 	if cfg.Auth.InsecureDev {
 		b.log.Warn().Msg("auth.insecure_dev is on: browsers without a token are let into every room. Never where others can reach this port")
 	}
@@ -193,6 +200,7 @@ func (b *Bridge) runHooks(ctx context.Context) (stop func()) {
 	if b.sharer != nil {
 		hooks.Go(func() { b.sharer.Run(ctx) })
 	}
+	hooks.Go(func() { b.cluster.run(ctx) })
 	return func() { cancel(); hooks.Wait() }
 }
 
@@ -222,15 +230,16 @@ func (b *Bridge) Close() {
 		b.rows.Close()
 	}
 	b.traces.close()
+	b.cluster.close()
 }
 
-// emitAll sends an event to every socket; nothing where it has no name.
+// emitAll sends an event to every socket of this node; nothing where it has no name.
 func (b *Bridge) emitAll(name string, payload json.RawMessage) {
 	if name == "" {
 		return
 	}
 	for _, space := range b.spaces {
-		_ = space.Except(waitingRoom).Emit(name, payload) // raw JSON can always be encoded
+		_ = space.Except(waitingRoom).Local().Emit(name, payload) // raw JSON can always be encoded
 	}
 }
 

@@ -33,7 +33,7 @@ type reach struct {
 	conversation, tenant, user []string
 	sender                     []string // rooms of whose doing it is
 	except                     []string // sockets that must not get it in any case
-	local                      bool     // every node tells its own sockets
+	remote                     bool     // another node heard of it, and tells the application
 }
 
 // rooms names the rooms of an audience.
@@ -96,9 +96,10 @@ func (c *client) listen(event string) {
 	}
 }
 
-// emit sends an occasion in each style in use, to every socket that is in any of the rooms it goes to, once.
+// emit sends an occasion in each style in use, to every socket of this node that is in any of the rooms it goes to, once. Other nodes do the same when they
+// hear of it: which styles are in use each knows of itself.
 func (b *Bridge) emit(to reach, o *vocabulary.Occasion) {
-	if kind := reported(o.Event); kind != "" {
+	if kind := reported(o.Event); kind != "" && !to.remote {
 		b.reporter.tell(kind, to.conversation[0], o.Plain())
 	}
 	b.metrics.told.WithLabelValues(o.Event.String()).Inc()
@@ -133,11 +134,7 @@ func (b *Bridge) send(to reach, said []vocabulary.Utterance, others []string) {
 		}
 		args := asValues(u.Args)
 		for _, space := range b.spaces {
-			target := space.To(rooms...).Except(except...)
-			if to.local {
-				target = target.Local()
-			}
-			_ = target.Emit(u.Name, args...) // raw JSON can always be encoded
+			_ = space.To(rooms...).Except(except...).Local().Emit(u.Name, args...) // raw JSON can always be encoded
 		}
 	}
 }

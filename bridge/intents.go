@@ -322,7 +322,7 @@ func (c *client) leaveConversation(e *socketio.Event) {
 	if joined, ok := c.conversations.get(id.Text); ok {
 		c.conversations.remove(joined)
 		c.sawRoom(tail.Leave, conversationRoom, joined, "ok")
-		c.b.typing.stop(joined, c.key, c.who)
+		c.types(joined, c.who, false)
 		c.leave(roomName(c.b.cfg().Rooms.Conversation, joined), wholeRoom(joined))
 	}
 	c.about.conversation = id
@@ -426,12 +426,23 @@ func (c *client) typing(e *socketio.Event, on bool) {
 	}
 	if c.b.cfg().Typing.Enabled && c.who.UserID != "" {
 		if on {
-			c.b.typing.start(id, c.key, c.who)
+			c.types(id, c.who, true)
 		} else {
-			c.b.typing.stop(id, c.key, c.who)
+			c.types(id, c.who, false)
 		}
 	}
 	c.succeed(e)
+}
+
+// types notes that the user types in a conversation, or stopped, in this socket; stopping without having begun is nothing.
+func (c *client) types(conversation string, who *Identity, on bool) {
+	kind := noteTyping
+	if on {
+		c.b.typing.start(conversation, c.key, who)
+	} else if kind = noteStopped; !c.b.typing.stop(conversation, c.key, who) {
+		return
+	}
+	c.b.cluster.tell(note{Kind: kind, Conversation: conversation, attends: attendanceOf("", c.key, who, "")})
 }
 
 // markRead tells the others in a conversation that this user has read it. The rows are the application's to change.
@@ -446,10 +457,8 @@ func (c *client) markRead(e *socketio.Event) {
 	} else if one, ok := vocabulary.Field(e.Args, "messageId"); ok {
 		messages = json.RawMessage("[" + string(one) + "]")
 	}
-	o := c.occasion(vocabulary.MessagesRead, vocabulary.String("conversationId", id), vocabulary.String("userId", c.who.UserID),
-		vocabulary.String("readBy", c.who.UserID), vocabulary.Extra{Name: "messageIds", Value: messages})
-	o.Conversation = vocabulary.NewID(id)
-	c.b.emit(reach{conversation: []string{roomName(c.b.cfg().Rooms.Conversation, id)}, user: []string{userRoom(c.who.UserID)}, sender: []string{c.socket.ID()}}, o)
+	c.b.tellRead(id, c.who, messages, reach{sender: []string{c.socket.ID()}})
+	c.b.cluster.tell(note{Kind: noteRead, Conversation: id, Messages: messages, attends: attendanceOf("", "", c.who, "")})
 	c.succeed(e)
 }
 
@@ -460,7 +469,7 @@ func (c *client) gone(reason string) {
 		c.deadline.Stop()
 	}
 	for _, id := range c.conversations.all() {
-		c.b.typing.stop(id, c.key, c.who)
+		c.types(id, c.who, false)
 	}
 	c.vanish(c.home)
 	for _, id := range c.tenants.all() {

@@ -2,6 +2,7 @@ package bridge
 
 import (
 	"encoding/json"
+	"fmt"
 	"strconv"
 	"time"
 
@@ -11,13 +12,13 @@ import (
 )
 
 // listen makes the Socket.IO server. All namespaces have the same rooms and events.
-func (b *Bridge) listen() {
+func (b *Bridge) listen() (err error) {
 	s := b.cfg().SocketIO
 	var transports []socketio.Transport
 	for _, name := range s.Transports {
 		transports = append(transports, socketio.Transport(name))
 	}
-	b.io = socketio.NewServer(socketio.Options{
+	b.io, err = socketio.Open(socketio.Options{
 		Paths:          s.Paths,
 		Transports:     transports,
 		PingInterval:   s.PingInterval,
@@ -31,13 +32,21 @@ func (b *Bridge) listen() {
 		Allow:          b.guard.allow,
 		Hooks:          b.guard.watch(b.metrics.hooks()),
 		CORS:           cors(b.cfg()),
+		Adapter:        b.cluster.socketAdapter(),
 	})
+	if err != nil {
+		return fmt.Errorf("bridge: %w", err)
+	}
+	if b.cluster != nil {
+		b.io.OnServerSide(serverSide, b.cluster.heard)
+	}
 	for _, name := range s.Namespaces {
 		space := b.io.Of(name)
 		space.Use(b.admit)
 		space.OnConnection(b.welcome)
 		b.spaces = append(b.spaces, space)
 	}
+	return nil
 }
 
 // admit lets a client in that says who it is. The refusal's text is configurable, since frontends compare it.

@@ -101,10 +101,10 @@ func (p *presence) attend(tenant, socket string, who *Identity) {
 		a.leaving.Stop()
 		a.leaving = nil
 	}
-	if local := !strings.HasPrefix(socket, overRealtime); local || a.who == nil {
+	if a.who == nil || !strings.HasPrefix(socket, overRealtime) {
 		a.who = who // what a token says goes before what others say
 	}
-	a.here = a.here || !strings.HasPrefix(socket, overRealtime)
+	a.here = a.here || !notHere(socket)
 	if _, there := a.sockets[socket]; !there {
 		a.sockets[socket] = ""
 	}
@@ -132,20 +132,20 @@ func (p *presence) say(tenant, socket string, who *Identity, word string) {
 	p.attend(tenant, socket, who)
 }
 
-// leave notes that a user's socket is gone from a tenant.
-func (p *presence) leave(tenant, socket string, who *Identity) {
+// leave notes that a user's socket is gone from a tenant; false where it wasn't there.
+func (p *presence) leave(tenant, socket string, who *Identity) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.part(tenant, socket, who)
+	return p.part(tenant, socket, who)
 }
 
-func (p *presence) part(tenant, socket string, who *Identity) {
+func (p *presence) part(tenant, socket string, who *Identity) bool {
 	a := p.online[tenant][who.UserID]
 	if a == nil {
-		return
+		return false
 	}
 	if _, there := a.sockets[socket]; !there {
-		return
+		return false
 	}
 	delete(a.sockets, socket)
 	a.left = time.Now()
@@ -155,6 +155,7 @@ func (p *presence) part(tenant, socket string, who *Identity) {
 	} else {
 		a.leaving.Reset(time.Until(a.until))
 	}
+	return true
 }
 
 // expire settles what a user is whose grace ran out, unless a socket came back meanwhile.
@@ -261,7 +262,7 @@ func (p *presence) here() map[string][]attended {
 // isHere tells whether it has a socket, or had one within the grace time and has no other.
 func (a *attendance) isHere() bool {
 	for socket := range a.sockets {
-		if !strings.HasPrefix(socket, overRealtime) {
+		if !notHere(socket) {
 			return true
 		}
 	}

@@ -1,6 +1,7 @@
 package bridge
 
 import (
+	"encoding/json"
 	"errors"
 	"net/http"
 	"slices"
@@ -22,7 +23,7 @@ func (b *Bridge) mountPublishing(mux *http.ServeMux) {
 // sender is what a publisher's requests act on: the sockets of all namespaces.
 type sender struct{ b *Bridge }
 
-// Send sends an event once to every socket in any of its rooms or of its users.
+// Send sends an event once to every socket in any of its rooms or of its users, at all nodes. Counted are those of this node.
 func (s sender) Send(e publish.Event) (reached int, err error) {
 	rooms := slices.Clone(e.Rooms)
 	for _, user := range e.Users {
@@ -36,8 +37,23 @@ func (s sender) Send(e publish.Event) (reached int, err error) {
 	return reached, err
 }
 
-// Disconnect closes connections. Clients come back by themselves, and are let in again if their token still is.
+// Disconnect closes connections, at all nodes. Clients come back by themselves, and are let in again if their token still is. Counted are those of this node.
 func (s sender) Disconnect(whom publish.Whom) (reached int) {
+	if text, err := json.Marshal(whom); err == nil {
+		s.b.cluster.tell(note{Kind: noteDisconnect, Whom: text})
+	}
+	return s.disconnectHere(whom)
+}
+
+// disconnectNoted does it for another node.
+func (b *Bridge) disconnectNoted(text json.RawMessage) {
+	var whom publish.Whom
+	if json.Unmarshal(text, &whom) == nil && whom != (publish.Whom{}) {
+		sender{b}.disconnectHere(whom)
+	}
+}
+
+func (s sender) disconnectHere(whom publish.Whom) (reached int) {
 	for _, space := range s.b.spaces {
 		for _, socket := range space.Except().Local().Sockets() {
 			c, ok := socket.Data().(*client)

@@ -343,12 +343,12 @@ func (c *client) lose(r room, reason string) {
 	who := c.identity.Load()
 	o := about(who, vocabulary.Failure, vocabulary.String("code", failLost.code), vocabulary.String("message", failLost.message))
 	if r.kind == conversationRoom {
-		c.b.typing.stop(r.id, c.key, who)
+		c.types(r.id, who, false)
 		o.Conversation = vocabulary.NewID(r.id)
 		o.Fields = append(o.Fields, vocabulary.String("conversationId", r.id))
 	} else {
-		if r.id != who.Tenant && c.b.presence != nil {
-			c.b.presence.leave(r.id, c.key, who)
+		if r.id != who.Tenant {
+			c.part(r.id, who)
 		}
 		o.Tenant = vocabulary.NewID(r.id)
 		o.Fields = append(o.Fields, vocabulary.String(c.b.words().TenantKey(), r.id))

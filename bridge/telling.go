@@ -16,7 +16,7 @@ func (b *Bridge) tellTyping(s typed) {
 		vocabulary.Bool("isTyping", s.event == vocabulary.TypingStarted))
 	o.Conversation = vocabulary.NewID(s.conversation)
 	own := []string{userRoom(who.UserID)}
-	b.emit(reach{conversation: []string{roomName(b.cfg().Rooms.Conversation, s.conversation)}, user: own, sender: own, local: !s.here}, o)
+	b.emit(reach{conversation: []string{roomName(b.cfg().Rooms.Conversation, s.conversation)}, user: own, sender: own}, o)
 	if b.sharer != nil && s.here {
 		b.sharer.Typed(s.conversation, share.User{ID: who.UserID, Name: who.Name}, s.event == vocabulary.TypingStarted)
 	}
@@ -33,10 +33,10 @@ func (b *Bridge) tellPresence(a attended) {
 	var told []*vocabulary.Occasion
 	switch {
 	case a.came:
-		b.reporter.tell(userOnline, a.tenant+"/"+who.UserID, object("userId", who.UserID, b.words().TenantKey(), a.tenant))
+		b.report(userOnline, a.tenant+"/"+who.UserID, object("userId", who.UserID, b.words().TenantKey(), a.tenant))
 		told = append(told, about(who, vocabulary.UserOnline, user, name))
 	case a.went:
-		b.reporter.tell(userOffline, a.tenant+"/"+who.UserID, object("userId", who.UserID, b.words().TenantKey(), a.tenant, "lastSeen", seen))
+		b.report(userOffline, a.tenant+"/"+who.UserID, object("userId", who.UserID, b.words().TenantKey(), a.tenant, "lastSeen", seen))
 		told = append(told, about(who, vocabulary.UserOffline, user, name, last))
 	}
 	told = append(told, about(who, vocabulary.PresenceUpdate, user, name, vocabulary.String("status", a.state), vocabulary.Bool("isOnline", !a.went), last))
@@ -52,6 +52,22 @@ func (b *Bridge) moved() {
 	if b.sharer != nil {
 		b.sharer.Nudge()
 	}
+}
+
+// report tells the application what all nodes know, once.
+func (b *Bridge) report(kind, lane string, data json.RawMessage) {
+	if b.cluster.speaks() {
+		b.reporter.tell(kind, lane, data)
+	}
+}
+
+// tellRead tells a conversation what a user has read; to holds what is not known from that.
+func (b *Bridge) tellRead(conversation string, who *Identity, messages json.RawMessage, to reach) {
+	o := about(who, vocabulary.MessagesRead, vocabulary.String("conversationId", conversation), vocabulary.String("userId", who.UserID),
+		vocabulary.String("readBy", who.UserID), vocabulary.Extra{Name: "messageIds", Value: messages})
+	o.Conversation = vocabulary.NewID(conversation)
+	to.conversation, to.user = []string{roomName(b.cfg().Rooms.Conversation, conversation)}, []string{userRoom(who.UserID)}
+	b.emit(to, o)
 }
 
 // lastSeen is when one who went was seen last, "" of one who is there.

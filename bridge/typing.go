@@ -1,7 +1,6 @@
 package bridge
 
 import (
-	"strings"
 	"sync"
 	"time"
 
@@ -70,7 +69,7 @@ func (t *typing) start(conversation, socket string, who *Identity) {
 	}
 	w.until = time.Now().Add(timeout)
 	w.sockets[socket] = struct{}{}
-	w.here = w.here || !strings.HasPrefix(socket, overRealtime)
+	w.here = w.here || !notHere(socket)
 	switch wait := repeat - time.Since(w.told); {
 	case !typing, repeat > 0 && wait <= 0:
 		t.say(key, w)
@@ -98,19 +97,21 @@ func (t *typing) sayAgain(key writer, w *writing) {
 	}
 }
 
-// stop notes that a user stopped in one socket. The others are told when it was the last one.
-func (t *typing) stop(conversation, socket string, who *Identity) {
+// stop notes that a user stopped in one socket; false where it was not typed in. The others are told when it was the last one.
+func (t *typing) stop(conversation, socket string, who *Identity) bool {
 	key := writer{conversation, who.UserID}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	w, typing := t.writers[key]
 	if !typing {
-		return
+		return false
 	}
+	_, here := w.sockets[socket]
 	delete(w.sockets, socket)
 	if len(w.sockets) == 0 {
 		t.end(key, w)
 	}
+	return here
 }
 
 // wrote notes that a message of the user's came: what was being typed is there, in whichever window it was.

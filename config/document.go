@@ -144,9 +144,6 @@ func unknown(parent *key, name string) string {
 	if name == "<<" {
 		return "merge keys are not supported"
 	}
-	if len(parent.children) == 0 {
-		return fmt.Sprintf("%s takes no keys yet", parent.path)
-	}
 	siblings := make([]string, len(parent.children))
 	for i, c := range parent.children {
 		siblings[i] = c.name

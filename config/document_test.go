@@ -24,9 +24,6 @@ func TestMistakesInTheFileAreNamed(t *testing.T) {
 		{"key like nothing", "presence:\n  zzzzzzzz: 1\n", []string{
 			"FILE:2: presence.zzzzzzzz: unknown key, known here are enabled, grace, remember",
 		}},
-		{"section that takes no keys yet", "cluster: {b: 1}\n", []string{
-			"FILE:1: cluster.b: cluster takes no keys yet",
-		}},
 		{"key given twice", "listen: ':1'\n\nlisten: ':2'\n", []string{"FILE:3: listen: given twice, first in line 1"}},
 		{"unknown key given twice", "listn: 1\nlistn: 2\n", []string{
 			"FILE:1: listn: unknown key, did you mean listen?", "FILE:2: listn: given twice, first in line 1",

@@ -192,6 +192,8 @@ func TestEveryKeyIsSetByItsVariableAndByTheFile(t *testing.T) {
 		"ops.traces.url":                            "http://127.0.0.1:4318/v1/traces",
 		"tls.acme.directory":                        "https://ca.example.com/directory",
 		"ops.tail_bodies":                           "true",
+		"cluster.redis":                             "rediss://:secret@redis.example.com:6380/1",
+		"cluster.mode":                              "sharded",
 	}
 	var environ []string
 	for k := range root().leaves() {
@@ -221,7 +223,7 @@ func TestEveryKeyIsSetByItsVariableAndByTheFile(t *testing.T) {
 	if err := fromEnvironment.Print(&printed); err != nil {
 		t.Fatal(err)
 	}
-	readable := strings.NewReplacer(`"[redacted]"`, "$2_key_of_twenty_bytes", `'[redacted]'`, "$2_key_of_twenty_bytes").Replace(printed.String())
+	readable := strings.NewReplacer(`  redis: "[redacted]"`, "  redis: redis://key", `"[redacted]"`, "$2_key_of_twenty_bytes", `'[redacted]'`, "$2_key_of_twenty_bytes").Replace(printed.String())
 	fromFile := mustLoad(t, Sources{File: file(t, "c.yaml", readable)})
 	for k := range root().leaves() {
 		if k.kind == secret {

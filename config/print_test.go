@@ -25,7 +25,7 @@ func TestPrintShowsWhereValuesComeFromAndNoSecret(t *testing.T) {
 		"  realtime_url: \"wss://x.supabase.co/realtime/v1/websocket\" # derived\n",
 		"  grace: 3s # " + path + ":4\n",
 		"  enabled: true\n",
-		"cluster: {}\n",
+		"  redis: \"\"\n",
 	} {
 		if !strings.Contains(printed.String(), want) {
 			t.Errorf("output lacks %q", want)

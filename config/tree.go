@@ -45,7 +45,7 @@ type Config struct {
 	Webhooks Webhooks `key:"webhooks"`
 	// Publishing from the application's server.
 	Publish Publish `key:"publish"`
-	// Several nodes working as one. Takes no keys yet.
+	// Several nodes working as one, by Redis.
 	Cluster Cluster `key:"cluster"`
 	// Running the daemon.
 	Ops Ops `key:"ops"`
@@ -669,8 +669,24 @@ type Publish struct {
 	MaxBatch int `key:"max_batch" min:"1" max:"10000"`
 }
 
-// Cluster is known but takes no keys yet.
-type Cluster struct{}
+// Cluster joins several nodes, and Socket.IO servers in Node beside them.
+type Cluster struct {
+	// Address of the Redis that all nodes share, as redis://:password@host:6379/0, rediss:// for TLS, or unix:///path. Empty runs this node alone. While it is away each node
+	// goes on with its own browsers.
+	Redis Secret `key:"redis"`
+	// How nodes speak through Redis. pubsub is what createAdapter of @socket.io/redis-adapter and @socket.io/redis-emitter speak; sharded is what createShardedAdapter does,
+	// needs Redis 7, and has each node hear only of rooms it has, but no emitter reaches it. All nodes must have the same.
+	Mode string `key:"mode" enum:"pubsub|sharded"`
+	// What the names of channels begin with: the option key of the adapter and the emitter, channelPrefix of the sharded one. Projects that share a Redis need different ones.
+	Prefix string `key:"prefix"`
+	// How long a node may be silent before it counts as dead: its users then go offline (after presence.grace), and another node takes its place if it led. Shorter notices
+	// sooner, and takes a node that is short of breath for dead; each node sends three signs of life in this time.
+	Lease time.Duration `key:"lease" min:"500ms" max:"5m"`
+	// Most bytes that wait to be sent to the other nodes while Redis is slow or away. What finds no place is lost to their browsers, and counted.
+	MaxQueue Size `key:"max_queue" min:"64KiB" max:"1GiB"`
+	// How long something waits for a Redis that is away before it is dropped. Longer brings old news when it is back.
+	MaxWait time.Duration `key:"max_wait" min:"1s" max:"10m"`
+}
 
 // Ops is for those who run the daemon.
 type Ops struct {

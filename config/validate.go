@@ -30,6 +30,7 @@ func (c *Config) validate() Errors {
 	v.domain()
 	v.webhooks()
 	v.publish()
+	v.cluster()
 	v.look()
 	return v.errs
 }

@@ -77,6 +77,7 @@ type Adapter struct {
 	sender   sender
 	stop     context.CancelFunc
 	running  sync.WaitGroup
+	closing  sync.Once
 	nodes    atomic.Int64 // others, when they were last counted
 
 	up                                         atomic.Bool
@@ -134,15 +135,22 @@ func (a *Adapter) Start(host socketio.Host) error {
 // farewell is how long Close waits for what is still to be sent.
 const farewell = time.Second
 
-// Close ends the adapter, once what waits is sent or a second has passed.
+// Close ends the adapter, once what waits is sent or a second has passed. Closing twice is closing once.
 func (a *Adapter) Close() error {
+	a.closing.Do(a.end)
+	return nil
+}
+
+func (a *Adapter) end() {
+	if a.stop == nil {
+		return // it never began
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), farewell)
 	defer cancel()
 	a.sender.drain(ctx)
 	a.stop()
 	a.listener.hangUp()
 	a.running.Wait()
-	return nil
 }
 
 // Open listens to messages for a namespace.

@@ -1,0 +1,245 @@
+package bridge
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/maintnotifications"
+
+	"github.com/supabridge/supabridge/config"
+	"github.com/supabridge/supabridge/socketio"
+	"github.com/supabridge/supabridge/socketio/redisadapter"
+)
+
+// cluster joins this bridge to others by Redis. What comes from Supabase every node hears by itself and tells its own sockets. What comes from a browser
+// (typing, presence, having read) one node hears, and sends to the others as a note, which each of them tells its own sockets in the styles that they hear. What the
+// application's server publishes goes to the rooms of all nodes as it is.
+//
+// Nothing of this is kept in Redis, for that would have to be cleaned up after nodes that died: each node knows who is present at which other, numbers what
+// it says of that, and asks for the whole where it missed a number (cluster_peers.go). Only the leader's lease is there (cluster_leader.go).
+type cluster struct {
+	b       *Bridge
+	node    string // immutable, like the next five
+	redis   redis.UniversalClient
+	adapter *redisadapter.Adapter
+	lease   time.Duration
+	key     string // of the leader's lease
+	started time.Time
+
+	leadsUntil atomic.Int64 // in nanoseconds since 1970; 0 while another leads
+
+	saying sync.Mutex // has notes of presence go out in the order of their numbers; held while they do
+	serial uint64     // of the last one
+
+	mu    sync.Mutex // guards what is below; taken before presence's
+	peers map[string]*peer
+}
+
+// redisDial bounds one attempt to reach Redis.
+const redisDial = 2 * time.Second
+
+// newCluster makes it; it connects to nothing yet. nil where none is configured.
+func (b *Bridge) newCluster() (*cluster, error) {
+	cfg := b.cfg().Cluster
+	if cfg.Redis == "" {
+		return nil, nil
+	}
+	options, err := redis.ParseURL(cfg.Redis.Reveal())
+	if err != nil {
+		return nil, errors.New("bridge: cluster.redis: not an address of a Redis") // err may hold the password
+	}
+	options.DialTimeout = redisDial
+	options.DialerRetries = 1
+	options.MaxRetries = -1 // what may have been carried out is not sent again
+	options.ClientName = "supabridge"
+	options.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
+	c := &cluster{b: b, node: uuid.NewString(), redis: redis.NewClient(options), lease: cfg.Lease, key: cfg.Prefix + ":supabridge:leader",
+		started: time.Now(), peers: make(map[string]*peer)}
+	c.adapter, err = redisadapter.New(c.redis, redisadapter.Options{
+		Mode: redisadapter.Mode(cfg.Mode), Prefix: cfg.Prefix, MaxQueue: int(cfg.MaxQueue), MaxAge: cfg.MaxWait, Changed: c.changed,
+	})
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("bridge: cluster: %w", err), c.redis.Close())
+	}
+	return c, nil
+}
+
+// quietRedis keeps the client's own lines out of the log: they repeat what changed and errors say.
+type quietRedis struct{}
+
+func (quietRedis) Printf(context.Context, string, ...any) {}
+
+func init() { redis.SetLogger(quietRedis{}) }
+
+// socketAdapter is the adapter for the Socket.IO server; nil for a node that is alone.
+func (c *cluster) socketAdapter() socketio.Adapter {
+	if c == nil {
+		return nil
+	}
+	return c.adapter
+}
+
+// up tells whether other nodes are heard.
+func (c *cluster) up() bool { return c.adapter.Stats().Up }
+
+// changed is told when Redis comes and goes.
+func (c *cluster) changed(err error) {
+	if err != nil {
+		c.b.log.Warn().Err(withoutSecret(err, c.b.cfg().Cluster)).Msg("cluster: Redis is away; this node goes on with its own browsers")
+		return
+	}
+	c.b.log.Info().Str("node", c.node).Str("mode", c.b.cfg().Cluster.Mode).Msg("cluster: joined")
+	c.reviveAll()
+	c.say(note{Kind: noteHello})
+}
+
+// withoutSecret is err, unless it holds the address of Redis.
+func withoutSecret(err error, cfg config.Cluster) error {
+	if strings.Contains(err.Error(), cfg.Redis.Reveal()) {
+		return errors.New("can't be reached")
+	}
+	return err
+}
+
+// serverSide is the event by which nodes send notes.
+const serverSide = "supabridge"
+
+// noteKind says what a note is about.
+type noteKind string
+
+const (
+	noteTyping     noteKind = "typing"
+	noteStopped    noteKind = "stopped"
+	noteEnter      noteKind = "enter"
+	noteLeave      noteKind = "leave"
+	noteRead       noteKind = "read"
+	noteDisconnect noteKind = "disconnect"
+
+	noteHello noteKind = "hello" // a node is there, or is there again, and has to be told who is present
+	noteBeat  noteKind = "beat"  // a sign of life
+	noteAsk   noteKind = "ask"   // another node is to say who is present there
+	noteWhole noteKind = "whole" // a part of the answer
+	noteBye   noteKind = "bye"   // a node stops
+)
+
+// note is what bridges tell each other, as JSON. Fields that a node does not know it leaves alone, kinds too: versions may be mixed.
+type note struct {
+	Node string   `json:"node"`
+	To   string   `json:"to,omitempty"` // a node; empty: all
+	Kind noteKind `json:"kind"`
+
+	Conversation string          `json:"conversation,omitempty"`
+	Messages     json.RawMessage `json:"messages,omitempty"`
+	Whom         json.RawMessage `json:"whom,omitempty"`
+	attends
+
+	// Serial numbers what a node says of presence; of others it is the number of the last one that did.
+	Serial uint64    `json:"serial"`
+	All    []attends `json:"all,omitempty"`
+	Part   int       `json:"part,omitempty"`
+	Last   bool      `json:"last,omitempty"`
+}
+
+// attends is a user's socket in a tenant.
+type attends struct {
+	Tenant string `json:"tenant,omitempty"`
+	Socket string `json:"socket,omitempty"`
+	User   string `json:"user,omitempty"`
+	Name   string `json:"name,omitempty"`
+	Home   string `json:"home,omitempty"`
+	Word   string `json:"word,omitempty"` // how the user says to be
+}
+
+func attendanceOf(tenant, socket string, who *Identity, word string) attends {
+	return attends{Tenant: tenant, Socket: socket, User: who.UserID, Name: who.Name, Home: who.Tenant, Word: word}
+}
+
+func (a attends) who() *Identity { return &Identity{UserID: a.User, Name: a.Name, Tenant: a.Home} }
+
+// say sends a note. A note that can't be sent is lost, and counted by the adapter: what it says of presence the next one shows to be missing.
+func (c *cluster) say(n note) {
+	n.Node = c.node
+	_ = c.b.io.ServerSideEmit(serverSide, n)
+}
+
+// tell sends a note of something that a socket does; nothing where the node is alone.
+func (c *cluster) tell(n note) {
+	if c != nil {
+		c.say(n)
+	}
+}
+
+// attend sends a note of presence.
+func (c *cluster) attend(kind noteKind, a attends) {
+	if c == nil {
+		return
+	}
+	c.saying.Lock()
+	defer c.saying.Unlock()
+	c.serial++
+	c.say(note{Kind: kind, attends: a, Serial: c.serial})
+}
+
+// heard takes a note of another node, on the adapter's goroutine.
+func (c *cluster) heard(e *socketio.Event) {
+	var n note
+	if err := e.Decode(0, &n); err != nil || n.Node == "" || n.Node == c.node {
+		return // not a bridge
+	}
+	if n.To != "" && n.To != c.node {
+		c.met(n)
+		return
+	}
+	b := c.b
+	switch n.Kind {
+	case noteTyping:
+		b.typing.start(n.Conversation, overNodes+n.Node+"/"+n.Socket, n.who())
+	case noteStopped:
+		b.typing.stop(n.Conversation, overNodes+n.Node+"/"+n.Socket, n.who())
+	case noteRead:
+		b.tellRead(n.Conversation, n.who(), n.Messages, reach{remote: true})
+	case noteDisconnect:
+		b.disconnectNoted(n.Whom)
+	}
+	c.met(n)
+}
+
+// run keeps the leases until ctx ends, then takes leave.
+func (c *cluster) run(ctx context.Context) {
+	if c == nil {
+		return
+	}
+	tick := time.NewTicker(c.lease / 3)
+	defer tick.Stop()
+	for {
+		c.strive(ctx)
+		c.saying.Lock()
+		c.say(note{Kind: noteBeat, Serial: c.serial})
+		c.saying.Unlock()
+		c.bury()
+		select {
+		case <-ctx.Done():
+			c.say(note{Kind: noteBye})
+			c.resign()
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// close ends the connections.
+func (c *cluster) close() {
+	if c == nil {
+		return
+	}
+	_ = c.adapter.Close() // where the server never ran
+	_ = c.redis.Close()
+}

@@ -1,0 +1,38 @@
+package bridge
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/supabridge/supabridge/socketio/redisadapter"
+)
+
+// watch has the state of the cluster asked for at each scrape.
+func (c *cluster) watch(r *prometheus.Registry) {
+	if c == nil {
+		return
+	}
+	gauge := func(name, help string, value func() float64) {
+		r.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: namespace, Subsystem: "cluster", Name: name, Help: help}, value))
+	}
+	count := func(name, help string, value func(redisadapter.Stats) uint64) {
+		r.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Namespace: namespace, Subsystem: "cluster", Name: name, Help: help},
+			func() float64 { return float64(value(c.adapter.Stats())) }))
+	}
+	yes := func(is bool) float64 {
+		if is {
+			return 1
+		}
+		return 0
+	}
+	gauge("up", "1 while the other nodes are heard by way of Redis.", func() float64 { return yes(c.up()) })
+	gauge("leads", "1 for the node that leads.", func() float64 { return yes(c.leads()) })
+	gauge("peers", "Other bridges that are alive.", func() float64 { return float64(c.alive()) })
+	gauge("servers", "Other Socket.IO servers, bridges or not, at the last count.", func() float64 { return float64(c.adapter.Stats().Nodes) })
+	gauge("queue_bytes", "Bytes that wait to be sent to other nodes (cluster.max_queue).", func() float64 { return float64(c.adapter.Stats().Queued) })
+	count("sent_total", "Messages sent to other nodes.", func(s redisadapter.Stats) uint64 { return s.Sent })
+	count("received_total", "Messages received from other nodes.", func(s redisadapter.Stats) uint64 { return s.Received })
+	count("dropped_total", "Messages to other nodes that were lost since Redis was away for longer than cluster.max_wait, failed, or cluster.max_queue was full.",
+		func(s redisadapter.Stats) uint64 { return s.Dropped })
+	count("malformed_total", "Messages from other nodes that made no sense.", func(s redisadapter.Stats) uint64 { return s.Malformed })
+	count("breaks_total", "Times the connection by which other nodes are heard was lost.", func(s redisadapter.Stats) uint64 { return s.Breaks })
+}
