@@ -35,6 +35,16 @@ type Sources struct {
 // wrong is collected and returned as Errors. The file is checked whole; of a key's
 // variables and flags only the one that counts.
 func Load(from Sources) (*Config, error) {
+	c, err := Draft(from)
+	if err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// Draft is Load, but for what it returns beside Errors: the configuration with defaults in place of what can't be used. It is good for finding out
+// what else is wrong, and for nothing else.
+func Draft(from Sources) (*Config, error) {
 	env, warnings, err := newEnvironment(from.Environ, from.EnvFiles)
 	if err != nil {
 		return nil, err
@@ -47,7 +57,7 @@ func Load(from Sources) (*Config, error) {
 	}
 	c, err := assemble(from, document, env)
 	if err != nil {
-		return nil, err
+		return c, err
 	}
 	c.warnings = slices.Concat(warnings, env.strangers(), c.unwise())
 	return c, nil
@@ -95,10 +105,7 @@ func (c *Config) checked(errs Errors, sections []string) (*Config, error) {
 			return e.Key != "" && root().child(section) != nil && !slices.Contains(sections, section)
 		})
 	}
-	if err := errs.orNil(); err != nil {
-		return nil, err
-	}
-	return c, nil
+	return c, errs.orNil()
 }
 
 // bindFlag binds the flag of the key, if there is one, and returns it.

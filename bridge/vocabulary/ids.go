@@ -2,6 +2,7 @@ package vocabulary
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -26,10 +27,10 @@ func (v *Vocabulary) compileIDs() (err error) {
 	for _, noun := range tenantNouns {
 		tenants = append(tenants, noun+"Id", noun+"_id")
 	}
-	if v.conversationIDs, err = v.selectors("ids.conversation", v.opts.ConversationIDs, conversations); err != nil {
-		return err
-	}
-	if v.tenantIDs, err = v.selectors("ids.tenant", v.opts.TenantIDs, append(tenants, "id")); err != nil {
+	var errConversation, errTenant error
+	v.conversationIDs, errConversation = v.selectors("ids.conversation", v.opts.ConversationIDs, conversations)
+	v.tenantIDs, errTenant = v.selectors("ids.tenant", v.opts.TenantIDs, append(tenants, "id"))
+	if err = errors.Join(errConversation, errTenant); err != nil {
 		return err
 	}
 	if v.state, err = parseSelectors([]string{"$0.isTyping", "$0.is_typing", "$0.typing", "$1"}); err != nil {

@@ -2,7 +2,9 @@ package vocabulary
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 )
@@ -93,21 +95,28 @@ var tutorialNames = map[string]Intent{
 var tenantNouns = []string{"tenant", "organization", "organisation", "org", "distributor", "company", "workspace", "business", "agency", "branch"}
 
 func (v *Vocabulary) compileInbound() error {
-	for name, in := range v.opts.In {
+	var errs []error
+	for _, name := range slices.Sorted(maps.Keys(v.opts.In)) {
+		in := v.opts.In[name]
 		intent := Intent(slices.Index(intentNames[:], name))
 		if !slices.Contains(Intents(), name) {
-			return fmt.Errorf("vocabulary: in.%s%s: no such intent: there are %s", name, line(in.Line), strings.Join(Intents(), ", "))
+			errs = append(errs, fmt.Errorf("vocabulary: in.%s%s: no such intent: there are %s", name, line(in.Line), strings.Join(Intents(), ", ")))
+			continue
 		}
 		for _, event := range in.Events {
 			event = v.nouns.Replace(event)
 			if other, taken := v.inbound[event]; taken && other.intent != intent {
-				return fmt.Errorf("vocabulary: in.%s%s: event %q would mean both %s and %s", name, line(in.Line), event, other.intent, intent)
+				errs = append(errs, fmt.Errorf("vocabulary: in.%s%s: event %q would mean both %s and %s", name, line(in.Line), event, other.intent, intent))
+				continue
 			}
 			v.inbound[event] = claim{intent, true}
 		}
 		if err := v.compileUnderstanding(intent, in); err != nil {
-			return fmt.Errorf("vocabulary: in.%s%s: %w", name, line(in.Line), err)
+			errs = append(errs, fmt.Errorf("vocabulary: in.%s%s: %w", name, line(in.Line), err))
 		}
+	}
+	if len(errs) > 0 { // what they took by mistake may be what the presets claim
+		return errors.Join(errs...)
 	}
 	for intent, names := range fixedNames {
 		for _, name := range strings.Fields(names) {

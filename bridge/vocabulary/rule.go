@@ -2,7 +2,9 @@ package vocabulary
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -41,9 +43,10 @@ type replacement struct {
 
 // compileOutbound compiles the presets and what the configuration puts in their place.
 func (v *Vocabulary) compileOutbound() error {
-	for name := range v.opts.Out {
+	var errs []error
+	for _, name := range slices.Sorted(maps.Keys(v.opts.Out)) {
 		if !slices.Contains(Events(), name) {
-			return fmt.Errorf("vocabulary: out.%s: no such event: there are %s", name, strings.Join(Events(), ", "))
+			errs = append(errs, fmt.Errorf("vocabulary: out.%s: no such event: there are %s", name, strings.Join(Events(), ", ")))
 		}
 	}
 	for e := range eventCount {
@@ -55,15 +58,15 @@ func (v *Vocabulary) compileOutbound() error {
 			}
 			for i, r := range from {
 				compiled, err := v.compileRule(e, r)
-				if err != nil {
-					return fmt.Errorf("vocabulary: out.%s[%d]%s: %w", e, i, line(r.Line), err)
+				if err != nil && s == Styles()[0] { // each style would say it again
+					errs = append(errs, fmt.Errorf("vocabulary: out.%s[%d]%s: %w", e, i, line(r.Line), err))
 				}
 				v.rules[s][e] = append(v.rules[s][e], compiled)
 			}
 		}
 		v.shared[e] = configured
 	}
-	return nil
+	return errors.Join(errs...)
 }
 
 func line(n int) string {

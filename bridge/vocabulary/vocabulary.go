@@ -14,6 +14,7 @@
 package vocabulary
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -66,7 +67,7 @@ type Vocabulary struct {
 }
 
 // New compiles a vocabulary. It fails for an unknown preset or shape, where a noun or an alias makes one name mean two things, and for a rule or selector
-// that can't be understood; the error names its key and line.
+// that can't be understood; the error names the key and line of each.
 func New(opts Options) (*Vocabulary, error) {
 	if opts.Preset == "" {
 		opts.Preset = "underscore"
@@ -93,13 +94,7 @@ func New(opts Options) (*Vocabulary, error) {
 	v := &Vocabulary{opts: opts, preset: Style(preset), inbound: make(map[string]claim), tenantKey: camelNoun(opts.TenantNoun) + "Id"}
 	v.nouns = strings.NewReplacer("{tenant}", opts.TenantNoun, "{Tenant}", upperNoun(opts.TenantNoun),
 		"{conversation}", opts.ConversationNoun, "{Conversation}", upperNoun(opts.ConversationNoun))
-	if err := v.compileInbound(); err != nil {
-		return nil, err
-	}
-	if err := v.compileIDs(); err != nil {
-		return nil, err
-	}
-	if err := v.compileOutbound(); err != nil {
+	if err := errors.Join(v.compileInbound(), v.compileIDs(), v.compileOutbound()); err != nil {
 		return nil, err
 	}
 	return v, nil

@@ -1,11 +1,15 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
+	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
+	"github.com/supabridge/supabridge/bridge"
 	"github.com/supabridge/supabridge/config"
 )
 
@@ -20,19 +24,27 @@ func (f *files) register(cmd *cobra.Command) {
 	cmd.Flags().String("listen", "", "`ADDR` to listen on (default \":3001\")")
 }
 
-// load reads the configuration with the command's flags on top, and reports
-// what is probably not meant.
+// load reads the configuration with the command's flags on top.
 // With sections only mistakes there count.
 func (f *files) load(cmd *cobra.Command, sections ...string) (*config.Config, error) {
+	cfg, err := f.draft(cmd, sections...)
+	if err != nil {
+		return nil, err
+	}
+	return cfg, nil
+}
+
+// draft is load, and returns what config.Draft does beside mistakes.
+func (f *files) draft(cmd *cobra.Command, sections ...string) (*config.Config, error) {
 	environment := config.EnvFilesIn(".")
 	if f.environment != "" {
 		environment = []string{f.environment}
 	}
-	cfg, err := config.Load(config.Sources{
+	cfg, err := config.Draft(config.Sources{
 		File: f.config, EnvFiles: environment, Environ: os.Environ(), Flags: cmd.Flags(), Sections: sections,
 	})
 	if err != nil {
-		return nil, misuse{fmt.Errorf("the configuration can't be used:\n%w", err)}
+		return cfg, misuse{fmt.Errorf("the configuration can't be used:\n%w", err)}
 	}
 	return cfg, nil
 }
@@ -55,15 +67,18 @@ func newConfigCheck() *cobra.Command {
 		Short: "Say everything that is wrong with the configuration",
 		Args:  noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			cfg, err := from.load(cmd)
+			cfg, err := from.draft(cmd)
+			if err == nil {
+				for _, warning := range cfg.Warnings() {
+					fmt.Fprintln(cmd.ErrOrStderr(), "warning:", warning)
+				}
+			}
+			// What can be tried is tried, whatever else is wrong: all of it is said at once.
+			if cfg != nil {
+				err = errors.Join(err, tryWords(cfg, from.config, err), tryCertificate(cfg, err))
+			}
 			if err != nil {
-				return err
-			}
-			if _, err := openCertificate(cfg.TLS); err != nil {
-				return err
-			}
-			for _, warning := range cfg.Warnings() {
-				fmt.Fprintln(cmd.ErrOrStderr(), "warning:", warning)
+				return misuse{err}
 			}
 			fmt.Fprintln(cmd.OutOrStdout(), "the configuration is good")
 			return nil
@@ -71,6 +86,38 @@ func newConfigCheck() *cobra.Command {
 	}
 	from.register(cmd)
 	return cmd
+}
+
+// tryWords compiles the vocabulary, unless err says already that something of it is wrong.
+func tryWords(cfg *config.Config, file string, err error) error {
+	if concerns(err, "vocabulary", "rooms") {
+		return nil
+	}
+	if _, err = bridge.Words(cfg); err != nil && file != "" {
+		return fmt.Errorf("%s: %w", file, err)
+	}
+	return err
+}
+
+// tryCertificate reads the files that tls names, likewise.
+func tryCertificate(cfg *config.Config, err error) error {
+	if concerns(err, "tls") {
+		return nil
+	}
+	_, err = openCertificate(cfg.TLS)
+	return err
+}
+
+// concerns tells whether err is about a key of one of the sections.
+func concerns(err error, sections ...string) bool {
+	var all config.Errors
+	if !errors.As(err, &all) {
+		return false
+	}
+	return slices.ContainsFunc(all, func(e *config.Error) bool {
+		section, _, _ := strings.Cut(e.Key, ".")
+		return slices.Contains(sections, section)
+	})
 }
 
 func newConfigPrint() *cobra.Command {

@@ -96,6 +96,13 @@ func TestCommandsAnswerAndExit(t *testing.T) {
 			},
 		},
 		{
+			name: "check says what is wrong of the vocabulary and the certificate too", environ: least, args: "config check --config c.yaml", code: 2,
+			files: map[string]string{"c.yaml": "lisen: x\ntls: {cert_file: c.pem, key_file: k.pem}\nvocabulary:\n  in: {jion: {events: [a]}}\n  out: {message.created: {event: connect}}\n"},
+			stderr: []string{
+				"c.yaml:1: lisen: unknown key", "in.jion (line 4): no such intent", "out.message.created[0] (line 5): event: connect belongs to Socket.IO itself", "open c.pem: no such file",
+			},
+		},
+		{
 			name: "check without the file", environ: least, args: "config check --config none.yaml", code: 2,
 			stderr: []string{"read configuration: open none.yaml: no such file"},
 		},
