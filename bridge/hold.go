@@ -18,7 +18,8 @@ import (
 // The feed's goroutine alone uses it.
 type hold struct {
 	socket    string
-	over      bool // a later join of the socket has taken it over
+	began     uint64 // how many messages had been told when it was put
+	over      bool   // a later join of the socket has taken it over
 	kept      []keptChange
 	broken    bool                 // more than maxKept came: the join fails
 	elsewhere func(keptChange)     // tells the socket of a change in the rooms it is in already
@@ -36,28 +37,33 @@ type keptChange struct {
 // maxKept bounds the changes kept while rows are read. A hold that would keep more is broken, and its join fails.
 const maxKept = 10_000
 
+// maxRead bounds the rows of which is known who has read them, about 100 bytes each. Beyond it those of the oldest joins are forgotten: what the feed has yet
+// to pass on of them comes twice.
+const maxRead = 1_000_000
+
 // holds are the holds that still keep changes, by conversation, and those that know what was read, by the key of each row. The feed's goroutine alone uses it.
 type holds struct {
 	table   feed.Table
 	joining map[string][]*hold
 	readers map[string][]*hold
-	done    map[*hold]struct{} // those among readers
+	done    []*hold // those among readers, oldest first; and some that are forgotten
+	rows    int     // that readers know of
 	swept   time.Time
 
 	settled func(instant, version time.Time) bool // see feed.Feed.Settled
 }
 
 func newHolds(cfg *config.Config) holds {
-	return holds{table: messagesTable(cfg), joining: make(map[string][]*hold), readers: make(map[string][]*hold), done: make(map[*hold]struct{})}
+	return holds{table: messagesTable(cfg), joining: make(map[string][]*hold), readers: make(map[string][]*hold)}
 }
 
 // put begins to keep a conversation's changes for a socket. It takes over what an unfinished join of it has kept: the connection was lost meanwhile.
-func (h *holds) put(conversation, socket string, elsewhere func(keptChange)) *hold {
+func (h *holds) put(conversation, socket string, told uint64, elsewhere func(keptChange)) *hold {
 	h.sweep()
-	x := &hold{socket: socket, elsewhere: elsewhere}
+	x := &hold{socket: socket, began: told, elsewhere: elsewhere}
 	for _, before := range slices.Clone(h.joining[conversation]) {
 		if before.socket == socket && !before.broken {
-			x.kept, before.kept, before.over = before.kept, nil, true
+			x.kept, x.began, before.kept, before.over = before.kept, before.began, nil, true
 			h.drop(conversation, before)
 		}
 	}
@@ -79,8 +85,9 @@ func (h *holds) release(conversation string, x *hold, rows []missedRow) {
 			x.newest = m.at
 		}
 	}
-	if len(rows) > 0 {
-		h.done[x] = struct{}{}
+	h.done = append(h.done, x)
+	for h.rows += len(x.read); h.rows > maxRead; h.done = h.done[1:] {
+		h.forget(h.done[0])
 	}
 }
 
@@ -89,7 +96,8 @@ func (h *holds) forget(x *hold) {
 	for key := range x.read {
 		without(h.readers, key, x)
 	}
-	delete(h.done, x)
+	h.rows -= len(x.read)
+	x.read = nil
 }
 
 func without(by map[string][]*hold, key string, x *hold) {
@@ -107,11 +115,12 @@ func (h *holds) sweep() {
 		return
 	}
 	h.swept = time.Now()
-	for x := range h.done {
+	h.done = slices.DeleteFunc(h.done, func(x *hold) bool {
 		if h.settled(x.done, x.newest) {
 			h.forget(x)
 		}
-	}
+		return len(x.read) == 0
+	})
 }
 
 // take keeps a change for the sockets that are still reading, and names those that must not get it: for they will get it later, or have read it already.

@@ -47,7 +47,7 @@ func (c *client) enterSince(ctx context.Context, conversation string, since []vo
 	var tenant string
 	if err := between(ctx, func() {
 		if !c.socket.In(wholeRoom(conversation)) {
-			x, tenant = router.holds.put(conversation, c.socket.ID(), c.tellElsewhere), router.tenants.recall(conversation)
+			x, tenant = router.holds.put(conversation, c.socket.ID(), router.tellings.count.Load(), c.tellElsewhere), router.tenants.recall(conversation)
 		}
 	}); err != nil || x == nil {
 		return err
@@ -100,7 +100,7 @@ func (r *router) release(c *client, conversation string, x *hold, missed []misse
 	x.kept = nil
 	room := roomName(r.rooms.Conversation, conversation)
 	c.socket.Join(room, wholeRoom(conversation))
-	c.stays.begin(room, r.tellings.count.Load())
+	c.stays.begin(room, x.began) // what was told there since has been kept, and is with it now
 }
 
 // missedRow is a row that was read for a client, ready to be sent.

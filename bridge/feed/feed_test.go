@@ -527,3 +527,27 @@ func TestASubscriptionThatBeginsBeforeTheFeedDidRepeatsNothing(t *testing.T) {
 		b.expect("INSERT a")
 	})
 }
+
+func TestWhatWasReadIsSettledOnceNeitherAReadNorRealtimeCanBringItAnymore(t *testing.T) {
+	run(t, nil, func(b *bench) {
+		b.goLive()
+		read, version := time.Now(), time.Now()
+		settled := func(want bool, when string) {
+			t.Helper()
+			var got bool
+			if err := b.feed.Do(b.t.Context(), func() { got = b.feed.Settled(read, version) }); err != nil || got != want {
+				t.Errorf("%s: settled %t (%v), want %t", when, got, err, want)
+			}
+		}
+		settled(false, "at once")
+		time.Sleep(DefaultInterval + time.Second)
+		settled(false, "after a pass alone, for a row may be gone whose change is still on its way")
+		b.hear(b.db.put("a"))
+		settled(true, "once Realtime brings what was committed later")
+		read, version = time.Now(), time.Now()
+		b.db.put("b") // Realtime says nothing of it yet
+		settled(false, "of a later read")
+		time.Sleep(longestWay + time.Second)
+		settled(true, "after a long silence")
+	})
+}

@@ -262,11 +262,21 @@ func (p *pass) leave(version time.Time) {
 	}
 }
 
+// Bounds of what Settled goes by.
+const (
+	clockSkew  = 5 * time.Second // between this machine and the database, at most
+	longestWay = 5 * time.Minute // of a change by Realtime, where no other that came tells that it must have come
+)
+
 // Settled tells whether every row of up to a version that was committed before an instant, by this machine's clock, has been passed on, so that its change is
-// not passed on later. For the Sink, on Run's goroutine.
+// not passed on later: a pass that began after that found nothing of it new; and, for a row that was gone by then, Realtime has gone past the instant, or
+// had a long time for it. For the Sink, on Run's goroutine.
 func (f *Feed) Settled(instant, version time.Time) bool {
 	p := f.read.passed
-	return p.began.After(instant) && (p.left.IsZero() || p.left.After(version))
+	if !p.began.After(instant) || !p.left.IsZero() && !p.left.After(version) {
+		return false
+	}
+	return f.heardCommit.After(instant.Add(clockSkew)) || time.Since(instant) > longestWay
 }
 
 // overdue tells whether a version is so old that the live feed, being whole, must have brought it or lost it: by Stall, on top of what the last live change took
