@@ -3,6 +3,7 @@ package phoenix
 import (
 	"context"
 	"fmt"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -91,6 +92,16 @@ func TestDispatchOfAChangeAllocatesThreeTimes(t *testing.T) {
 	dispatching(t, frame, false, func(step func()) {
 		if n := testing.AllocsPerRun(100, step); n > 3 {
 			t.Errorf("%v allocations a change, want at most 3", n)
+		}
+		const changes = 1000
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		for range changes {
+			step()
+		}
+		runtime.ReadMemStats(&after)
+		if n := (after.TotalAlloc - before.TotalAlloc) / changes; n > 1400 {
+			t.Errorf("%d bytes a change, want the 1,336 that the package states", n)
 		}
 	})
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"log/slog"
 	"slices"
 	"time"
@@ -267,6 +268,35 @@ func (ch *Channel) Topic() string { return ch.name }
 // order, ending with Closed. There is one stream; two readers share its events
 // between them. Channels that share a topic have a stream each, of the same events.
 func (ch *Channel) Events() <-chan Event { return ch.out.events }
+
+// leavePatience is how long Follow waits for the server's answer to its leave.
+const leavePatience = time.Second
+
+// Follow subscribes and ranges over Events until ctx ends, the loop is left or the
+// channel closes; then it leaves, waiting at most a second for the server:
+//
+//	for ev := range ch.Follow(ctx) { … }
+func (ch *Channel) Follow(ctx context.Context) iter.Seq[Event] {
+	return func(yield func(Event) bool) {
+		defer func() {
+			leaving, cancel := context.WithTimeout(context.WithoutCancel(ctx), leavePatience)
+			defer cancel()
+			_ = ch.Leave(leaving) // closed all the same
+		}()
+		// Its only errors are that ctx ended, and that the channel closed, which Events tells.
+		_ = ch.Subscribe(ctx)
+		for {
+			select {
+			case ev, ok := <-ch.Events():
+				if !ok || !yield(ev) {
+					return
+				}
+			case <-ctx.Done():
+				return
+			}
+		}
+	}
+}
 
 // Subscribe starts joining, connecting the client if need be, and returns without
 // waiting for an answer; Wait waits. From then on the channel stays subscribed:

@@ -168,10 +168,12 @@ func (ch *Channel) resume() {
 		ch.gap.Lost += o.lost
 	}
 	if ch.stage == StageLive {
+		live := &Live{}
 		if ch.gap != nil {
+			live.Since = ch.gap.Since
 			ch.put(ch.gap)
 		}
-		ch.put(&Live{})
+		ch.put(live)
 		ch.gap, ch.wasLive = nil, true
 	}
 }
@@ -181,11 +183,13 @@ func (ch *Channel) announce() {
 	if !ch.subscribed {
 		return
 	}
+	live := &Live{}
 	if gap := ch.gap; gap != nil && !ch.out.behind {
 		ch.gap = nil
+		live.Since = gap.Since
 		ch.take(gap)
 	}
-	ch.take(&Live{})
+	ch.take(live)
 	ch.wasLive = true
 }
 

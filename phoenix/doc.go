@@ -13,10 +13,9 @@
 //		Changes: []phoenix.Binding{{Event: phoenix.All, Schema: "public", Table: "messages"}},
 //	})
 //	if err != nil { … }
-//	if err := ch.Subscribe(ctx); err != nil { … }
-//	for ev := range ch.Events() {
+//	for ev := range ch.Follow(ctx) {
 //		switch ev := ev.(type) {
-//		case *phoenix.Live:   // from here on every change arrives: re-read what came before
+//		case *phoenix.Live:   // from here on every change arrives: re-read since ev.Since
 //		case *phoenix.Change: // ev.Type, ev.Table, ev.Record
 //		}
 //	}
@@ -27,7 +26,19 @@
 // the connection is down, or before the server reports the feed as live, is never
 // sent. The package can't bring it back; it says when it happened: a Gap, followed
 // by the Live from which on the stream is whole again. Whoever needs every row
-// re-reads, after that Live, from Gap.Since minus the longest transaction expected.
+// re-reads, after that Live, from Live.Since minus the longest transaction expected,
+// and knows rows again by their key: the example of following a table does.
+//
+// # Cost
+//
+// A change of 1 KiB costs 3 allocations and 1,336 bytes from the socket to the
+// consumer, the frame's own bytes among them; see BenchmarkDispatchChange1KiB.
+//
+// # Several connections
+//
+// One socket is served by one process: a refused join holds everything on it up for
+// 5 s, and broadcasts over a limit close channels. Give what must not wait, such as a
+// table's changes, a Client of its own, and what carries users' tokens another.
 //
 // # Goroutines
 //

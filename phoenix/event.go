@@ -22,7 +22,11 @@ type Joined struct {
 // "Replication connection established"; for others it follows Joined at once.
 // Live is delivered again after each Gap, also when the channel never stopped
 // being joined.
-type Live struct{}
+type Live struct {
+	// Since is that of the Gap before: who needs every row reads, now, those since then
+	// minus the longest transaction expected. Zero the first time: whatever there is.
+	Since time.Time
+}
 
 // GapReason tells where a gap comes from.
 type GapReason string

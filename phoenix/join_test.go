@@ -126,7 +126,9 @@ func TestReconnectMarksTheGapBeforeLive(t *testing.T) {
 			if gap.Reason != GapReconnect || gap.Since.Before(before) || gap.Since.After(after) {
 				t.Errorf("gap %+v, want since the last frame (%v to %v)", gap, before, after)
 			}
-			want[*Live](t, ch)
+			if l := want[*Live](t, ch); !l.Since.Equal(gap.Since) {
+				t.Errorf("live since %v, want %v as the gap", l.Since, gap.Since)
+			}
 		})
 	}
 }
