@@ -42,9 +42,12 @@ from this machine only, at any time. A fault is an action and what it is limited
   --fault refuse,status=429,for=30s                   nobody connects for a while
   --fault delay,event=system,delay=6s                 the feed is confirmed late
 
+  --fault cut,every=1m                                connections end, again and again
+
 Lasting actions: delay, drop, hang, stall, refuse, refuse_join, throttle. Of a moment:
 cut, close, disconnect, expire, crash, leave, resubscribe, system, send; these need
-somebody connected, and so /admin/faults: curl -d '{"action":"cut"}' URL/admin/faults`,
+somebody connected, and so after= or every=, or /admin/faults:
+curl -d '{"action":"cut"}' URL/admin/faults`,
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			opts := standin.Options{}
@@ -103,7 +106,7 @@ func parseFaults(texts []string) ([]phxserver.Fault, error) {
 			return nil, misuse{fmt.Errorf("--fault %s: %w", text, err)}
 		}
 		if !f.Lasting() {
-			return nil, misuse{fmt.Errorf("--fault %s: at the start nobody is connected; POST it to /admin/faults later", text)}
+			return nil, misuse{fmt.Errorf("--fault %s: at the start nobody is connected: add after= or every=, or POST it to /admin/faults later", text)}
 		}
 		faults = append(faults, f)
 	}

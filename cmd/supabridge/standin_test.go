@@ -146,7 +146,7 @@ func TestStandinRefusesWhatItCannotUse(t *testing.T) {
 }
 
 func TestAnOutageIsRehearsedFromTheStart(t *testing.T) {
-	r := start(t, nil, "standin", "--listen", "127.0.0.1:0", "--fault", `refuse,status=429,message="Too many connected users",count=1`)
+	r := start(t, nil, "standin", "--listen", "127.0.0.1:0", "--fault", `refuse,status=429,message="Too many connected users",count=1`, "--fault", "cut,every=200ms")
 	url := r.prints(t, `SUPABASE_URL=(http://\S+)`)
 	key := r.prints(t, `SUPABASE_ANON_KEY=(\S+)`)
 	for _, want := range []int{http.StatusTooManyRequests, http.StatusSwitchingProtocols} {
@@ -158,6 +158,9 @@ func TestAnOutageIsRehearsedFromTheStart(t *testing.T) {
 		resp, err := http.DefaultTransport.RoundTrip(req)
 		if err != nil {
 			t.Fatal(err)
+		}
+		if want == http.StatusSwitchingProtocols {
+			_, _ = io.Copy(io.Discard, resp.Body) // until the connection is cut
 		}
 		resp.Body.Close()
 		if resp.StatusCode != want {

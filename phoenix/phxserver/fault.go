@@ -41,8 +41,8 @@ const (
 	Throttle Action = "throttle"
 )
 
-// Faults of one moment happen when they are injected, to the sockets, or to the
-// channels, that there are.
+// Faults of one moment happen when they are injected, or at the times that After and
+// Every name, to the sockets, or to the channels, that there are then.
 const (
 	// Cut ends sockets without a word.
 	Cut Action = "cut"
@@ -78,10 +78,16 @@ type Fault struct {
 	Event string `json:"event,omitempty"`
 	// Direction is in for frames from clients, out for frames to them.
 	Direction string `json:"direction,omitempty"`
-	// Count is how often a lasting fault strikes; zero is without end.
+	// Count is how often a lasting fault strikes, or one with Every happens; zero is
+	// without end.
 	Count int `json:"count,omitempty"`
-	// For is how long a lasting fault holds; zero is without end.
+	// For is how long a lasting fault holds, or one with Every is repeated, once it has
+	// begun; zero is without end.
 	For time.Duration `json:"for,omitempty"`
+	// After puts the fault off.
+	After time.Duration `json:"after,omitempty"`
+	// Every repeats a fault of a moment; the first time is after as long, or After.
+	Every time.Duration `json:"every,omitempty"`
 	// Delay is the time of the action delay.
 	Delay time.Duration `json:"delay,omitempty"`
 	// Code is a close code.
@@ -98,6 +104,9 @@ type Fault struct {
 	Payload json.RawMessage `json:"payload,omitempty"`
 }
 
+// minEvery is the shortest time between two repetitions of a fault.
+const minEvery = 10 * time.Millisecond
+
 var lastingActions = map[Action]bool{
 	Delay: true, Drop: true, Hang: true, Stall: true, Refuse: true, RefuseJoin: true, Throttle: true,
 }
@@ -106,8 +115,9 @@ var momentActions = map[Action]bool{
 	Cut: true, Close: true, Disconnect: true, Expire: true, Crash: true, Leave: true, Resubscribe: true, System: true, Send: true,
 }
 
-// Lasting says whether the fault holds for a while, or is over once it has happened.
-func (f Fault) Lasting() bool { return lastingActions[f.Action] }
+// Lasting says whether the fault holds for a while or is yet to come when it is
+// injected; else it is over by then.
+func (f Fault) Lasting() bool { return lastingActions[f.Action] || f.After > 0 || f.Every > 0 }
 
 // check fills in what is left out, and refuses what makes no sense.
 func (f *Fault) check() error {
@@ -117,8 +127,14 @@ func (f *Fault) check() error {
 	if f.Direction != "" && f.Direction != "in" && f.Direction != "out" {
 		return fmt.Errorf("fault %s: direction %.20q, want in or out", f.Action, f.Direction)
 	}
-	if f.Count < 0 || f.For < 0 || f.Delay < 0 {
-		return fmt.Errorf("fault %s: count, for and delay can't be negative", f.Action)
+	if f.Count < 0 || f.For < 0 || f.Delay < 0 || f.After < 0 || f.Every < 0 {
+		return fmt.Errorf("fault %s: count, for, delay, after and every can't be negative", f.Action)
+	}
+	if f.Every > 0 && lastingActions[f.Action] {
+		return fmt.Errorf("fault %s: it lasts, and can't be repeated", f.Action)
+	}
+	if f.Every > 0 && f.Every < minEvery {
+		return fmt.Errorf("fault %s: every %s is too often, want at least %s", f.Action, f.Every, minEvery)
 	}
 	if f.Topic != "" && (f.Action == Stall || f.Action == Refuse) {
 		return fmt.Errorf("fault %s: it concerns the whole server, not a topic", f.Action)
@@ -196,6 +212,8 @@ func knownActions() []string {
 //	drop,event=heartbeat,direction=out,count=2
 //	close,code=1012
 //	refuse,status=429,message="Too many connected users",for=30s
+//	cut,every=1m
+//	stall,after=10s,for=2m
 //	send,event=presence_diff,payload={"joins":{},"leaves":{}}
 func ParseFault(text string) (Fault, error) {
 	action, rest, more := strings.Cut(text, ",")
@@ -256,6 +274,10 @@ func (f *Fault) set(key, value string) (err error) {
 		f.Status, err = strconv.Atoi(value)
 	case "for":
 		f.For, err = time.ParseDuration(value)
+	case "after":
+		f.After, err = time.ParseDuration(value)
+	case "every":
+		f.Every, err = time.ParseDuration(value)
 	case "delay":
 		f.Delay, err = time.ParseDuration(value)
 	default:
@@ -274,13 +296,15 @@ func (f *Fault) UnmarshalJSON(b []byte) error {
 		*plain
 		For   string `json:"for"`
 		Delay string `json:"delay"`
+		After string `json:"after"`
+		Every string `json:"every"`
 	}{plain: (*plain)(f)}
 	d := json.NewDecoder(strings.NewReader(string(b)))
 	d.DisallowUnknownFields()
 	if err := d.Decode(&in); err != nil {
 		return fmt.Errorf("fault: %w", err)
 	}
-	for key, text := range map[string]string{"for": in.For, "delay": in.Delay} {
+	for key, text := range map[string]string{"for": in.For, "delay": in.Delay, "after": in.After, "every": in.Every} {
 		if text != "" {
 			if err := f.set(key, text); err != nil {
 				return err
@@ -297,12 +321,13 @@ func (f Fault) MarshalJSON() ([]byte, error) {
 		plain
 		For   string `json:"for,omitempty"`
 		Delay string `json:"delay,omitempty"`
+		After string `json:"after,omitempty"`
+		Every string `json:"every,omitempty"`
 	}{plain: plain(f)}
-	if f.For > 0 {
-		out.For = f.For.String()
-	}
-	if f.Delay > 0 {
-		out.Delay = f.Delay.String()
+	for text, d := range map[*string]time.Duration{&out.For: f.For, &out.Delay: f.Delay, &out.After: f.After, &out.Every: f.Every} {
+		if d > 0 {
+			*text = d.String()
+		}
 	}
 	return json.Marshal(out)
 }

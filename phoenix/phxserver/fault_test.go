@@ -169,6 +169,59 @@ func TestThrottleEndsReceiversOfBroadcasts(t *testing.T) {
 	})
 }
 
+func TestFaultIsPutOffAndEndsInTime(t *testing.T) {
+	inBed(t, phxserver.Options{}, func(b *bed) {
+		c := b.connect(token("anon", ""))
+		i := b.inject(phxserver.Fault{Action: phxserver.Drop, Event: "heartbeat", Direction: "in", After: 10 * time.Second, For: 5 * time.Second})
+		for _, answered := range []bool{true, false, true} { // at 0, 11 and 22 s
+			c.send(heartbeat)
+			if answered {
+				c.expect(heartbeatReply)
+			}
+			c.silent(11 * time.Second)
+		}
+		<-i.Done()
+		off := b.inject(phxserver.Fault{Action: phxserver.Drop, After: time.Minute})
+		off.Stop()
+		c.silent(2 * time.Minute)
+		c.send(heartbeat)
+		c.expect(heartbeatReply)
+		if n := len(b.server.Faults()); n != 0 {
+			t.Errorf("%d faults are left", n)
+		}
+	})
+}
+
+func TestFaultOfAMomentIsRepeated(t *testing.T) {
+	for _, test := range []struct {
+		fault phxserver.Fault
+		at    []time.Duration
+	}{
+		{phxserver.Fault{Every: 10 * time.Second, Count: 3}, []time.Duration{10 * time.Second, 20 * time.Second, 30 * time.Second}},
+		{phxserver.Fault{Every: 10 * time.Second, After: time.Second, For: 15 * time.Second}, []time.Duration{time.Second, 11 * time.Second}},
+		{phxserver.Fault{After: 7 * time.Second}, []time.Duration{7 * time.Second}},
+	} {
+		inBed(t, phxserver.Options{}, func(b *bed) {
+			c := b.connect(token("service_role", ""))
+			c.watch(`{"schema":"public","table":"notes"}`)
+			test.fault.Action = phxserver.Resubscribe
+			i := b.inject(test.fault)
+			var passed time.Duration
+			for _, at := range test.at {
+				c.silent(at - passed - time.Millisecond)
+				<-time.After(2 * time.Millisecond)
+				c.expect(`["1",null,"realtime:room","system",` + subscribed + `]`)
+				passed = at + time.Millisecond
+			}
+			c.silent(time.Minute)
+			<-i.Done()
+			if i.Hits() != len(test.at) || len(b.server.Faults()) != 0 {
+				b.t.Errorf("%+v hit %d times, want %d; %d faults are left", test.fault, i.Hits(), len(test.at), len(b.server.Faults()))
+			}
+		})
+	}
+}
+
 func TestParseFault(t *testing.T) {
 	for _, test := range []struct {
 		text string
@@ -179,6 +232,8 @@ func TestParseFault(t *testing.T) {
 		{"close,code=1011", phxserver.Fault{Action: phxserver.Close, Code: 1011}},
 		{`refuse, status=429, message="Too many, really", for=30s`, phxserver.Fault{Action: phxserver.Refuse, Status: 429, Message: "Too many, really", For: 30 * time.Second}},
 		{"delay,delay=250ms,topic=a:b=c", phxserver.Fault{Action: phxserver.Delay, Delay: 250 * time.Millisecond, Topic: "a:b=c"}},
+		{"cut,every=1m,count=3", phxserver.Fault{Action: phxserver.Cut, Every: time.Minute, Count: 3}},
+		{"stall,after=10s,for=2m", phxserver.Fault{Action: phxserver.Stall, After: 10 * time.Second, For: 2 * time.Minute}},
 		{`send,event=x,payload={"a":1,"b":2}`, phxserver.Fault{Action: phxserver.Send, Event: "x", Payload: json.RawMessage(`{"a":1,"b":2}`)}},
 	} {
 		got, err := phxserver.ParseFault(test.text)
@@ -196,7 +251,7 @@ func TestParseFault(t *testing.T) {
 		}
 	}
 	for _, bad := range []string{"", "explode", "drop,count=-1", "drop,count=x", "delay", "close,code=1006", "close,code=99", "refuse,status=200",
-		"drop,direction=up", "send", "send,event=x,payload={", "stall,topic=room", "drop,what=1", "drop,event"} {
+		"drop,direction=up", "send", "send,event=x,payload={", "stall,topic=room", "drop,what=1", "drop,event", "stall,every=1m", "cut,every=1ns", "cut,after=-1s", "cut,after=soon"} {
 		if f, err := phxserver.ParseFault(bad); err == nil {
 			t.Errorf("%q is taken for %+v", bad, f)
 		}

@@ -3,6 +3,7 @@ package phxserver
 import (
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -12,7 +13,7 @@ import (
 	"github.com/supabridge/supabridge/phoenix/internal/wire"
 )
 
-// maxFaults bounds the lasting faults at one time.
+// maxFaults bounds the faults that hold, or are to come, at one time.
 const maxFaults = 100
 
 // Injection is a fault at work.
@@ -20,9 +21,14 @@ type Injection struct {
 	fault Fault
 	set   *faultSet
 	over  chan struct{} // closed when the fault is over
-	timer *time.Timer   // of Fault.For; nil without
+	begun atomic.Bool
 	once  sync.Once
 	hits  atomic.Int64
+
+	// Guarded by set.mu.
+	timer *time.Timer // of Fault.For; nil without
+	next  *time.Timer // of Fault.After and Every; nil without
+	times int         // that it has happened by Every
 }
 
 // Fault is what was injected, with what was left out filled in.
@@ -35,22 +41,21 @@ func (i *Injection) Hits() int { return int(i.hits.Load()) }
 // Done is closed when the fault is over. One of a moment is over from the start.
 func (i *Injection) Done() <-chan struct{} { return i.over }
 
-// Stop ends a lasting fault. It can be called more than once.
+// Stop ends a lasting fault, or calls off one that is to come. It can be called more
+// than once.
 func (i *Injection) Stop() {
 	i.set.remove(i)
 	i.end()
 }
 
 func (i *Injection) end() {
-	i.once.Do(func() {
-		stopTimer(i.timer)
-		close(i.over)
-	})
+	i.once.Do(func() { close(i.over) })
 }
 
 // faultSet holds the lasting faults. Its methods are safe for concurrent use.
 type faultSet struct {
-	active atomic.Int32 // len(list), so that a server without faults asks no mutex
+	happen func(*Injection) // carries out a fault of a moment
+	active atomic.Int32     // len(list), so that a server without faults asks no mutex
 
 	mu   sync.Mutex // guards list
 	list []*Injection
@@ -64,10 +69,46 @@ func (s *faultSet) add(i *Injection) error {
 	}
 	s.list = append(s.list, i)
 	s.active.Store(int32(len(s.list)))
-	if i.fault.For > 0 {
-		i.timer = time.AfterFunc(i.fault.For, i.Stop)
+	first := i.fault.After
+	if first == 0 {
+		first = i.fault.Every
+	}
+	if first > 0 {
+		i.next = time.AfterFunc(first, func() { s.begin(i) })
+	} else {
+		s.beginLocked(i)
 	}
 	return nil
+}
+
+// begin makes a fault hold that was put off, or one of a moment happen.
+func (s *faultSet) begin(i *Injection) {
+	s.mu.Lock()
+	if !slices.Contains(s.list, i) { // stopped
+		s.mu.Unlock()
+		return
+	}
+	s.beginLocked(i)
+	if lastingActions[i.fault.Action] {
+		s.mu.Unlock()
+		return
+	}
+	i.times++
+	over := i.fault.Every == 0 || i.times == i.fault.Count
+	if !over {
+		i.next.Reset(i.fault.Every)
+	}
+	s.mu.Unlock()
+	s.happen(i)
+	if over {
+		i.Stop()
+	}
+}
+
+func (s *faultSet) beginLocked(i *Injection) {
+	if !i.begun.Swap(true) && i.fault.For > 0 {
+		i.timer = time.AfterFunc(i.fault.For, i.Stop)
+	}
 }
 
 func (s *faultSet) remove(gone *Injection) {
@@ -79,6 +120,8 @@ func (s *faultSet) remove(gone *Injection) {
 			kept = append(kept, i)
 		}
 	}
+	stopTimer(gone.timer)
+	stopTimer(gone.next)
 	s.list = kept
 	s.active.Store(int32(len(kept)))
 }
@@ -96,6 +139,9 @@ func (s *faultSet) strike(topic, event, direction string, actions ...Action) *In
 	}
 	for _, i := range s.all() {
 		f := &i.fault
+		if !i.begun.Load() {
+			continue
+		}
 		if f.Topic != "" && f.Topic != topic || f.Event != "" && f.Event != event || f.Direction != "" && f.Direction != direction {
 			continue
 		}
@@ -127,8 +173,8 @@ func (i *Injection) take() bool {
 	return true
 }
 
-// Inject makes a fault happen, or hold until it is stopped. The error says what in
-// the fault makes no sense.
+// Inject makes a fault happen, or hold until it is stopped, now or when After and Every
+// say. The error says what in the fault makes no sense, or that too many hold.
 func (s *Server) Inject(f Fault) (*Injection, error) {
 	if err := f.check(); err != nil {
 		return nil, err
@@ -145,10 +191,10 @@ func (s *Server) Inject(f Fault) (*Injection, error) {
 	return i, nil
 }
 
-// Faults lists the lasting faults that hold.
+// Faults lists the faults that hold or are to come.
 func (s *Server) Faults() []*Injection { return s.faults.all() }
 
-// ClearFaults ends all lasting faults.
+// ClearFaults ends all faults that hold, and calls off those to come.
 func (s *Server) ClearFaults() {
 	for _, i := range s.faults.all() {
 		i.Stop()

@@ -121,6 +121,7 @@ func NewServer(backend Backend, opts Options) *Server {
 		s.log = slog.New(slog.DiscardHandler)
 	}
 	s.ctx, s.stop = context.WithCancel(context.Background())
+	s.faults.happen = s.happen
 	s.feed = newFeed(s)
 	s.wg.Go(s.feed.run)
 	return s
