@@ -2,7 +2,6 @@
 //
 //	go run ./testdata/bench/compare                            1, 10, 100 and 1,000 browsers, a minute each
 //	go run ./testdata/bench/compare -browsers 10 -duration 10s
-//	go run ./testdata/bench/compare -json                      the figures for docs/benchmarks.md
 //
 // The ways:
 //
@@ -81,6 +80,7 @@ func run(ctx context.Context, args []string) error {
 	fs.StringVar(&o.binary, "bin", "", "the program to test, instead of building it")
 	fs.StringVar(&o.node, "node", "node", "Node.js")
 	fs.StringVar(&o.folder, "folder", "testdata/bench/compare", "where browsers.mjs is")
+	plots := fs.String("plots", "", "write latency.svg and reads.svg into this folder")
 	asJSON := fs.Bool("json", false, "print JSON in place of tables")
 	if err := fs.Parse(args); err != nil {
 		return err
@@ -123,6 +123,11 @@ func run(ctx context.Context, args []string) error {
 				fmt.Fprintln(os.Stderr, r)
 			}
 			results = append(results, r)
+		}
+	}
+	if *plots != "" {
+		if err := plot(*plots, results); err != nil {
+			return err
 		}
 	}
 	if *asJSON {

@@ -58,7 +58,8 @@ func (o *options) compare(ctx context.Context) (err error) {
 			return err
 		}
 	}
-	return report(servers)
+	report(servers)
+	return nil
 }
 
 // round posts to one server for a while.
@@ -79,15 +80,15 @@ func (o *options) round(ctx context.Context, s *server, duration time.Duration, 
 	s.cpu += after.CPU - before.CPU
 	s.taken += len(p.answer)
 	s.refused += *posted - first - len(p.answer)
-	fmt.Printf("%-10s %d posted, %d answered 200: %s\n", s.name, *posted-first, len(p.answer), q)
+	fmt.Fprintf(os.Stderr, "%-10s %d posted, %d answered 200: %s\n", s.name, *posted-first, len(p.answer), q)
 	for reason, n := range p.wrong {
-		fmt.Printf("           %d: %s\n", n, reason)
+		fmt.Fprintf(os.Stderr, "           %d: %s\n", n, reason)
 	}
 	return ctx.Err()
 }
 
 // report prints the medians of the rounds and their ratios.
-func report(servers []*server) error {
+func report(servers []*server) {
 	fmt.Printf("\n| median of %d rounds | p50 | p95 | p99 | longest | CPU for 1,000 | not answered 200 |\n|---|---|---|---|---|---|---|\n", len(servers[0].answers))
 	var medians []bed.Quantiles
 	for _, s := range servers {
@@ -100,7 +101,6 @@ func report(servers []*server) error {
 	fmt.Printf("| Next.js to supabridge | %s | %s | %s | %s | %.1f | |\n", ratio(medians[0].P50, medians[1].P50), ratio(medians[0].P95, medians[1].P95),
 		ratio(medians[0].P99, medians[1].P99), ratio(medians[0].Max, medians[1].Max),
 		servers[1].cpu.Seconds()/float64(max(servers[1].taken, 1))/(servers[0].cpu.Seconds()/float64(max(servers[0].taken, 1))))
-	return nil
 }
 
 // startRoute serves the built app, in which the route is.

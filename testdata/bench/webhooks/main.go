@@ -87,7 +87,7 @@ func run(ctx context.Context, args []string) error {
 	if o.binary, err = filepath.Abs(o.binary); err != nil {
 		return err
 	}
-	fmt.Printf("webhooks: %d a second of %d customers, %s, %d CPUs, fsync alone: %s\n", o.rate, o.customers, o.duration, runtime.NumCPU(), syncTimes(folder))
+	fmt.Fprintf(os.Stderr, "webhooks: %d a second of %d customers, %s, %d CPUs, fsync alone: %s\n", o.rate, o.customers, o.duration, runtime.NumCPU(), syncTimes(folder))
 	if o.nextjs {
 		return o.compare(ctx)
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"os"
 	"path/filepath"
 	"time"
 
@@ -116,11 +117,10 @@ func (o *options) outage(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	fmt.Printf("Supabase down: %d posted, %d answered 200; answers: %s\n", posted, len(p.answer), p.answers.Quantiles())
+	fmt.Fprintf(os.Stderr, "Supabase down: %d posted, %d answered 200; answers: %s\n", posted, len(p.answer), p.answers.Quantiles())
 	for reason, n := range p.wrong {
-		fmt.Printf("               %d: %s\n", n, reason)
+		fmt.Fprintf(os.Stderr, "               %d: %s\n", n, reason)
 	}
-	fmt.Printf("               the bridge took %.1f s of CPU and %d MiB at most\n", (after.CPU - before.CPU).Seconds(), after.PeakRSS>>20)
 
 	if err := project.Up(); err != nil {
 		return err
@@ -135,8 +135,11 @@ func (o *options) outage(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	fmt.Printf("Supabase back: all stored after %.1f s, %.0f a second; the bridge took %.1f s of CPU and %d MiB at most\n", took.Seconds(),
-		float64(len(p.answer))/took.Seconds(), (drained.CPU - after.CPU).Seconds(), drained.PeakRSS>>20)
+	q := p.answers.Quantiles()
+	fmt.Printf("| posted while Supabase was away | answered 200 | answer p50 | p95 | p99 | longest | bridge's CPU | memory | then stored | bridge's CPU | memory |\n|---|---|---|---|---|---|---|---|---|---|---|\n")
+	fmt.Printf("| %d in %s | %d | %s | %s | %s | %s | %.1f s | %d MiB | in %.1f s, %.0f a second | %.1f s | %d MiB |\n\n", posted, o.duration, len(p.answer), bed.Milliseconds(q.P50), bed.Milliseconds(q.P95),
+		bed.Milliseconds(q.P99), bed.Milliseconds(q.Max), (after.CPU - before.CPU).Seconds(), after.PeakRSS>>20, took.Seconds(), float64(len(p.answer))/took.Seconds(),
+		(drained.CPU - after.CPU).Seconds(), drained.PeakRSS>>20)
 	return o.judge(project, p, posted, waiting)
 }
 
@@ -203,7 +206,7 @@ func (o *options) judge(project *bed.Project, p *poster, posted, dead int) error
 	for range copies {
 		unasked++
 	}
-	fmt.Printf("Judged:        LOST %d, TWICE %d, STATUS NOT WRITTEN %d, GIVEN UP %d, NOT ANSWERED 200 %d, UNASKED %d of %d\n", lost, twice, unwritten, dead, posted-len(p.answer), unasked, posted)
+	fmt.Printf("Judged: LOST %d, TWICE %d, STATUS NOT WRITTEN %d, GIVEN UP %d, NOT ANSWERED 200 %d, UNASKED %d of %d\n", lost, twice, unwritten, dead, posted-len(p.answer), unasked, posted)
 	if lost+twice+unwritten+dead+posted-len(p.answer)+unasked > 0 {
 		return errors.New("the promise is broken")
 	}
