@@ -1,6 +1,6 @@
 # One command proves the project: make test. It needs Go, Node 20 or later and make; the rest it installs.
 
-.PHONY: test build prepare lint test-go fuzz test-node test-browser test-nextjs test-chaos clean
+.PHONY: test build bench prepare lint test-go fuzz test-node test-browser test-nextjs test-chaos clean
 
 # Every part runs even when an earlier one failed; the parts are named again at the end.
 test:
@@ -8,6 +8,13 @@ test:
 
 build:
 	go build -o bin/supabridge ./cmd/supabridge
+
+# Takes the figures of docs/benchmarks.md anew: an hour on a quiet machine. SCALE=small shows in a few minutes that it works.
+SCALE ?= full
+bench:
+	scripts/prepare node nextjs
+	npm --prefix testdata/nextjs run build --silent
+	go run ./testdata/bench/document -scale $(SCALE)
 
 # The npm packages of the tests, Chromium for those in a browser, and Redis.
 prepare:

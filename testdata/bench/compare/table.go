@@ -39,9 +39,8 @@ func table(results []result) string {
 		}
 		for _, r := range results {
 			if r.Browsers == n && r.Way != "polling" {
-				fmt.Fprintf(&b, "\n%s against polling: %s reads, %s as fast (p50), %s bytes, %s wake-ups, %s CPU.", r.Way, less(r.Reads, base.Reads),
-					times(base.Latency.P50, r.Latency.P50), less(r.Bytes, base.Bytes), less(r.Wakeups, base.Wakeups),
-					less(r.CPU.Supabase+r.CPU.Bridge, base.CPU.Supabase+base.CPU.Bridge))
+				fmt.Fprintf(&b, "\n%s against polling: reads %s, bytes %s, wake-ups %s, CPU %s; %s as fast (p50).", r.Way, change(r.Reads, base.Reads), change(r.Bytes, base.Bytes),
+					change(r.Wakeups, base.Wakeups), change(r.CPU.Supabase+r.CPU.Bridge, base.CPU.Supabase+base.CPU.Bridge), times(base.Latency.P50, r.Latency.P50))
 			}
 		}
 		b.WriteString("\n")
@@ -57,16 +56,12 @@ func times(before, now time.Duration) string {
 	return fmt.Sprintf("%.1f times", float64(before)/float64(now))
 }
 
-// less says how much smaller, or larger, one is than another.
-func less(now, before float64) string {
+// change says how much larger or smaller one is than another.
+func change(now, before float64) string {
 	if before == 0 {
 		return "–"
 	}
-	percent := (1 - now/before) * 100
-	if percent < 0 {
-		return fmt.Sprintf("%.1f %% more", -percent)
-	}
-	return fmt.Sprintf("%.1f %% fewer", percent)
+	return fmt.Sprintf("%+.1f %%", (now/before-1)*100)
 }
 
 func numbers(results []result) (all []int) {
