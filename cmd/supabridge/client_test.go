@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"strconv"
 	"strings"
@@ -21,6 +22,7 @@ import (
 // Rows of the stand-in's own seed.
 const (
 	harbour = "d1000000-0000-4000-8000-000000000001"
+	benID   = "a1000000-0000-4000-8000-000000000002"
 	anaID   = "a1000000-0000-4000-8000-000000000001"
 	bakery  = "c1000000-0000-4000-8000-000000000001"
 )
@@ -185,4 +187,15 @@ func writeMessage(ctx context.Context, supabase, key, content string) error {
 		return fmt.Errorf("insert: %s", resp.Status)
 	}
 	return nil
+}
+
+// freePort is an address of this machine nobody listens on now.
+func freePort(t *testing.T) string {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	return listener.Addr().String()
 }

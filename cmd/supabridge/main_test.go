@@ -15,6 +15,11 @@ import (
 const asProgram = "SUPABRIDGE_TEST_AS_PROGRAM"
 
 func TestMain(m *testing.M) {
+	if target := os.Getenv(asAttacker); target != "" {
+		words := strings.Split(target, "\n")
+		attackers(words[0], words[1], words[2:])
+		return
+	}
 	if os.Getenv(asProgram) != "" {
 		main()
 		return

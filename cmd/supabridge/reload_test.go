@@ -12,9 +12,9 @@ import (
 )
 
 // standinVariables are what a stand-in prints for whoever follows it.
-func standinVariables(t *testing.T) []string {
+func standinVariables(t *testing.T, flags ...string) []string {
 	t.Helper()
-	s := start(t, nil, "standin", "--listen", "127.0.0.1:0")
+	s := start(t, nil, append([]string{"standin", "--listen", "127.0.0.1:0"}, flags...)...)
 	s.prints(t, `SUPABASE_JWT_SECRET=(\S+)\n`)
 	var environ []string
 	for line := range strings.Lines(s.String()) {
