@@ -2,15 +2,10 @@ package migration
 
 import (
 	"bytes"
-	"os"
-	"os/exec"
-	"os/user"
-	"path/filepath"
-	"slices"
-	"strconv"
 	"strings"
-	"syscall"
 	"testing"
+
+	"github.com/supabridge/supabridge/bridge/internal/pgtest"
 )
 
 // stub is what Supabase's realtime schema has that the migration needs.
@@ -34,72 +29,20 @@ grant insert, update, delete, select on messages, conversations to authenticated
 create policy everything on realtime.messages for select to authenticated using (true);
 `
 
-// server is a PostgreSQL of this test's own, reached by psql.
+// server is a PostgreSQL of this test's own.
 type server struct {
-	t    *testing.T
-	dir  string
-	bin  string
-	cred *syscall.SysProcAttr
+	*pgtest.Server
+	t *testing.T
 }
 
-// newServer starts a server, and fails where PostgreSQL is not installed: what it checks can't be checked otherwise.
 func newServer(t *testing.T) *server {
 	t.Helper()
-	found, _ := filepath.Glob("/usr/lib/postgresql/*/bin/initdb")
-	if path, err := exec.LookPath("initdb"); err == nil && len(found) == 0 {
-		found = append(found, path)
-	}
-	if len(found) == 0 {
-		t.Fatal("this test needs PostgreSQL: apt-get install postgresql")
-	}
-	slices.Sort(found)
-	dir, err := os.MkdirTemp("", "pg") // a socket's path must be short
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := &server{t: t, dir: dir, bin: filepath.Dir(found[len(found)-1])}
-	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	if os.Getuid() == 0 { // which PostgreSQL refuses to run as
-		nobody, err := user.Lookup("nobody")
-		if err != nil {
-			t.Fatal(err)
-		}
-		uid, _ := strconv.Atoi(nobody.Uid)
-		gid, _ := strconv.Atoi(nobody.Gid)
-		if err := os.Chown(dir, uid, gid); err != nil {
-			t.Fatal(err)
-		}
-		s.cred = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}}
-	}
-	data := filepath.Join(dir, "data")
-	s.run("", "initdb", "-D", data, "-U", "postgres", "-A", "trust", "-N")
-	s.run("", "pg_ctl", "-D", data, "-w", "-l", filepath.Join(dir, "log"), "-o", "-F -c listen_addresses='' -k "+dir, "start")
-	t.Cleanup(func() { s.run("", "pg_ctl", "-D", data, "-m", "immediate", "stop") })
-	return s
+	return &server{pgtest.New(t), t}
 }
 
-func (s *server) run(input, program string, args ...string) string {
-	s.t.Helper()
-	cmd := exec.Command(filepath.Join(s.bin, program), args...)
-	cmd.Dir, cmd.SysProcAttr, cmd.Stdin = s.dir, s.cred, strings.NewReader(input)
-	var out bytes.Buffer
-	cmd.Stdout = &out
-	var failed bytes.Buffer
-	if program != "pg_ctl" { // whose server would keep the pipe
-		cmd.Stderr = &failed
-	} else {
-		cmd.Stdout = nil
-	}
-	if err := cmd.Run(); err != nil {
-		s.t.Fatalf("%s: %v\n%s", program, err, failed.String())
-	}
-	return strings.TrimSpace(out.String())
-}
-
-// sql runs statements and gives what they select.
 func (s *server) sql(text string) string {
 	s.t.Helper()
-	return s.run(text, "psql", "-h", s.dir, "-U", "postgres", "-d", "postgres", "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1")
+	return s.SQL(text)
 }
 
 func (s *server) apply(o Options, write func(*bytes.Buffer, Options) error) {
