@@ -52,7 +52,7 @@ func Parse(record json.RawMessage) (Row, error) {
 	for {
 		s.space()
 		raw := s.value()
-		name, err := unquote(raw)
+		name, err := nameOf(raw)
 		if err != nil {
 			return Row{}, fmt.Errorf("row: name of a column: %w", err)
 		}
@@ -106,9 +106,22 @@ func Text(value json.RawMessage) string {
 	return string(value)
 }
 
+// nameOf gives the text of a name.
+func nameOf(quoted []byte) (string, error) {
+	if isPlain(quoted) {
+		return intern(quoted[1 : len(quoted)-1]), nil
+	}
+	return unquote(quoted)
+}
+
+// isPlain tells whether a JSON string is its own text.
+func isPlain(quoted []byte) bool {
+	return len(quoted) >= 2 && quoted[0] == '"' && bytes.IndexByte(quoted, '\\') < 0 && isASCII(quoted)
+}
+
 // unquote gives the text of a JSON string.
 func unquote(quoted []byte) (string, error) {
-	if len(quoted) >= 2 && quoted[0] == '"' && bytes.IndexByte(quoted, '\\') < 0 && isASCII(quoted) {
+	if isPlain(quoted) {
 		return string(quoted[1 : len(quoted)-1]), nil
 	}
 	var text string

@@ -15,6 +15,7 @@ import (
 // rule is one compiled config.OutRule: under which name an event is sent, to whom, and with what.
 type rule struct {
 	name         node
+	literal      string // the name, where it has no variables
 	to           Audience
 	exceptSender bool
 	when         []condition
@@ -27,6 +28,7 @@ type rule struct {
 	maps         []replacement
 	args         []node // nil: the payload alone
 	whole        bool   // the shaped payload is as its shape makes it, so that others share it
+	shapes       bool   // it is sent, or part of what is sent
 }
 
 // condition holds where a column, or a field of the payload, has one of some values, as texts; null is "null".
@@ -90,6 +92,9 @@ func (v *Vocabulary) compileRule(e Event, from config.OutRule) (rule, error) {
 	if r.name, err = s.compileText(v.nouns.Replace(from.Event)); err != nil {
 		return r, fmt.Errorf("event: %w", err)
 	}
+	if r.name.is == isLiteral {
+		r.literal = r.name.text(nil)
+	}
 	if len(from.To) > 0 {
 		if r.to, err = audience(about, from.To); err != nil {
 			return r, fmt.Errorf("to: %w", err)
@@ -146,6 +151,7 @@ func (v *Vocabulary) compileRule(e Event, from config.OutRule) (rule, error) {
 	if len(from.Args) > 0 && len(from.Payload) > 0 {
 		return r, fmt.Errorf("args: they stand in place of payload; give one of the two")
 	}
+	r.shapes = r.payload == nil && r.args == nil || r.payload != nil && r.payload.hasPayload() || slices.ContainsFunc(r.args, func(n node) bool { return n.hasPayload() })
 	r.whole = len(r.pick)+len(r.omit)+len(r.rename)+len(r.add) == 0
 	return r, nil
 }

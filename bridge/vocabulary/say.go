@@ -49,11 +49,17 @@ func (v *Vocabulary) Say(s Style, o *Occasion) []Utterance {
 		if len(r.when) > 0 && !r.holds(&f) {
 			continue
 		}
-		f.shaped = v.shape(r.shape, o)
-		if !r.whole {
-			f.shaped = r.change(f.shaped, &f)
+		if r.shapes {
+			f.shaped = v.shape(r.shape, o)
+			if !r.whole {
+				f.shaped = r.change(f.shaped, &f)
+			}
 		}
-		said = append(said, Utterance{Name: r.name.text(&f), Args: r.arguments(&f), To: r.to, ExceptSender: r.exceptSender})
+		name := r.literal
+		if name == "" {
+			name = r.name.text(&f)
+		}
+		said = append(said, Utterance{Name: name, Args: r.arguments(&f), To: r.to, ExceptSender: r.exceptSender})
 	}
 	return said
 }

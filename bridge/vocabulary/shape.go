@@ -88,9 +88,11 @@ func (v *Vocabulary) build(shape Shape, r row.Row, nested string, extras []Extra
 	}
 	fields := r.Columns
 	o := object{buf: make([]byte, 0, 3*len(r.Record)+128)}
+	room := len(extras) + 2
 	if shape != Wrapped {
-		o.names = make([]string, 0, 2*len(fields)+len(extras)+2)
+		room += 2 * len(fields)
 	}
+	o.names = make([]string, 0, room)
 	switch shape {
 	case Camel:
 		o.addAll(fields, v.camel)

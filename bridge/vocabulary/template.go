@@ -160,6 +160,14 @@ func (s scope) compileText(text string) (node, error) {
 	return node{is: isText, parts: parts}, nil
 }
 
+// hasPayload tells whether the shaped payload itself is part of it.
+func (n *node) hasPayload() bool {
+	whole := func(v *variable) bool { return v != nil && v.root == "payload" && len(v.path) == 0 }
+	return whole(n.lone) || slices.ContainsFunc(n.parts, func(p part) bool { return whole(p.variable) }) ||
+		slices.ContainsFunc(n.members, func(m member) bool { return m.node.hasPayload() }) ||
+		slices.ContainsFunc(n.items, func(i node) bool { return i.hasPayload() })
+}
+
 // at gives the node at a path of object members, nil where there is none.
 func (n *node) at(path []string) *node {
 	for _, step := range path {
