@@ -34,6 +34,15 @@ func (c *client) part(tenant string, who *Identity) {
 	}
 }
 
+// joinUser answers a join of a user's room, which their sockets are in without asking and others never.
+func (c *client) joinUser(e *socketio.Event, user string) {
+	if user != c.who.UserID {
+		c.fail(e, failForbidden)
+		return
+	}
+	c.succeed(e)
+}
+
 // setStatus notes how the user says to be, in every tenant where the socket counts.
 func (c *client) setStatus(e *socketio.Event) {
 	word, ok := c.b.words().Status(e.Name, e.Args, &c.speaker)

@@ -14,6 +14,7 @@ import (
 	"github.com/redis/go-redis/v9"
 	"github.com/redis/go-redis/v9/maintnotifications"
 
+	"github.com/supabridge/supabridge/bridge/vocabulary"
 	"github.com/supabridge/supabridge/config"
 	"github.com/supabridge/supabridge/socketio"
 	"github.com/supabridge/supabridge/socketio/redisadapter"
@@ -137,6 +138,7 @@ type note struct {
 	Kind noteKind `json:"kind"`
 
 	Conversation string          `json:"conversation,omitempty"`
+	Spelled      json.RawMessage `json:"spelled,omitempty"` // the conversation as the client wrote it
 	Messages     json.RawMessage `json:"messages,omitempty"`
 	Whom         json.RawMessage `json:"whom,omitempty"`
 	attends
@@ -146,6 +148,14 @@ type note struct {
 	All    []attends `json:"all,omitempty"`
 	Part   int       `json:"part,omitempty"`
 	Last   bool      `json:"last,omitempty"`
+}
+
+// spelled is the conversation as the client wrote it; a node of another version may not say.
+func (n note) spelled() vocabulary.ID {
+	if len(n.Spelled) == 0 {
+		return vocabulary.NewID(n.Conversation)
+	}
+	return vocabulary.ID{Text: n.Conversation, JSON: n.Spelled}
 }
 
 // attends is a user's socket in a tenant.
@@ -201,11 +211,11 @@ func (c *cluster) heard(e *socketio.Event) {
 	b := c.b
 	switch n.Kind {
 	case noteTyping:
-		b.typing.start(n.Conversation, overNodes+n.Node+"/"+n.Socket, n.who())
+		b.typing.start(n.spelled(), overNodes+n.Node+"/"+n.Socket, n.who())
 	case noteStopped:
 		b.typing.stop(n.Conversation, overNodes+n.Node+"/"+n.Socket, n.who())
 	case noteRead:
-		b.tellRead(n.Conversation, n.who(), n.Messages, reach{remote: true})
+		b.tellRead(n.spelled(), n.who(), n.Messages, reach{remote: true})
 	case noteDisconnect:
 		b.disconnectNoted(n.Whom)
 	}

@@ -203,3 +203,27 @@ func TestAnEventThatNamesNoConversationIsAboutTheOneOfItsMessageOrTheOnlyOneJoin
 		t.Errorf("messages_read %v", got)
 	}
 }
+
+func TestANumberThatAClientSendsAsAnIDStaysOne(t *testing.T) {
+	w := newWorld(t, func(c *config.Config) { c.Auth.InsecureDev = true })
+	ana, ben := connect(t, w.address, map[string]any{"userId": "ana"}), connect(t, w.address, map[string]any{"userId": "ben"})
+	ana.must("join_conversation", 42)
+	ben.must("join_conversation", "42")
+	ana.must("typing_start", map[string]any{"conversationId": 42})
+	if got := ben.event("user_typing"); got["conversationId"] != 42.0 {
+		t.Errorf("user_typing %v, want the number", got)
+	}
+	ana.conn.Close()
+	if got := ben.event("user_typing"); got["conversationId"] != 42.0 || got["isTyping"] != false {
+		t.Errorf("user_typing %v, want the number", got)
+	}
+}
+
+func TestAUsersRoomIsTheirOwn(t *testing.T) {
+	w := newWorld(t, nil)
+	ana := w.as(anaID)
+	ana.must("join", "user_"+anaID)
+	if o := ana.try("join", "user_"+benID); o.Code != "forbidden" {
+		t.Errorf("a join of another user's room: %+v, want forbidden", o)
+	}
+}

@@ -186,6 +186,10 @@ func (c *client) dispatch(e *socketio.Event) {
 	}
 	switch intent {
 	case vocabulary.JoinConversation:
+		if user, ok := c.b.words().NamesUserRoom(e.Args); ok {
+			c.joinUser(e, user)
+			return
+		}
 		c.joinConversation(e)
 	case vocabulary.LeaveConversation:
 		c.leaveConversation(e)
@@ -322,7 +326,7 @@ func (c *client) leaveConversation(e *socketio.Event) {
 	if joined, ok := c.conversations.get(id.Text); ok {
 		c.conversations.remove(joined)
 		c.sawRoom(tail.Leave, conversationRoom, joined, "ok")
-		c.types(joined, c.who, false)
+		c.types(vocabulary.NewID(joined), c.who, false)
 		c.leave(roomName(c.b.cfg().Rooms.Conversation, joined), wholeRoom(joined))
 	}
 	c.about.conversation = id
@@ -426,23 +430,28 @@ func (c *client) typing(e *socketio.Event, on bool) {
 	}
 	if c.b.cfg().Typing.Enabled && c.who.UserID != "" {
 		if on {
-			c.types(id, c.who, true)
+			c.types(c.spelled(id), c.who, true)
 		} else {
-			c.types(id, c.who, false)
+			c.types(vocabulary.NewID(id), c.who, false)
 		}
 	}
 	c.succeed(e)
 }
 
 // types notes that the user types in a conversation, or stopped, in this socket; stopping without having begun is nothing.
-func (c *client) types(conversation string, who *Identity, on bool) {
+func (c *client) types(conversation vocabulary.ID, who *Identity, on bool) {
 	kind := noteTyping
 	if on {
 		c.b.typing.start(conversation, c.key, who)
-	} else if kind = noteStopped; !c.b.typing.stop(conversation, c.key, who) {
+	} else if kind = noteStopped; !c.b.typing.stop(conversation.Text, c.key, who) {
 		return
 	}
-	c.b.cluster.tell(note{Kind: kind, Conversation: conversation, attends: attendanceOf("", c.key, who, "")})
+	c.b.cluster.tell(note{Kind: kind, Conversation: conversation.Text, Spelled: conversation.JSON, attends: attendanceOf("", c.key, who, "")})
+}
+
+// spelled is a conversation's id as the client wrote it: a number stays one, since frontends compare it with their own.
+func (c *client) spelled(asStored string) vocabulary.ID {
+	return vocabulary.ID{Text: asStored, JSON: idPayload(c.about.conversation, asStored)}
 }
 
 // markRead tells the others in a conversation that this user has read it. The rows are the application's to change.
@@ -451,14 +460,9 @@ func (c *client) markRead(e *socketio.Event) {
 	if !ok {
 		return
 	}
-	var messages json.RawMessage
-	if ids, ok := vocabulary.Field(e.Args, "messageIds"); ok {
-		messages = ids
-	} else if one, ok := vocabulary.Field(e.Args, "messageId"); ok {
-		messages = json.RawMessage("[" + string(one) + "]")
-	}
-	c.b.tellRead(id, c.who, messages, reach{sender: []string{c.socket.ID()}})
-	c.b.cluster.tell(note{Kind: noteRead, Conversation: id, Messages: messages, attends: attendanceOf("", "", c.who, "")})
+	as, messages := c.spelled(id), vocabulary.MessageIDs(e.Args)
+	c.b.tellRead(as, c.who, messages, reach{sender: []string{c.socket.ID()}})
+	c.b.cluster.tell(note{Kind: noteRead, Conversation: as.Text, Spelled: as.JSON, Messages: messages, attends: attendanceOf("", "", c.who, "")})
 	c.succeed(e)
 }
 
@@ -469,7 +473,7 @@ func (c *client) gone(reason string) {
 		c.deadline.Stop()
 	}
 	for _, id := range c.conversations.all() {
-		c.types(id, c.who, false)
+		c.types(vocabulary.NewID(id), c.who, false)
 	}
 	c.vanish(c.home)
 	for _, id := range c.tenants.all() {

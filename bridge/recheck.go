@@ -343,7 +343,7 @@ func (c *client) lose(r room, reason string) {
 	who := c.identity.Load()
 	o := about(who, vocabulary.Failure, vocabulary.String("code", failLost.code), vocabulary.String("message", failLost.message))
 	if r.kind == conversationRoom {
-		c.types(r.id, who, false)
+		c.types(vocabulary.NewID(r.id), who, false)
 		o.Conversation = vocabulary.NewID(r.id)
 		o.Fields = append(o.Fields, vocabulary.String("conversationId", r.id))
 	} else {

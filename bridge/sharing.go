@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/supabridge/supabridge/bridge/share"
+	"github.com/supabridge/supabridge/bridge/vocabulary"
 	"github.com/supabridge/supabridge/config"
 	"github.com/supabridge/supabridge/phoenix"
 )
@@ -79,7 +80,7 @@ func (h house) TenantOf(ctx context.Context, conversation string) (string, error
 func (h house) Typing(conversation string, user share.User, on bool) {
 	who, key := elsewhere(user), overRealtime+user.ID
 	if on {
-		h.b.typing.start(conversation, key, who)
+		h.b.typing.start(vocabulary.NewID(conversation), key, who)
 	} else {
 		h.b.typing.stop(conversation, key, who)
 	}

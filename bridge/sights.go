@@ -44,7 +44,7 @@ func (b *Bridge) sawFeed(r feed.Report) {
 
 func (b *Bridge) sawTyping(s typed) {
 	b.tap.Show(tail.Typing, func() tail.Sight {
-		return tail.Sight{Text: s.event.String(), Conversation: s.conversation, User: s.who.UserID, Tenant: s.who.Tenant}
+		return tail.Sight{Text: s.event.String(), Conversation: s.conversation.Text, User: s.who.UserID, Tenant: s.who.Tenant}
 	})
 }
 

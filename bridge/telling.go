@@ -12,13 +12,13 @@ import (
 func (b *Bridge) tellTyping(s typed) {
 	b.sawTyping(s)
 	who := s.who
-	o := about(who, s.event, vocabulary.String("conversationId", s.conversation), vocabulary.String("userId", who.UserID), vocabulary.String("userName", who.Name),
+	o := about(who, s.event, vocabulary.Extra{Name: "conversationId", Value: s.conversation.JSON}, vocabulary.String("userId", who.UserID), vocabulary.String("userName", who.Name),
 		vocabulary.Bool("isTyping", s.event == vocabulary.TypingStarted))
-	o.Conversation = vocabulary.NewID(s.conversation)
+	o.Conversation = s.conversation
 	own := []string{userRoom(who.UserID)}
-	b.emit(reach{conversation: []string{roomName(b.cfg().Rooms.Conversation, s.conversation)}, user: own, sender: own}, o)
+	b.emit(reach{conversation: []string{roomName(b.cfg().Rooms.Conversation, s.conversation.Text)}, user: own, sender: own}, o)
 	if b.sharer != nil && s.here {
-		b.sharer.Typed(s.conversation, share.User{ID: who.UserID, Name: who.Name}, s.event == vocabulary.TypingStarted)
+		b.sharer.Typed(s.conversation.Text, share.User{ID: who.UserID, Name: who.Name}, s.event == vocabulary.TypingStarted)
 	}
 }
 
@@ -62,11 +62,11 @@ func (b *Bridge) report(kind, lane string, data json.RawMessage) {
 }
 
 // tellRead tells a conversation what a user has read; to holds what is not known from that.
-func (b *Bridge) tellRead(conversation string, who *Identity, messages json.RawMessage, to reach) {
-	o := about(who, vocabulary.MessagesRead, vocabulary.String("conversationId", conversation), vocabulary.String("userId", who.UserID),
+func (b *Bridge) tellRead(conversation vocabulary.ID, who *Identity, messages json.RawMessage, to reach) {
+	o := about(who, vocabulary.MessagesRead, vocabulary.Extra{Name: "conversationId", Value: conversation.JSON}, vocabulary.String("userId", who.UserID),
 		vocabulary.String("readBy", who.UserID), vocabulary.Extra{Name: "messageIds", Value: messages})
-	o.Conversation = vocabulary.NewID(conversation)
-	to.conversation, to.user = []string{roomName(b.cfg().Rooms.Conversation, conversation)}, []string{userRoom(who.UserID)}
+	o.Conversation = conversation
+	to.conversation, to.user = []string{roomName(b.cfg().Rooms.Conversation, conversation.Text)}, []string{userRoom(who.UserID)}
 	b.emit(to, o)
 }
 

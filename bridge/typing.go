@@ -27,7 +27,7 @@ type typing struct {
 
 // typed is a sign of typing that others are told of.
 type typed struct {
-	conversation string
+	conversation vocabulary.ID // as the client spelled it that began
 	who          *Identity
 	event        vocabulary.Event
 	here         bool // a socket of this bridge's takes part in it, not only a client of Supabase Realtime
@@ -36,6 +36,7 @@ type typed struct {
 type writer struct{ conversation, user string }
 
 type writing struct {
+	id      vocabulary.ID // of the conversation
 	who     *Identity
 	sockets map[string]struct{} // those it is seen in, by key
 	here    bool
@@ -54,14 +55,14 @@ func newTyping(timeout, repeat func() time.Duration, tell func(typed)) *typing {
 }
 
 // start notes that a user types. Repeated within the timeout it prolongs that.
-func (t *typing) start(conversation, socket string, who *Identity) {
-	key := writer{conversation, who.UserID}
+func (t *typing) start(conversation vocabulary.ID, socket string, who *Identity) {
+	key := writer{conversation.Text, who.UserID}
 	timeout, repeat := t.timeout(), t.repeat()
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	w, typing := t.writers[key]
 	if !typing {
-		w = &writing{who: who, sockets: make(map[string]struct{}, 1)}
+		w = &writing{id: conversation, who: who, sockets: make(map[string]struct{}, 1)}
 		w.timer = time.AfterFunc(timeout, func() { t.expire(key, w) })
 		t.writers[key] = w
 	} else {
@@ -85,7 +86,7 @@ func (t *typing) say(key writer, w *writing) {
 		w.again = nil
 	}
 	w.told = time.Now()
-	t.tell(typed{key.conversation, w.who, vocabulary.TypingStarted, w.here})
+	t.tell(typed{w.id, w.who, vocabulary.TypingStarted, w.here})
 }
 
 // sayAgain passes on the sign that waited, unless what it belongs to ended or it was passed on meanwhile.
@@ -136,7 +137,7 @@ func (t *typing) expire(key writer, w *writing) {
 func (t *typing) end(key writer, w *writing) {
 	w.stopTimers()
 	delete(t.writers, key)
-	t.tell(typed{key.conversation, w.who, vocabulary.TypingStopped, w.here})
+	t.tell(typed{w.id, w.who, vocabulary.TypingStopped, w.here})
 }
 
 func (w *writing) stopTimers() {

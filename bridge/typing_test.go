@@ -24,7 +24,7 @@ func (h *heard) add(line string) {
 }
 
 func (h *heard) typing(s typed) {
-	h.add(map[vocabulary.Event]string{vocabulary.TypingStarted: "start ", vocabulary.TypingStopped: "stop "}[s.event] + s.who.UserID + " in " + s.conversation)
+	h.add(map[vocabulary.Event]string{vocabulary.TypingStarted: "start ", vocabulary.TypingStopped: "stop "}[s.event] + s.who.UserID + " in " + s.conversation.Text)
 }
 
 func (h *heard) presence(a attended) { h.add(a.state + " " + a.who.UserID + " in " + a.tenant) }
@@ -59,7 +59,7 @@ func TestTypingIsToldOnceHoweverOftenItIsRepeated(t *testing.T) {
 		var h heard
 		ty := newTyping(always(5*time.Second), always(time.Duration(0)), h.typing)
 		for range 4 {
-			ty.start("c", "s1", ana)
+			ty.start(vocabulary.NewID("c"), "s1", ana)
 			time.Sleep(3 * time.Second)
 		}
 		h.expect(t, "start ana in c")
@@ -74,12 +74,12 @@ func TestTypingEndsByItselfAfterTheTimeout(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var h heard
 		ty := newTyping(always(5*time.Second), always(time.Duration(0)), h.typing)
-		ty.start("c", "s1", ana)
+		ty.start(vocabulary.NewID("c"), "s1", ana)
 		time.Sleep(5*time.Second - time.Nanosecond)
 		h.expect(t, "start ana in c")
 		time.Sleep(time.Nanosecond)
 		h.expect(t, "stop ana in c")
-		ty.start("c", "s1", ana)
+		ty.start(vocabulary.NewID("c"), "s1", ana)
 		h.expect(t, "start ana in c")
 		ty.close()
 		time.Sleep(time.Minute)
@@ -91,10 +91,10 @@ func TestAUserTypesUntilTheLastWindowStopped(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var h heard
 		ty := newTyping(always(5*time.Second), always(time.Duration(0)), h.typing)
-		ty.start("c", "s1", ana)
-		ty.start("c", "s2", ana)
-		ty.start("c", "s3", ben)
-		ty.start("other", "s3", ben)
+		ty.start(vocabulary.NewID("c"), "s1", ana)
+		ty.start(vocabulary.NewID("c"), "s2", ana)
+		ty.start(vocabulary.NewID("c"), "s3", ben)
+		ty.start(vocabulary.NewID("other"), "s3", ben)
 		ty.stop("c", "s1", ana)
 		h.expect(t, "start ana in c", "start ben in c", "start ben in other")
 		ty.stop("c", "s2", ana)
@@ -118,7 +118,7 @@ func TestTypingThatGoesOnIsPassedOnOftenEnoughForAnIndicatorThatClearsItself(t *
 				told++
 			})
 			for time.Since(begun) < time.Minute {
-				ty.start("c", "s1", ana)
+				ty.start(vocabulary.NewID("c"), "s1", ana)
 				time.Sleep(every)
 			}
 			ty.close()
@@ -133,9 +133,9 @@ func TestAnEndOfTypingIsTheLastThatIsTold(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var h heard
 		ty := newTyping(always(5*time.Second), always(2*time.Second), h.typing)
-		ty.start("c", "s1", ana)
+		ty.start(vocabulary.NewID("c"), "s1", ana)
 		time.Sleep(time.Second)
-		ty.start("c", "s1", ana)
+		ty.start(vocabulary.NewID("c"), "s1", ana)
 		ty.stop("c", "s1", ana)
 		time.Sleep(time.Minute)
 		h.expect(t, "start ana in c", "stop ana in c")
@@ -146,9 +146,9 @@ func TestAMessageEndsItsWritersTypingInEveryWindow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var h heard
 		ty := newTyping(always(5*time.Second), always(time.Duration(0)), h.typing)
-		ty.start("c", "s1", ana)
-		ty.start("c", "s2", ana)
-		ty.start("c", "s3", ben)
+		ty.start(vocabulary.NewID("c"), "s1", ana)
+		ty.start(vocabulary.NewID("c"), "s2", ana)
+		ty.start(vocabulary.NewID("c"), "s3", ben)
 		ty.wrote("c", "ana")
 		ty.wrote("c", "ana")
 		ty.wrote("other", "ben")

@@ -142,8 +142,8 @@ func decode(k *key, held any, flag *pflag.Flag) (any, Origin, *mismatch) {
 }
 
 // Derive fills supabase.realtime_url and supabase.jwks_url from supabase.url
-// where they are empty, and takes trailing slashes off that and
-// socketio.paths. Load does so itself; it is for a Config made by hand. A
+// where they are empty, takes trailing slashes off that and socketio.paths, and
+// puts the nouns of the vocabulary into the names of rooms. Load does so itself; it is for a Config made by hand. A
 // supabase.url that can't be read derives nothing.
 func (c *Config) Derive() {
 	c.Supabase.URL = strings.TrimRight(c.Supabase.URL, "/")
@@ -152,6 +152,9 @@ func (c *Config) Derive() {
 			c.SocketIO.Paths[i] = trimmed
 		}
 	}
+	nouns := strings.NewReplacer("{tenant}", c.Vocabulary.TenantNoun, "{conversation}", c.Vocabulary.ConversationNoun)
+	c.Rooms.Conversation.Name = nouns.Replace(c.Rooms.Conversation.Name)
+	c.Rooms.Tenant.Name = nouns.Replace(c.Rooms.Tenant.Name)
 	base, err := url.Parse(c.Supabase.URL)
 	if err != nil || base.Host == "" {
 		return

@@ -247,7 +247,7 @@ type Rooms struct {
 
 // Room names one kind of room.
 type Room struct {
-	// Name of the room; {id} stands for the id. Servers that publish to rooms must use the same.
+	// Name of the room; {id} stands for the id, {conversation} and {tenant} for the nouns of the vocabulary. Servers that publish to rooms must use the same.
 	Name string `key:"name"`
 	// Further room names that browsers send in place of an id, such as conv_{id}; the id is taken out of them. They name no rooms here.
 	Parse []string `key:"parse"`

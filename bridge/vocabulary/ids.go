@@ -148,6 +148,26 @@ func (v *Vocabulary) NamesTenantRoom(args []json.RawMessage) bool {
 	})
 }
 
+// userForms are the names of a user's own room, as clients send them that join it.
+var userForms = []form{{before: "user:"}, {before: "user_"}, {before: "user-"}, {before: "users:"}}
+
+// NamesUserRoom gives the user whose room the first argument names.
+func (v *Vocabulary) NamesUserRoom(args []json.RawMessage) (user string, ok bool) {
+	if len(args) == 0 {
+		return "", false
+	}
+	id, ok := scalarID(args[0])
+	if !ok {
+		return "", false
+	}
+	for _, f := range userForms {
+		if user, ok := f.cut(id.Text); ok {
+			return user, true
+		}
+	}
+	return "", false
+}
+
 // Since is what a client that joins has seen last: a time, a message, or both.
 type Since struct{ At, ID string }
 
@@ -249,19 +269,28 @@ func IDOf(r row.Row, column, text string) ID {
 	return NewID(text)
 }
 
-// MessageID finds the id of the message, or of the first of the messages, that an event names in its first argument.
-func MessageID(args []json.RawMessage) (string, bool) {
-	for _, name := range []string{"messageId", "message_id", "messageIds", "message_ids"} {
+// MessageIDs gives the ids of the messages that an event names in its first argument, as a list; nil where it names none.
+func MessageIDs(args []json.RawMessage) json.RawMessage {
+	for _, name := range []string{"messageIds", "message_ids", "messageId", "message_id"} {
 		raw, _ := Field(args, name)
-		var list []json.RawMessage
-		if json.Unmarshal(raw, &list) == nil && len(list) > 0 {
-			raw = list[0]
+		if len(raw) > 0 && raw[0] == '[' {
+			return raw
 		}
 		if id, ok := scalarID(raw); ok {
-			return id.Text, true
+			return append(append(json.RawMessage{'['}, id.JSON...), ']')
 		}
 	}
-	return "", false
+	return nil
+}
+
+// MessageID gives the first of them.
+func MessageID(args []json.RawMessage) (string, bool) {
+	var list []json.RawMessage
+	if json.Unmarshal(MessageIDs(args), &list) != nil || len(list) == 0 {
+		return "", false
+	}
+	id, ok := scalarID(list[0])
+	return id.Text, ok
 }
 
 // UserIDs finds the users that an event names in its first argument: `userIds` or `userId` there, as a list or alone; at most 1000.

@@ -74,7 +74,10 @@ var fixedNames = map[Intent]string{
 		"message_read messages_read conversation:read read_messages",
 	RenewToken: "access_token token:refresh refresh_token authenticate",
 	// A list of tickets that is left says nothing of the other lists, which need the same room.
-	Heartbeat:   "heartbeat ping presence:heartbeat leaveTickets leaveNotification",
+	// A frontend that tells who it is tells nothing: the token does, and a user's sockets are in their own room without asking.
+	Heartbeat: "heartbeat ping keepalive keep_alive keep-alive keepAlive presence:heartbeat leaveTickets leaveNotification " +
+		"setup register register_user register-user registerUser user:register user_join user-join userJoin user:join join_user join-user joinUser join:user " +
+		"join_user_room join-user-room joinUserRoom add_user add-user addUser",
 	SendMessage: "send_message send-message sendMessage message:send chat:send",
 }
 

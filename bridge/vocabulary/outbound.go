@@ -112,7 +112,7 @@ var outbound = [eventCount][4]string{
 	UserOnline:          {"user_online", "user:online", "user-online", "userOnline"},
 	UserOffline:         {"user_offline", "user:offline", "user-offline", "userOffline"},
 	PresenceUpdate:      {"presence_update", "presence:update", "presence-update", "presenceUpdate"},
-	OnlineUsers:         {"online_users", "presence:online-list", "online-users", "onlineUsers"},
+	OnlineUsers:         {"online_users", "presence:online-list", "online-users", "onlineUsers getOnlineUsers"},
 	PresenceSnapshot:    {"presence_state", "presence:state", "presence-state", "presenceState"},
 	Notification:        {"notification", "notification:new", "notification", "notification"},
 	NotificationUpdated: {"notification_updated", "notification:updated", "notification-updated", "notificationUpdated"},
