@@ -103,7 +103,7 @@ func serveStandin(port string, broadcasts bool) error {
 	return s.Close(closing)
 }
 
-// StartStandin starts a stand-in with so many conversations and messages in each of them; broadcasts has it broadcast each row as the migration does.
+// StartStandin starts a stand-in; broadcasts has it broadcast each row as the migration does.
 func StartStandin(ctx context.Context, broadcasts bool) (*Standin, error) {
 	tokens, err := standin.NewTokens(standin.DefaultJWTSecret)
 	if err != nil {

@@ -60,7 +60,7 @@ func (o *options) measure(ctx context.Context, way string, n int) (r result, err
 		}
 		defer bridge.End()
 	}
-	meter, err := bed.OpenMeter(target)
+	meter, err := bed.OpenMeter(target, nil)
 	if err != nil {
 		return r, err
 	}

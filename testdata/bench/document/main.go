@@ -49,6 +49,7 @@ const plots = "docs/benchmarks"
 var parts = []part{
 	{"compare", []string{"./testdata/bench/compare", "-plots", plots}, []string{"-browsers", "1,10", "-duration", "10s"},
 		[]string{"![Latency by the number of browsers](benchmarks/latency.svg)", "![Queries by the number of browsers](benchmarks/reads.svg)"}},
+	{"budget", []string{"./testdata/bench/budget"}, []string{"-clients", "50", "-rate", "20", "-duration", "5s"}, nil},
 	{"crowd", []string{"./testdata/bench/crowd"}, []string{"-clients", "300", "-rounds", "1"}, nil},
 	{"sizes", []string{"./testdata/bench/sizes", "-plot", filepath.Join(plots, "sizes.svg")}, []string{"-connections", "100,200", "-duration", "5s"},
 		[]string{"![A message by the number of connections](benchmarks/sizes.svg)"}},
