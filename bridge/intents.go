@@ -109,14 +109,15 @@ func (in *entered) get(id string) (asStored string, ok bool) {
 	return asStored, ok
 }
 
-// remove forgets a room under all its spellings.
-func (in *entered) remove(asStored string) {
+// remove forgets a room under all its spellings; false where it is not there.
+func (in *entered) remove(asStored string) (removed bool) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	if _, there := in.by[asStored]; there {
+	if _, removed = in.by[asStored]; removed {
 		in.tally(-1)
 	}
 	maps.DeleteFunc(in.by, func(_, stored string) bool { return stored == asStored })
+	return removed
 }
 
 // among gives those of the rooms that it holds.

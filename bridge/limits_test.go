@@ -278,6 +278,21 @@ func TestBucketsFillAgainAndFollowTheConfiguration(t *testing.T) {
 	})
 }
 
+func TestAnEventWithinTheLimitsAllocatesNothing(t *testing.T) {
+	l, err := compileLimits(config.Default())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var b buckets
+	m := newMeters().enter("u")
+	if n := testing.AllocsPerRun(100, func() {
+		b.allow(l.socket, vocabulary.StartTyping)
+		m.allow(l.user, vocabulary.StartTyping)
+	}); n != 0 {
+		t.Errorf("%v allocations, want none", n)
+	}
+}
+
 func TestMetersAreKeptForThoseWhoAreHereAndABoundedNumberWhoLeft(t *testing.T) {
 	ms := newMeters()
 	spend := rates{everyIntent: {PerSecond: 1, Burst: 1}}

@@ -3,6 +3,7 @@ package bridge
 import (
 	"context"
 	"crypto/sha256"
+	"errors"
 	"maps"
 	"slices"
 	"sync"
@@ -42,11 +43,18 @@ type rechecker struct {
 	all     bool                 // more moved than are remembered, or the rules are others
 	wake    chan struct{}        // holds one
 
+	waiting int           // moves that are looked at and not in moved yet
 	settled atomic.Uint64 // the epoch up to which all that moved was looked at, whoever was here then
 
 	checked *prometheus.CounterVec
 	round   prometheus.Gauge
 }
+
+// Bounds of looking at a conversation that moved: how long the feed waits, and how many questions it asks at once.
+const (
+	maxMoveWait   = 2 * time.Second
+	moveQuestions = 8
+)
 
 // maxMoved bounds the moved conversations that wait to be looked at; more have everybody asked about.
 const maxMoved = 10_000
@@ -92,10 +100,30 @@ func (r *rechecker) doubt(c *client) {
 	r.rouse()
 }
 
-// conversationMoved has everybody in a conversation asked about, and no answer from before trusted. It never waits.
-func (r *rechecker) conversationMoved(id string) {
+// conversationMoved has everybody in a conversation asked about, and no answer from before trusted. Where it is certain that the conversation moved it waits for the
+// answers, though not longer than maxMoveWait: the feed, which calls it, may bring a message of the new tenant next. Whatever came out is looked at once more
+// by run.
+func (r *rechecker) conversationMoved(ctx context.Context, id string, certain bool) {
 	r.mu.Lock()
 	r.b.authorizer.withdraw(room{conversationRoom, id}) // under the mutex, so that no epoch is taken for settled before its room is known here
+	r.waiting++
+	r.mu.Unlock()
+	if certain {
+		ctx, cancel := context.WithTimeout(ctx, maxMoveWait)
+		defer cancel()
+		slots := make(chan struct{}, moveQuestions)
+		var all sync.WaitGroup
+		for _, s := range stepsIn(r.clients(), map[string]struct{}{id: {}}) {
+			slots <- struct{}{}
+			all.Go(func() {
+				r.check(ctx, s, byMove, nil)
+				<-slots
+			})
+		}
+		all.Wait()
+	}
+	r.mu.Lock()
+	r.waiting--
 	if len(r.moved) < maxMoved {
 		r.moved[id] = struct{}{}
 	} else {
@@ -136,7 +164,7 @@ func (r *rechecker) run(ctx context.Context) {
 			if !r.rest(ctx, began.Add(every*time.Duration(i)/time.Duration(len(steps)))) {
 				return
 			}
-			r.check(ctx, s, byTimer)
+			r.check(ctx, s, byTimer, r.pace)
 		}
 		r.round.Set(time.Since(began).Seconds())
 		if !r.rest(ctx, began.Add(every)) {
@@ -188,7 +216,10 @@ func (r *rechecker) takeMoved() (moved map[string]struct{}, all bool, epoch uint
 	defer r.mu.Unlock()
 	moved, all = r.moved, r.all
 	r.moved, r.all = make(map[string]struct{}), false
-	return moved, all, r.b.authorizer.now()
+	if epoch = r.settled.Load(); r.waiting == 0 {
+		epoch = r.b.authorizer.now()
+	}
+	return moved, all, epoch
 }
 
 func (r *rechecker) takeChanged() []*client {
@@ -201,7 +232,7 @@ func (r *rechecker) takeChanged() []*client {
 
 func (r *rechecker) checkAll(ctx context.Context, steps []*step, reason string) {
 	for _, s := range steps {
-		r.check(ctx, s, reason)
+		r.check(ctx, s, reason, r.pace)
 	}
 }
 
@@ -264,8 +295,8 @@ func stepsIn(clients []*client, conversations map[string]struct{}) []*step {
 }
 
 // check asks about the rooms of a step, and takes its sockets out of those that are not open any more.
-func (r *rechecker) check(ctx context.Context, s *step, reason string) {
-	open, err := r.b.authorizer.stillOpen(ctx, s.who, s.kind, s.ids, r.pace)
+func (r *rechecker) check(ctx context.Context, s *step, reason string, pace func(context.Context) error) {
+	open, err := r.b.authorizer.stillOpen(ctx, s.who, s.kind, s.ids, pace)
 	if err != nil && ctx.Err() == nil {
 		r.b.log.Warn().Err(err).Str("user", s.who.UserID).Stringer("room", s.kind).Msg("whether a user may still be in rooms could not be decided")
 	}
@@ -327,7 +358,7 @@ func (a *authorizer) stillOpen(ctx context.Context, who *Identity, kind roomKind
 // failLost is told without having been asked for.
 var failLost = failure{"access_lost", "you may not be in this room any more"}
 
-// lose takes the client out of a room that it may not be in any more. It runs on the rechecker's goroutine, beside the client's own events: a join that is under
+// lose takes the client out of a room that it may not be in any more. It runs on the goroutine of the rechecker or of the feed, beside the client's own events: a join that is under
 // way finds in confirm that the room was lost.
 func (c *client) lose(r room, reason string) {
 	rooms, template := &c.conversations, c.b.cfg().Rooms.Conversation
@@ -338,7 +369,9 @@ func (c *client) lose(r room, reason string) {
 		return
 	}
 	c.lost.Store(true) // first: a connection that takes over from this one looks at it last
-	rooms.remove(r.id)
+	if !rooms.remove(r.id) {
+		return
+	}
 	c.leave(roomName(template, r.id), wholeRoom(r.id))
 	who := c.identity.Load()
 	o := about(who, vocabulary.Failure, vocabulary.String("code", failLost.code), vocabulary.String("message", failLost.message))
@@ -357,17 +390,24 @@ func (c *client) lose(r room, reason string) {
 	c.say(o)
 }
 
-// confirm tells whether a room that was just entered is still the client's. A right may be lost, and what the answer rested on may change, while it is entered.
+// confirm tells whether a room that was just entered is still the client's, else it takes the client out of it and says so. A right may be lost while the room is
+// entered; and where what the answer rested on has changed since it was given, the rechecker may have looked before the client was there, so it is asked again.
 func (c *client) confirm(e *socketio.Event, r room, rooms *entered, template config.Room) bool {
-	if _, still := rooms.get(r.id); !still {
+	_, still := rooms.get(r.id)
+	if still && c.b.authorizer.changedSince(r, c.asked) {
+		c.asked = c.b.authorizer.now()
+		_, err := c.b.authorizer.mayEnter(c.socket.Context(), c.who, r.kind, r.id)
+		still = !errors.Is(err, errRefused)
+		if err != nil && still || c.b.authorizer.changedSince(r, c.asked) {
+			c.b.rechecker.doubt(c)
+		}
+	}
+	if !still {
+		rooms.remove(r.id)
 		c.leave(roomName(template, r.id), wholeRoom(r.id))
 		c.fail(e, failForbidden)
-		return false
 	}
-	if c.b.authorizer.changedSince(r, c.asked) {
-		c.b.rechecker.doubt(c)
-	}
-	return true
+	return still
 }
 
 // mayResume tells whether a client that is back may have the rooms it had, and what was sent there meanwhile.

@@ -94,6 +94,39 @@ func TestASocketThatWasAwayWhileAConversationMovedDoesNotGetItsRoomsBack(t *test
 	}
 }
 
+func TestAJoinThatMeetsAMoveEndsOutsideTheRoom(t *testing.T) {
+	w := newWorld(t, func(cfg *config.Config) { cfg.Limits.Socket.Events, cfg.Limits.User.Events = nil, nil })
+	ana, dora := w.as(anaID), w.as(doraID)
+	move := func(tenant string) {
+		w.rest("PATCH", "conversations?id=eq."+bakery, `{"distributor_id":"`+tenant+`"}`)
+	}
+	for round := range 20 {
+		move(harbour)
+		w.awaitRoom(ana, bakery)
+		ana.must("leave_conversation", bakery)
+		moved := make(chan struct{})
+		go func() { defer close(moved); move(alpine) }()
+		for meeting := true; meeting; {
+			select {
+			case <-moved:
+				meeting = false
+			default:
+			}
+			ana.try("join_conversation", bakery)
+		}
+		w.write(bakery, fmt.Sprint("secret ", round)) // with the feed the very next
+		w.awaitRoom(dora, bakery)
+		last := w.write(bakery, "for dora")
+		for dora.event("new_message")["id"] != last {
+		}
+		ana.sync()
+		if ana.heard("new_message") {
+			t.Fatalf("round %d: a message came from a room that moved while it was entered", round)
+		}
+		dora.must("leave_conversation", bakery)
+	}
+}
+
 // awaitRoom joins as soon as the feed has brought what lets the user in.
 func (w *world) awaitRoom(b *browser, conversation string) {
 	w.t.Helper()
@@ -307,7 +340,7 @@ func TestAThousandRoomsOfATokenAreAskedAboutInAFewQuestions(t *testing.T) {
 	for i := range 1000 {
 		rooms = append(rooms, fmt.Sprint("c", i))
 	}
-	r.check(t.Context(), stepsOf([]*client{r.add("one", rooms...)})[0], byTimer)
+	r.check(t.Context(), stepsOf([]*client{r.add("one", rooms...)})[0], byTimer, r.pace)
 	if want := 1000 / supabase.MaxIDs; len(p.at) != want || p.rows != 1000 {
 		t.Errorf("%d questions about %d rooms, want %d about 1000", len(p.at), p.rows, want)
 	}

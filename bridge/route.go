@@ -27,8 +27,8 @@ type router struct {
 	messages *lru.Cache[string, message]
 	emit     func(reach, *vocabulary.Occasion)
 	resync   func(since time.Time, reason string)
-	moved    func(conversation string)       // it has another tenant, or is no more
-	wrote    func(conversation, user string) // a message of the user's came
+	moved    func(ctx context.Context, conversation string, certain bool) // it has another tenant, or may have, or is no more
+	wrote    func(conversation, user string)                              // a message of the user's came
 	holds    holds
 	tellings *tellings
 	log      zerolog.Logger
@@ -52,7 +52,7 @@ func newRouter(current func() *config.Config, words func() *vocabulary.Vocabular
 		return nil, err
 	}
 	return &router{tables: cfg.Tables, rooms: cfg.Rooms, words: words, tenants: t, messages: messages, emit: emit, resync: resync, holds: newHolds(cfg),
-		tellings: told, log: log, moved: func(string) {}, wrote: func(string, string) {}}, nil
+		tellings: told, log: log, moved: func(context.Context, string, bool) {}, wrote: func(string, string) {}}, nil
 }
 
 // route sends the events of one change. It asks Supabase for a conversation's tenant where that is not known yet, so ctx bounds it.
@@ -61,7 +61,7 @@ func (r *router) route(ctx context.Context, c feed.Change) {
 	case r.tables.Messages.Name:
 		r.routeMessage(ctx, c)
 	case r.tables.Conversations.Name:
-		r.routeConversation(c)
+		r.routeConversation(ctx, c)
 	case r.tables.Notifications.Name:
 		r.routeNotification(c)
 	}
@@ -144,7 +144,7 @@ func idOf(text, column string, rows ...row.Row) vocabulary.ID {
 	return vocabulary.IDOf(row.Row{}, column, text)
 }
 
-func (r *router) routeConversation(c feed.Change) {
+func (r *router) routeConversation(ctx context.Context, c feed.Change) {
 	t := r.tables.Conversations
 	row, old := c.Row, c.Old
 	id := cmp.Or(row.Text(t.ID), old.Text(t.ID))
@@ -161,7 +161,7 @@ func (r *router) routeConversation(c feed.Change) {
 	place := place{idOf(id, t.ID, row, old), idOf(tenant, t.Tenant, row, old)}
 	var told []outgoing
 	if c.Action == feed.Delete || c.Action == feed.Update && before != row.Text(t.Tenant) {
-		r.moved(id)
+		r.moved(ctx, id, c.Action == feed.Update && before != "")
 	}
 	switch c.Action {
 	case feed.Insert:

@@ -1,6 +1,6 @@
 // Who a client is and what it may enter: tokens from every place frontends keep them, rooms by rule, rights that end, limits.
 import assert from 'node:assert/strict';
-import { createHmac } from 'node:crypto';
+import { createHmac, generateKeyPairSync, sign } from 'node:crypto';
 import { createServer } from 'node:http';
 import { after, afterEach, before, describe, test } from 'node:test';
 import { createChunks, createServerClient } from '@supabase/ssr';
@@ -122,6 +122,52 @@ describe('credentials', () => {
     assert.equal((await client.next('token:refresh:success')).userId, ana.id);
     client.tell('token:refresh', { token: ben.token });
     assert.equal((await client.next('token:refresh:error')).code, 'unauthorized');
+  });
+});
+
+describe('a project that moved to asymmetric keys', () => {
+  let bridge, keys, asked;
+  const key = (kid) => {
+    const { privateKey, publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+    return { kid, privateKey, jwk: { ...publicKey.export({ format: 'jwk' }), kid, alg: 'ES256', use: 'sig' } };
+  };
+  const [first, second, forger] = [key('first'), key('second'), key('first')];
+  let published = [first];
+
+  const encode = (value) => Buffer.from(JSON.stringify(value)).toString('base64url');
+  const signed = ({ kid, privateKey }, named = kid) => {
+    const claims = { aud: 'authenticated', role: 'authenticated', sub: ana.id, app_metadata: { distributor_id: ours.id } };
+    const body = `${encode({ alg: 'ES256', typ: 'JWT', kid: named })}.${encode({ ...claims, exp: Math.floor(Date.now() / 1000) + 3600 })}`;
+    return `${body}.${sign('sha256', Buffer.from(body), { key: privateKey, dsaEncoding: 'ieee-p1363' }).toString('base64url')}`;
+  };
+
+  before(async () => {
+    asked = 0;
+    keys = createServer((_, response) => {
+      asked++;
+      response.end(JSON.stringify({ keys: published.map(({ jwk }) => jwk) }));
+    });
+    await new Promise((resolve) => keys.listen(0, '127.0.0.1', resolve));
+    bridge = await startBridge(standin, { SUPABRIDGE_SUPABASE_JWKS_URL: `http://127.0.0.1:${keys.address().port}/jwks.json` });
+  });
+  after(async () => {
+    await bridge?.stop();
+    keys?.close();
+  });
+  afterEach(() => bridge.disconnectClients());
+
+  test('takes tokens of both kinds, finds a new key, and is not made to ask for made-up ones', async () => {
+    await bridge.connect(ana.token).next('connect');
+    assert.equal(asked, 0);
+    await bridge.connect(signed(first)).next('connect');
+    published = [first, second];
+    await bridge.connect(signed(second)).next('connect');
+    await bridge.connect(signed(first)).next('connect');
+    const before = asked;
+    for (const token of [signed(forger), signed(forger, 'second'), ...Array.from({ length: 20 }, (_, i) => signed(forger, `made up ${i}`))]) {
+      assert.equal((await bridge.connect(token, { reconnection: false }).next('connect_error')).data.code, 'unauthorized');
+    }
+    assert.equal(asked, before);
   });
 });
 
