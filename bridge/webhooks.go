@@ -9,6 +9,7 @@ import (
 
 	lru "github.com/hashicorp/golang-lru/v2"
 	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/time/rate"
 
 	"github.com/supabridge/supabridge/bridge/outbox"
 	"github.com/supabridge/supabridge/bridge/twilio"
@@ -28,6 +29,7 @@ const (
 	maxEmitting  = 64               // events on their way to rooms; more wait to be stored
 	maxEmitted   = 100_000          // messages remembered as sent before they were stored
 	fullRetry    = "30"             // seconds after which a webhook may come again that was refused
+	logEvery     = 10 * time.Second // between lines of one kind that anybody can cause, after the first ten
 	deadlineSlow = 30 * time.Second // that a target which asks for patience is left alone
 )
 
@@ -48,6 +50,8 @@ type webhooks struct {
 	ctx      context.Context // of those goroutines
 	stop     context.CancelFunc
 	counted  *prometheus.CounterVec
+
+	refusal, failure rate.Sometimes // hold the log lines of what is refused and of what can't be kept: a flood of either is counted, not written
 }
 
 // newWebhooks makes what the configuration asks for; nil where that is nothing.
@@ -57,6 +61,8 @@ func (b *Bridge) newWebhooks() (*webhooks, error) {
 		return nil, nil
 	}
 	h := &webhooks{b: b, slots: make(chan struct{}, maxEmitting)}
+	h.refusal = rate.Sometimes{First: 10, Interval: logEvery}
+	h.failure = rate.Sometimes{First: 10, Interval: logEvery}
 	h.ctx, h.stop = context.WithCancel(context.Background())
 	h.client = &http.Client{
 		Transport:     &http.Transport{Proxy: http.ProxyFromEnvironment, ForceAttemptHTTP2: true, MaxIdleConnsPerHost: 32, IdleConnTimeout: 90 * time.Second},
@@ -112,6 +118,14 @@ func (h *webhooks) watch() {
 		h.b.metrics.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: namespace, Name: name, Help: g.help},
 			func() float64 { return g.value(h.box.Stats()) }))
 	}
+}
+
+// refused logs that a webhook was not let in, and counts it.
+func (h *webhooks) refused(source string, r *http.Request, err error) {
+	h.count(source, "refused")
+	h.refusal.Do(func() {
+		h.b.log.Warn().Err(err).Str("source", source).Str("path", r.URL.Path).Str("address", r.RemoteAddr).Msg("webhook refused")
+	})
 }
 
 func (h *webhooks) count(source, result string) { h.counted.WithLabelValues(source, result).Inc() }

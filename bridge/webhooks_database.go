@@ -23,9 +23,8 @@ type databaseWebhook struct {
 // takeDatabase offers a change of a row to the feed. It is a second source: what fails here comes by Realtime or is read.
 func (h *webhooks) takeDatabase(w http.ResponseWriter, r *http.Request) {
 	c := h.b.cfg().Webhooks.Supabase
-	if publish.Authenticate(r.Header, nil, []byte(c.Secret.Reveal()), 0, time.Now()) != nil {
-		h.b.log.Warn().Str("path", r.URL.Path).Str("address", r.RemoteAddr).Msg("webhook refused")
-		h.count("database", "refused")
+	if err := publish.Authenticate(r.Header, nil, []byte(c.Secret.Reveal()), 0, time.Now()); err != nil {
+		h.refused("database", r, err)
 		writeJSON(w, http.StatusUnauthorized, map[string]string{"error": "the secret is wrong"})
 		return
 	}

@@ -213,3 +213,19 @@ func TestApplicationIsToldAgainUntilItAnswersAndWhoWentOffline(t *testing.T) {
 		}
 	}
 }
+
+func TestFloodOfForgeriesIsCountedAndNotLogged(t *testing.T) {
+	w := newWorld(t, twilioModes(t, nil, "store"))
+	form := inbound("SM1", "x").Encode()
+	for range 100 {
+		if code, _ := w.post("/webhooks/twilio", form, twilioHeader(t, "not the token", "/webhooks/twilio", form)...); code != 403 {
+			t.Fatalf("answered %d", code)
+		}
+	}
+	if lines := strings.Count(w.log.String(), "webhook refused"); lines < 1 || lines > 20 {
+		t.Errorf("%d lines for 100 forgeries", lines)
+	}
+	if want := `supabridge_webhooks_total{result="refused",source="twilio"} 100`; !strings.Contains(w.scrape(), want) {
+		t.Errorf("the metrics lack %s", want)
+	}
+}

@@ -86,8 +86,7 @@ func (h *webhooks) takeTwilio(w http.ResponseWriter, r *http.Request) {
 	}
 	token, err := h.validator.Signer(r, body)
 	if err != nil {
-		h.b.log.Warn().Err(err).Str("path", r.URL.Path).Str("address", r.RemoteAddr).Msg("webhook refused")
-		h.count("twilio", "refused")
+		h.refused("twilio", r, err)
 		fail(span, err)
 		code := http.StatusForbidden
 		if errors.Is(err, twilio.ErrForm) {
@@ -112,7 +111,7 @@ func (h *webhooks) takeTwilio(w http.ResponseWriter, r *http.Request) {
 	h.b.traces.describe(span, event)
 	added, err := h.keep(ctx, r, key, event, token, form, body)
 	if err != nil {
-		h.b.log.Error().Err(err).Msg("a webhook could not be kept")
+		h.failure.Do(func() { h.b.log.Error().Err(err).Msg("a webhook could not be kept") })
 		h.count("twilio", "not_kept")
 		fail(span, err)
 		w.Header().Set("Retry-After", fullRetry)
