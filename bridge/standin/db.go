@@ -117,16 +117,36 @@ func (db *DB) Table(schema, name string) (TableInfo, bool) {
 	if !ok {
 		return TableInfo{}, false
 	}
+	db.mu.RLock()
+	defer db.mu.RUnlock()
 	return t.info, true
 }
 
 // Tables describes all tables in the order of the seed.
 func (db *DB) Tables() []TableInfo {
 	infos := make([]TableInfo, len(db.tables))
+	db.mu.RLock()
+	defer db.mu.RUnlock()
 	for _, t := range db.tables {
 		infos[t.ordinal] = t.info
 	}
 	return infos
+}
+
+// SetPublished takes a table into the publication supabase_realtime or out of it, as
+// ALTER PUBLICATION does, from the next transaction on; ok is false if there is no such
+// table.
+func (db *DB) SetPublished(schema, name string, published bool) (ok bool) {
+	t, ok := db.tables[tableName{schema, name}]
+	if !ok {
+		return false
+	}
+	db.commit.Lock()
+	defer db.commit.Unlock()
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	t.info.Published = published
+	return true
 }
 
 // Visible tells whether a role may read a row: always for service_role and for a table without row security, else when

@@ -40,7 +40,8 @@ func (c *restCall) facts() (int, []byte, error) {
 		if t == nil {
 			continue
 		}
-		f := facts{Published: t.info.Published, Identity: "d", RLS: t.info.RLS, Columns: make(map[string]string), Broadcasts: t.broadcast != "",
+		info, _ := c.db.Table(asked.Schema, name)
+		f := facts{Published: info.Published, Identity: "d", RLS: t.info.RLS, Columns: make(map[string]string), Broadcasts: t.broadcast != "",
 			Kept: slices.ContainsFunc(t.columns, func(c column) bool { return c.onUpdate })}
 		if t.info.FullIdentity {
 			f.Identity = "f"

@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"strings"
 
 	"github.com/supabridge/supabridge/phoenix/phxserver"
 )
@@ -17,10 +18,12 @@ const maxFaultBody = 1 << 20
 func (s *Server) Realtime() *phxserver.Server { return s.realtime.server }
 
 // mountAdmin puts up /admin/faults, for rehearsing outages: POST makes one happen, GET
-// lists those that hold, DELETE ends them. Only this machine may, and no web page.
+// lists those that hold, DELETE ends them; and /admin/publication, where POST takes a
+// table into the publication or out of it. Only this machine may, and no web page.
 func (rt *realtime) mountAdmin(mux *http.ServeMux) {
 	mux.HandleFunc("POST /admin/faults", localOnly(rt.injectFault))
 	mux.HandleFunc("GET /admin/faults", localOnly(rt.listFaults))
+	mux.HandleFunc("POST /admin/publication", localOnly(rt.alterPublication))
 	mux.HandleFunc("DELETE /admin/faults", localOnly(func(w http.ResponseWriter, _ *http.Request) {
 		rt.server.ClearFaults()
 		w.WriteHeader(http.StatusNoContent)
@@ -62,6 +65,39 @@ func (rt *realtime) injectFault(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	answerFault(w, http.StatusOK, faultReport{i.Fault(), i.Hits()})
+}
+
+// alterPublication does what ALTER PUBLICATION supabase_realtime ADD or DROP TABLE does:
+// {"table": "messages", "published": false}.
+func (rt *realtime) alterPublication(w http.ResponseWriter, r *http.Request) {
+	var asked struct {
+		Table     string `json:"table"`
+		Published *bool  `json:"published"`
+	}
+	d := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxFaultBody))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&asked); err != nil || asked.Table == "" || asked.Published == nil {
+		answerFault(w, http.StatusBadRequest, map[string]any{"error": `want {"table": "[schema.]name", "published": true or false}`})
+		return
+	}
+	name := tableName{rt.db.schemas[0], asked.Table}
+	if schema, table, ok := strings.Cut(asked.Table, "."); ok {
+		name = tableName{schema, table}
+	}
+	if !rt.publish(name, *asked.Published) {
+		answerFault(w, http.StatusNotFound, map[string]any{"error": "there is no table " + name.schema + "." + name.name})
+		return
+	}
+	answerFault(w, http.StatusOK, asked)
+}
+
+// publish takes a table into the publication or out of it; false where there is none.
+func (rt *realtime) publish(name tableName, published bool) bool {
+	if !rt.db.SetPublished(name.schema, name.name, published) {
+		return false
+	}
+	rt.server.PublicationChanged()
+	return true
 }
 
 func (rt *realtime) listFaults(w http.ResponseWriter, _ *http.Request) {

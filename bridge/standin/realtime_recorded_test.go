@@ -130,7 +130,8 @@ type flood struct {
 
 const floodJoin = `{"topic":"realtime:%s%%[1]d","event":"phx_join","payload":{"config":{}},"ref":"%s","join_ref":"%s"}`
 
-// floods go by the scenario's name and are frames of the first version.
+// floods go by the scenario's name, or the recording's where its versions differ, and
+// are frames of the first version.
 var floods = map[string]flood{
 	"limit_channels_default_100": {50 * time.Millisecond, 30 * time.Millisecond, 3, 98,
 		fmt.Sprintf(floodJoin, "n", "%[1]d", "%[1]d"), regexp.MustCompile(`realtime:n([3-9]|[1-8]\d|9[0-8])"`)},
@@ -140,12 +141,17 @@ var floods = map[string]flood{
 		`{"topic":"realtime:ev","event":"broadcast","payload":{"event":"flood"},"ref":"flood","join_ref":"1"}`, regexp.MustCompile(`"flood"`)},
 	"limit_presence": {50 * time.Millisecond, 52 * time.Millisecond, 0, 97,
 		`{"topic":"realtime:p","event":"presence","payload":{"event":"track","payload":{"flood":%[1]d}},"ref":"flood","join_ref":"1"}`, regexp.MustCompile(`"flood"`)},
+	"limit_presence.v2": {5700 * time.Microsecond, 0, 0, 0,
+		`{"topic":"realtime:p","event":"presence","payload":{"event":"track","payload":{"i":%[1]d}},"ref":"2","join_ref":"1"}`, nil},
 }
 
 // withFlood adds the frames of a scenario's flood, of client A, to its steps.
 func withFlood(name string, steps []recordedStep) []recordedStep {
 	scenario, _, _ := strings.Cut(name, ".")
-	f, ok := floods[scenario]
+	f, ok := floods[name]
+	if !ok {
+		f, ok = floods[scenario]
+	}
 	if !ok {
 		return steps
 	}

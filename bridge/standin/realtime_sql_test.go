@@ -16,8 +16,8 @@ import (
 // sqlScript runs the statements of the recordings on the stand-in's tables: the few
 // forms that occur, no more.
 type sqlScript struct {
-	db     *DB
-	server *phxserver.Server
+	db *DB
+	rt *realtime
 	// triggers are tables whose changes are broadcast from the database.
 	triggers map[string]string // table to topic
 }
@@ -88,8 +88,7 @@ func (s *sqlScript) statement(tx *Tx, stmt string) (after func(), err error) {
 		return nil, nil
 	}
 	if m := publishTable.FindStringSubmatch(stmt); m != nil {
-		s.db.tables[tableName{"public", m[1]}].info.Published = true
-		return nil, nil
+		return func() { s.rt.publish(tableName{"public", m[1]}, true) }, nil
 	}
 	if m := sendFunction.FindStringSubmatch(stmt); m != nil {
 		return s.send(m[1], splitSQL(m[2], ','))
@@ -257,7 +256,7 @@ func (s *sqlScript) trigger(table, op string, fresh, old map[string]json.RawMess
 	}
 	payload, _ := json.Marshal(map[string]any{"operation": op, "schema": "public", "table": table, "record": fresh, "old_record": old})
 	return func() {
-		_, _ = s.server.Send(phxserver.DatabaseMessage{Topic: topic, Event: op, Private: true, Payload: payload})
+		_, _ = s.rt.server.Send(phxserver.DatabaseMessage{Topic: topic, Event: op, Private: true, Payload: payload})
 	}
 }
 
@@ -270,7 +269,7 @@ func (s *sqlScript) send(function string, args []string) (func(), error) {
 	if function == "send_binary" {
 		m.Binary, m.Payload = true, []byte{0x00, 0xff}
 	}
-	return func() { _, _ = s.server.Send(m) }, nil
+	return func() { _, _ = s.rt.server.Send(m) }, nil
 }
 
 // splitSQL cuts at a separator outside of quotes, parentheses and brackets.

@@ -3,6 +3,7 @@ package standin
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/gorilla/websocket"
 
+	"github.com/supabridge/supabridge/phoenix"
 	"github.com/supabridge/supabridge/phoenix/phxserver"
 )
 
@@ -188,6 +190,80 @@ func TestFaultsOverHTTP(t *testing.T) {
 		if status, answer := request(test.method, test.body, test.header); status != test.status || answer != test.answer {
 			t.Errorf("%s %s: %d %s, want %d %s", test.method, test.body, status, answer, test.status, test.answer)
 		}
+	}
+}
+
+func TestPublicationIsAlteredWhileSomebodyListens(t *testing.T) {
+	s, web := inbox(t)
+	client, err := phoenix.NewClient(web.URL, phoenix.Options{APIKey: s.ServiceKey()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close(t.Context())
+	ch, err := client.Channel("rows", phoenix.ChannelOptions{Changes: []phoenix.Binding{{Table: "messages"}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	alter := func(body string, want int) {
+		t.Helper()
+		resp, err := web.Client().Post(web.URL+"/admin/publication", "application/json", strings.NewReader(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		if answer, _ := io.ReadAll(resp.Body); resp.StatusCode != want {
+			t.Errorf("%s: %d %s, want %d", body, resp.StatusCode, answer, want)
+		}
+	}
+	for _, bad := range []string{``, `{}`, `{"table":"messages"}`, `{"table":"messages","published":1}`, `{"table":"messages","published":true,"x":1}`} {
+		alter(bad, http.StatusBadRequest)
+	}
+	alter(`{"table":"nothing","published":true}`, http.StatusNotFound)
+	if err := ch.Subscribe(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	next := func() phoenix.Event { return <-ch.Events() }
+	steps := []struct {
+		alter string
+		want  string
+	}{
+		{"", "[*phoenix.Joined *phoenix.Live]"},
+		{`{"table":"public.users","published":false}`, "[*phoenix.Gap *phoenix.Live]"}, // another table: a gap all the same
+		{`{"table":"public.messages","published":false}`, "[*phoenix.SystemError]"},    // its own: the subscription can't be made
+	}
+	for _, step := range steps {
+		if step.alter != "" {
+			alter(step.alter, http.StatusOK)
+		}
+		var got []string
+		for range strings.Count(step.want, "*") {
+			ev := next()
+			got = append(got, fmt.Sprintf("%T", ev))
+			if gap, ok := ev.(*phoenix.Gap); ok && gap.Reason != phoenix.GapResubscribed {
+				t.Errorf("%+v", gap)
+			}
+			if e, ok := ev.(*phoenix.SystemError); ok && e.Class != phoenix.Permanent {
+				t.Errorf("%+v", e)
+			}
+		}
+		if fmt.Sprint(got) != step.want {
+			t.Errorf("after %s came %v, want %s", step.alter, got, step.want)
+		}
+	}
+	if err := ch.Leave(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	// It is not healed by itself, but the next one works.
+	alter(`{"table":"messages","published":true}`, http.StatusOK)
+	ch, err = client.Channel("rows", phoenix.ChannelOptions{Changes: []phoenix.Binding{{Table: "messages"}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := ch.Subscribe(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := ch.Wait(t.Context(), phoenix.StageLive); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -32,6 +32,7 @@ type feed struct {
 	mu       sync.Mutex // guards the rest
 	byTable  map[tableKey][]*subscription
 	channels map[*channel][]tableKey
+	anew     *time.Timer // of Timing.Publication; nil or over without a change to come
 }
 
 func newFeed(srv *Server) *feed {
@@ -49,6 +50,9 @@ func newFeed(srv *Server) *feed {
 func (f *feed) close() {
 	f.once.Do(func() {
 		f.cancel()
+		f.mu.Lock()
+		stopTimer(f.anew)
+		f.mu.Unlock()
 		close(f.done)
 	})
 }
@@ -95,6 +99,38 @@ func (f *feed) set(ch *channel, subs map[tableKey][]*subscription) {
 		f.channels[ch] = append(f.channels[ch], key)
 	}
 	f.signal()
+}
+
+// PublicationChanged tells the server that other tables are published than before:
+// after Timing.Publication every channel that is subscribed to changes is subscribed
+// anew, with another "Subscribed to PostgreSQL", or an error where its table has gone.
+// One whose subscription had failed is left as it is, as the real server leaves it.
+func (s *Server) PublicationChanged() {
+	f := s.feed
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	select {
+	case <-f.done:
+		return
+	default:
+	}
+	if f.anew == nil {
+		f.anew = time.AfterFunc(s.opts.Timing.Publication, f.subscribeAnew)
+	} else {
+		f.anew.Reset(s.opts.Timing.Publication)
+	}
+}
+
+func (f *feed) subscribeAnew() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for ch := range f.channels {
+		ch.socket.leaveMail(mail{do: func() {
+			if !ch.stopped {
+				ch.makeSubscriptions()
+			}
+		}})
+	}
 }
 
 func (f *feed) remove(ch *channel) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/gorilla/websocket"
@@ -121,6 +122,10 @@ func (s *socket) open(m *wire.Message) (*channel, error) {
 func (ch *channel) greet() {
 	srv := ch.socket.srv
 	if ch.config.presence && ch.access.ReadPresence {
+		if !srv.limiter.admitPresence(time.Now()) {
+			ch.shutdown("Too many presence messages per second")
+			return
+		}
 		ch.push(wire.EventPresenceState, srv.presenceState(ch))
 	}
 	ch.replay()

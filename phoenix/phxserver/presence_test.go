@@ -121,5 +121,11 @@ func TestPresenceRateEndsTheChannel(t *testing.T) {
 			b.t.Errorf("got %s", got)
 		}
 		c.expect(`["1","1","realtime:room","phx_close",{}]`)
+		// A join that asks for the state is refused the same way, one without it is not.
+		c.send(`["2","2","realtime:other","phx_join",{"config":{"presence":{"enabled":true}}}]`)
+		c.expect(`["2","2","realtime:other","phx_reply",{"status":"ok","response":{"postgres_changes":[]}}]`,
+			`["2",null,"realtime:other","system",{"message":"Too many presence messages per second","status":"error","extension":"system","channel":"other"}]`,
+			`["2","2","realtime:other","phx_close",{}]`)
+		c.join("third", "")
 	})
 }

@@ -56,6 +56,9 @@ type Timing struct {
 	// Resubscribe lies between a new token and the subscription made with it: from
 	// Resubscribe to three times that.
 	Resubscribe time.Duration
+	// Publication lies between a change of the publication and the new subscriptions it
+	// brings: see Server.PublicationChanged.
+	Publication time.Duration
 	// Poll is the interval at which changes are collected: after a round that found
 	// none it is five times as long, after one that delivered some there is no wait.
 	// Zero delivers changes as they are committed.
@@ -75,6 +78,7 @@ func RealTiming() Timing {
 		JoinError:    5 * time.Second,
 		Subscribe:    5 * time.Millisecond,
 		Resubscribe:  time.Second,
+		Publication:  30 * time.Second, // it looks every 60 s
 		Poll:         100 * time.Millisecond,
 		Idle:         66 * time.Second, // its timer of 60 s has a slack of a tenth
 		Empty:        10 * time.Minute,
