@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"strings"
 	"sync/atomic"
@@ -76,7 +77,25 @@ func (rt *realtime) mount(mux *http.ServeMux) {
 			w.Header().Set("Content-Type", "application/json; charset=utf-8")
 			_, _ = w.Write([]byte(`{"message":"Success"}`)) // the client may be gone
 		})
+		mux.HandleFunc("GET "+prefix+"/api/tenants/{tenant}/health", rt.health)
 	}
+	mux.HandleFunc("GET /healthcheck", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+		_, _ = w.Write([]byte("ok")) // the client may be gone
+	})
+}
+
+// health answers what the compose file of a self-hosted Supabase asks before it takes
+// Realtime for started.
+func (rt *realtime) health(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Content-Type", "application/json; charset=utf-8")
+	token, _ := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+	if _, err := rt.Verify(r.Context(), token); err != nil {
+		w.WriteHeader(http.StatusUnauthorized)
+		return
+	}
+	// In the order in which the real one tells it; a database in memory is connected.
+	fmt.Fprintf(w, `{"data":{"node":"realtime@127.0.0.1","region":"us-east-1","replication_connected":true,"healthy":true,"db_connected":true,"connected_cluster":%d}}`, rt.server.Connected())
 }
 
 // close ends every socket, as a server that restarts does.

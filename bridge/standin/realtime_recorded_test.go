@@ -396,7 +396,11 @@ func (r *replay) request(s recordedStep) {
 	for name, value := range s.Headers {
 		req.Header.Set(name, value)
 	}
-	client := http.Client{Transport: &http.Transport{DialContext: r.listener.dial, DisableKeepAlives: true}}
+	if req.Header.Get("Connection") == "" {
+		req.Header.Set("Connection", "keep-alive")
+	}
+	client := http.Client{Transport: &http.Transport{DialContext: r.listener.dial}}
+	defer client.CloseIdleConnections()
 	resp, err := client.Do(req)
 	if err != nil {
 		r.answers = append(r.answers, heard{data: err.Error()})

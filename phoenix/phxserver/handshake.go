@@ -2,8 +2,12 @@ package phxserver
 
 import (
 	"errors"
+	"fmt"
 	"net/http"
+	"strings"
 	"time"
+
+	"github.com/gorilla/websocket"
 
 	"github.com/supabridge/supabridge/phoenix/internal/wire"
 )
@@ -29,6 +33,10 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.refuseHandshake(w, r, err)
 		return
 	}
+	if !websocket.IsWebSocketUpgrade(r) {
+		refuseUpgrade(w, r)
+		return
+	}
 	conn, err := s.upgrader.Upgrade(w, r, nil)
 	if err != nil {
 		return // the upgrader has answered
@@ -40,6 +48,23 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	go sock.read()
 	go sock.run()
+}
+
+// refuseUpgrade answers a request that wants no WebSocket.
+func refuseUpgrade(w http.ResponseWriter, r *http.Request) {
+	header := "connection"
+	want := "upgrade"
+	if strings.Contains(strings.ToLower(strings.Join(r.Header.Values("Connection"), ",")), want) {
+		header, want = "upgrade", "websocket"
+	}
+	var got []string
+	for _, v := range r.Header.Values(header) {
+		for item := range strings.SplitSeq(v, ",") {
+			got = append(got, strings.TrimSpace(item))
+		}
+	}
+	w.WriteHeader(http.StatusBadRequest)
+	fmt.Fprintf(w, "'%s' header must contain '%s', got %s", header, want, inspectStrings(got))
 }
 
 func (s *Server) admit(r *http.Request, h Handshake) (Claims, error) {
