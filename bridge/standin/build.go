@@ -68,6 +68,9 @@ func buildTable(s *seedTable) (*table, error) {
 		t.columns = append(t.columns, c)
 		t.info.Columns = append(t.info.Columns, Column{Name: c.name, Type: c.typ.name})
 	}
+	if err := t.grant(s.granted); err != nil {
+		return nil, err
+	}
 	if len(s.key) > 0 {
 		columns, err := t.resolve(s.key)
 		if err != nil {

@@ -46,7 +46,7 @@ func (e *Error) statusOf(anonymous bool) int {
 		switch e.Code[:2] {
 		case "53":
 			return http.StatusServiceUnavailable
-		case "54", "XX":
+		case "54", "55", "XX":
 			return http.StatusInternalServerError
 		}
 	}

@@ -196,7 +196,8 @@ func (rt *realtime) Tables(_ context.Context, c Claims, schema, name string) ([]
 	var tables []phxserver.Table
 	for _, t := range rt.db.Tables() {
 		if t.Published && (schema == "*" || like(schema, t.Schema)) && (name == "*" || like(name, t.Name)) {
-			tables = append(tables, phxserver.Table{Schema: t.Schema, Name: t.Name, Columns: changeColumns(t.Columns), Key: t.Key})
+			columns, restricted := rt.db.tables[tableName{t.Schema, t.Name}].readable(c.Role)
+			tables = append(tables, phxserver.Table{Schema: t.Schema, Name: t.Name, Columns: changeColumns(columns), Key: t.Key, Restricted: restricted})
 		}
 	}
 	return tables, nil

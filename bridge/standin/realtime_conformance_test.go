@@ -56,7 +56,6 @@ var tenantOptions = map[string]func(*RealtimeOptions){
 // notReplayed names the scenarios that say nothing about this server, and why.
 var notReplayed = map[string]string{
 	"longpoll":             "the long-poll transport isn't served",
-	"pg_errors_privileges": "tables and columns without SELECT rights: the stand-in has no grants",
 	"tenant_db_stop_start": "a database that is down: there is none beneath the stand-in",
 }
 

@@ -209,6 +209,9 @@ func (c *restCall) filters() (all test, given int, err error) {
 			if err != nil {
 				return all, 0, err
 			}
+			if err = c.mayTest(cond); err != nil {
+				return all, 0, err
+			}
 			bound, err := c.table.bind(cond)
 			if err != nil {
 				return all, 0, err
@@ -236,6 +239,9 @@ func (c *restCall) matching(filter test, operations ...operation) []*row {
 
 // render writes rows as the answer's body. Asked for a single object, any other number of rows is PGRST116.
 func (c *restCall) render(p projection, rows []*row) ([]byte, error) {
+	if err := c.mayProject(p); err != nil {
+		return nil, err
+	}
 	if c.accept.single {
 		if len(rows) != 1 {
 			return nil, &Error{Code: "PGRST116", Message: "Cannot coerce the result to a single JSON object",

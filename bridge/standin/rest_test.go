@@ -42,6 +42,11 @@ tables:
     foreign_keys: [{columns: [item_id], references: items}]
   log: {columns: {line: text, n: int4}}
   drops: {columns: {line: text}, row_security: [{for: [insert], to: [anon], everything: true}]}
+  partly:
+    columns: {id: int4, shown: text, hidden: text}
+    primary_key: [id]
+    grants: {anon: [id, shown], authenticated: []}
+    rows: [{id: 1, shown: s, hidden: h}]
   audit.entries: {columns: {id: int4}, rows: [{id: 1}]}
 `
 
@@ -332,6 +337,39 @@ func TestWrites(t *testing.T) {
 		{name: "delete and count", method: "DELETE", path: "/rest/v1/items?id=in.(1,2)", headers: []string{"Prefer: count=exact"}, status: 204, header: "Content-Range: */2"},
 	} {
 		t.Run(e.name, func(t *testing.T) { e.run(t, openShop(t, Options{})) })
+	}
+}
+
+func TestGrantsHoldForREST(t *testing.T) {
+	s := openShop(t, Options{})
+	anon, red := "apikey: "+s.AnonKey(), "Authorization: Bearer "+s.team(t, "red")
+	denied := `{"code":"42501","details":null,"hint":null,"message":"permission denied for table partly"}`
+	for _, e := range []exchange{
+		{name: "granted columns", path: "/rest/v1/partly?select=shown,id&shown=eq.s&order=id", headers: []string{anon}, status: 200, want: `[{"shown":"s","id":1}]`},
+		{name: "all columns", path: "/rest/v1/partly", headers: []string{anon}, status: 401, want: denied},
+		{name: "another column", path: "/rest/v1/partly?select=id,hidden", headers: []string{anon}, status: 401, want: denied},
+		{name: "a filter on it", path: "/rest/v1/partly?select=id&hidden=eq.h", headers: []string{anon}, status: 401, want: denied},
+		{name: "a filter on it within a tree", path: "/rest/v1/partly?select=id&or=(id.eq.1,and(id.gt.0,hidden.eq.h))", headers: []string{anon}, status: 401, want: denied},
+		{name: "order by it", path: "/rest/v1/partly?select=id&order=hidden", headers: []string{anon}, status: 401, want: denied},
+		{name: "a role with nothing", path: "/rest/v1/partly?select=id", headers: []string{anon, red}, status: 403, want: denied},
+		{name: "a role that isn't named", path: "/rest/v1/partly", status: 200, want: `[{"id":1,"shown":"s","hidden":"h"}]`},
+		{name: "an answer to a write", method: "PATCH", path: "/rest/v1/partly?id=eq.1", body: `{"shown":"t"}`, headers: []string{anon, "Prefer: return=representation"}, status: 401, want: denied},
+		{name: "which was not written then", path: "/rest/v1/partly?select=shown", status: 200, want: `[{"shown":"s"}]`},
+	} {
+		if e.method == "" {
+			e.method = "GET"
+		}
+		t.Run(e.name, func(t *testing.T) { e.run(t, s) })
+	}
+}
+
+func TestRowsWithoutIdentityStayAsTheyAre(t *testing.T) {
+	s := openShop(t, Options{})
+	for _, e := range []exchange{
+		{name: "update", method: "PATCH", path: "/rest/v1/log?n=eq.1", body: `{"n":2}`, status: 500, want: `{"code":"55000","details":null,"hint":"To enable updating the table, set REPLICA IDENTITY using ALTER TABLE.","message":"cannot update table \"log\" because it does not have a replica identity and publishes updates"}`},
+		{name: "delete", method: "DELETE", path: "/rest/v1/log?n=eq.1", status: 500, want: `{"code":"55000","details":null,"hint":"To enable deleting from the table, set REPLICA IDENTITY using ALTER TABLE.","message":"cannot delete from table \"log\" because it does not have a replica identity and publishes deletes"}`},
+	} {
+		t.Run(e.name, func(t *testing.T) { e.run(t, s) })
 	}
 }
 

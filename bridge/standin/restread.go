@@ -21,6 +21,9 @@ func (c *restCall) read(h http.Header) (int, []byte, error) {
 	if err != nil {
 		return 0, nil, err
 	}
+	if err := c.maySort(order); err != nil {
+		return 0, nil, err
+	}
 	span, err := c.window(h)
 	if err != nil {
 		return 0, nil, err

@@ -39,6 +39,7 @@ type seedTable struct {
 	full      bool
 	published bool
 	broadcast string
+	granted   map[string][]string
 	rls       bool
 	rules     []seedRule
 	rows      []seedRow
@@ -116,6 +117,7 @@ func DefaultSeed() *Seed {
 //	    foreign_keys: [{columns: [conversation_id], references: conversations, on_delete: cascade}]
 //	    replica_identity: full          # or default
 //	    published: true                 # in the publication supabase_realtime; the default
+//	    grants: {anon: [id, body]}      # the columns a role may read; who isn't named reads all
 //	    broadcast: app:rows             # a trigger calls realtime.broadcast_changes on this private topic for each row
 //	    row_security:                   # the key alone enables it; a row that no rule lets through isn't there
 //	      - {through: [conversation_id], column: distributor_id, claim: app_metadata.distributor_id}
@@ -213,6 +215,13 @@ func (t *seedTable) read(node *yaml.Node, enums map[string][]string) error {
 		},
 		"published": func(n *yaml.Node) error { return readScalar(n, &t.published) },
 		"broadcast": func(n *yaml.Node) error { return readScalar(n, &t.broadcast) },
+		"grants": func(n *yaml.Node) error {
+			t.granted = make(map[string][]string)
+			return eachEntry(n, func(role, n *yaml.Node) (err error) {
+				t.granted[role.Value], err = readNames(n)
+				return err
+			})
+		},
 		"row_security": func(n *yaml.Node) error {
 			t.rls = true
 			return eachItem(n, func(n *yaml.Node) error {

@@ -45,6 +45,8 @@ func TestSeedMistakesAreNamedWithTheirLine(t *testing.T) {
 		{"row of a wrong type", "tables:\n  t:\n    columns: {a: int4}\n    rows:\n      - {a: x}", `line 5: table t: 22P02: invalid input syntax for type integer: "x"`},
 		{"row without its parent", "tables:\n  t:\n    columns: {a: int4, b: int4}\n    primary_key: [a]\n    foreign_keys: [{columns: [b], references: t}]\n    rows:\n      - {a: 1, b: 2}", "line 7: table t: 23503"},
 		{"time that is none", "tables:\n  t: {columns: {a: timestamptz}, rows: [{a: now() - soon}]}", `"now() - soon" is no time`},
+		{"grant to an unknown role", "tables:\n  t: {columns: {a: text}, grants: {root: [a]}}", "grants: there is no role root"},
+		{"grant of a missing column", "tables:\n  t: {columns: {a: text}, grants: {anon: [b]}}", `grants: there is no column "b"`},
 		{"user without id", "auth:\n  users:\n    - {email: a@b.example}", "line 3: a user needs an id"},
 		{"list in place of mapping", "tables: []", "line 1: expected a mapping"},
 		{"no YAML", "tables: {", "yaml"},

@@ -102,6 +102,9 @@ func (w writer) merge(old *row, proposed []value, set []int) (*row, error) {
 
 // update is one UPDATE statement on rows already chosen. An error fails the transaction.
 func (tx *Tx) update(t *table, rows []*row, set map[int]value) ([]*row, error) {
+	if err := t.identifiable("update"); err != nil {
+		return nil, tx.fail(err)
+	}
 	w := tx.writer(t)
 	out := make([]*row, 0, len(rows))
 	for _, old := range rows {
@@ -146,11 +149,25 @@ func (w writer) update(old *row, set map[int]value) (*row, error) {
 
 // delete is one DELETE statement on rows already chosen. An error fails the transaction.
 func (tx *Tx) delete(t *table, rows []*row) error {
+	if err := t.identifiable("delete from"); err != nil {
+		return tx.fail(err)
+	}
 	for _, r := range rows {
 		tx.remove(t, r)
 		tx.checkChildren(t, r, nil)
 	}
 	return tx.fail(tx.endStatement())
+}
+
+// identifiable refuses to change rows that readers of the log could not tell from others.
+func (t *table) identifiable(change string) error {
+	if !t.info.Published || t.info.FullIdentity || len(t.key) > 0 {
+		return nil
+	}
+	what, from, _ := strings.Cut(change, " ")
+	doing := strings.TrimSpace(strings.TrimSuffix(what, "e") + "ing " + from)
+	return &Error{Code: "55000", Message: fmt.Sprintf("cannot %s table %q because it does not have a replica identity and publishes %ss", change, t.info.Name, what),
+		Hint: "To enable " + doing + " the table, set REPLICA IDENTITY using ALTER TABLE."}
 }
 
 func (t *table) rowRefused(suffix string) *Error {

@@ -12,8 +12,9 @@ import (
 // table is one table: what the seed says of it, immutable, and its rows, guarded by DB.mu.
 type table struct {
 	info       TableInfo
-	ordinal    int    // place in the seed
-	broadcast  string // topic of its trigger's broadcasts; empty without
+	ordinal    int              // place in the seed
+	broadcast  string           // topic of its trigger's broadcasts; empty without
+	granted    map[string][]int // the columns that a role may read; who isn't in it reads all
 	columns    []column
 	byName     map[string]int
 	key        []int        // primary key; empty when there is none

@@ -37,6 +37,7 @@ tables:
   notes:
     columns: {id: int4, parent_id: int8}
     foreign_keys: [{columns: [parent_id], references: parents}]
+    replica_identity: full
 `
 
 // told collects what a DB tells its listeners.

@@ -78,8 +78,11 @@ type Column struct {
 // Table is a table of the publication.
 type Table struct {
 	Schema, Name string
-	// Columns are in table order.
+	// Columns are in table order; of Backend.Tables, those that the bearer may read.
 	Columns []Column
+	// Restricted says that Columns leaves some out, as the bearer may not read them. Who
+	// may not read the whole key is told of a row that there is one, and an error.
+	Restricted bool
 	// Key names the columns of the primary key; changes of a table without one
 	// tell that and nothing else.
 	Key []string

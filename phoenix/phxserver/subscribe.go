@@ -3,6 +3,7 @@ package phxserver
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 )
@@ -114,16 +115,22 @@ func (sub *subscription) fit(p bindingParams, t Table) error {
 		}
 		sub.filter = append(sub.filter, m)
 	}
-	if len(p.selected) == 0 {
+	if len(p.selected) == 0 && !t.Restricted {
 		return nil
 	}
 	sub.selected = make(map[string]bool)
-	for _, name := range append(p.selected, t.Key...) {
+	for _, name := range p.selected {
 		if _, ok := types[name]; !ok {
 			return databaseError("P0001", "raise_exception", "invalid column for select %s", name)
 		}
 		sub.selected[name] = true
 	}
+	for _, c := range t.Columns {
+		if len(p.selected) == 0 || slices.Contains(t.Key, c.Name) {
+			sub.selected[c.Name] = true
+		}
+	}
+	sub.selKey = "\x00" // not that of every column, even where it is none
 	for _, c := range t.Columns {
 		if sub.selected[c.Name] {
 			sub.selKey += c.Name + "\x00"
