@@ -32,6 +32,12 @@ type rates map[vocabulary.Intent]config.Rate
 // everyIntent is no intent of a client's.
 const everyIntent vocabulary.Intent = 255
 
+// CheckLimits says what is wrong of the limits of a configuration that is valid otherwise: an intent that there is not.
+func CheckLimits(cfg *config.Config) error {
+	_, err := compileLimits(cfg)
+	return err
+}
+
 func compileLimits(cfg *config.Config) (*limits, error) {
 	l := &limits{Limits: cfg.Limits}
 	for _, network := range l.TrustedProxies {

@@ -75,7 +75,7 @@ func newConfigCheck() *cobra.Command {
 			}
 			// What can be tried is tried, whatever else is wrong: all of it is said at once.
 			if cfg != nil {
-				err = errors.Join(err, tryWords(cfg, from.config, err), tryCertificate(cfg, err))
+				err = errors.Join(err, tryWords(cfg, from.config, err), tryLimits(cfg, err), tryCertificate(cfg, err))
 			}
 			if err != nil {
 				return misuse{err}
@@ -97,6 +97,14 @@ func tryWords(cfg *config.Config, file string, err error) error {
 		return fmt.Errorf("%s: %w", file, err)
 	}
 	return err
+}
+
+// tryLimits compiles the limits, likewise: which intents there are the vocabulary says.
+func tryLimits(cfg *config.Config, err error) error {
+	if concerns(err, "limits") {
+		return nil
+	}
+	return bridge.CheckLimits(cfg)
 }
 
 // tryCertificate reads the files that tls names, likewise.

@@ -108,6 +108,11 @@ func TestCommandsAnswerAndExit(t *testing.T) {
 			},
 		},
 		{
+			name: "check says what is wrong of the limits", environ: least, args: "config check --config c.yaml", code: 2,
+			files:  map[string]string{"c.yaml": "limits: {user: {events: ['jion=1:1']}}\n"},
+			stderr: []string{`limits.user.events: no such intent as "jion": there are * and join, leave`},
+		},
+		{
 			name: "check without the file", environ: least, args: "config check --config none.yaml", code: 2,
 			stderr: []string{"read configuration: open none.yaml: no such file"},
 		},
