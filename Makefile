@@ -16,9 +16,9 @@ bench:
 	npm --prefix testdata/nextjs run build --silent
 	go run ./testdata/bench/document -scale $(SCALE)
 
-# The npm packages of the tests, Chromium for those in a browser, and Redis.
+# The npm packages of the tests, Chromium for those in a browser, Redis and nginx.
 prepare:
-	scripts/prepare node nextjs browser redis
+	scripts/prepare node nextjs browser redis nginx
 
 lint:
 	scripts/lint gofmt vet staticcheck

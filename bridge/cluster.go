@@ -28,12 +28,13 @@ import (
 // it says of that, and asks for the whole where it missed a number (cluster_peers.go). Only the leader's lease is there (cluster_leader.go).
 type cluster struct {
 	b       *Bridge
-	node    string // immutable, like the next five
+	node    string // immutable, like the next six
 	redis   redis.UniversalClient
 	adapter *redisadapter.Adapter
 	lease   time.Duration
-	key     string // of the leader's lease
-	started time.Time
+	key     string          // of the leader's lease
+	first   context.Context // ends when other nodes are heard for the first time, or it has been waited long enough for that
+	heardOf context.CancelFunc
 
 	leadsUntil atomic.Int64 // in nanoseconds since 1970; 0 while another leads
 
@@ -62,8 +63,9 @@ func (b *Bridge) newCluster() (*cluster, error) {
 	options.MaxRetries = -1 // what may have been carried out is not sent again
 	options.ClientName = "supabridge"
 	options.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
+	first, heardOf := context.WithTimeout(context.Background(), joinWait)
 	c := &cluster{b: b, node: uuid.NewString(), redis: redis.NewClient(options), lease: cfg.Lease, key: cfg.Prefix + ":supabridge:leader",
-		started: time.Now(), peers: make(map[string]*peer)}
+		first: first, heardOf: heardOf, peers: make(map[string]*peer)}
 	c.adapter, err = redisadapter.New(c.redis, redisadapter.Options{
 		Mode: redisadapter.Mode(cfg.Mode), Prefix: cfg.Prefix, MaxQueue: int(cfg.MaxQueue), MaxAge: cfg.MaxWait, Changed: c.changed,
 	})
@@ -100,6 +102,21 @@ func (c *cluster) changed(err error) {
 	c.b.log.Info().Str("node", c.node).Str("mode", c.b.cfg().Cluster.Mode).Msg("cluster: joined")
 	c.reviveAll()
 	c.say(note{Kind: noteHello})
+	c.heardOf()
+}
+
+// joinWait is how long a node that starts has browsers wait, when they enter a room, for the other nodes to be heard: who is in a room shall get what is sent there.
+const joinWait = 3 * time.Second
+
+// await waits for that.
+func (c *cluster) await(ctx context.Context) {
+	if c == nil {
+		return
+	}
+	select {
+	case <-c.first.Done():
+	case <-ctx.Done():
+	}
 }
 
 // withoutSecret is err, unless it holds the address of Redis.
@@ -250,6 +267,7 @@ func (c *cluster) close() {
 	if c == nil {
 		return
 	}
+	c.heardOf()
 	_ = c.adapter.Close() // where the server never ran
 	_ = c.redis.Close()
 }

@@ -239,6 +239,7 @@ func (c *client) enter(e *socketio.Event, kind roomKind, id string, rooms *enter
 		c.fail(e, failUnavailable)
 		return "", false
 	}
+	c.b.cluster.await(c.socket.Context())
 	log := c.b.log.Info().Str("socket", c.socket.ID()).Str("user", c.who.UserID).Stringer("room", kind).Str("id", id)
 	var err error
 	c.asked = c.b.authorizer.now()
