@@ -34,7 +34,8 @@ Users need tokens that may enter the conversations; a bridge with auth.insecure_
 as that of supabridge dev, lets everybody into any. Messages are published with
 publish.secret; without one only connections, joins and typing are measured. The
 secret and the tokens can come from SUPABRIDGE_PUBLISH_SECRET and from a file with
-one token a line, @FILE.
+one token a line, @FILE. All connections come from one address, and with few tokens
+of few users: the bridge's limits.address and limits.user hold for them.
 
   supabridge load http://127.0.0.1:3001 --connections 1000 --messages 20 --plot load.svg`,
 		Args: cobra.ExactArgs(1),

@@ -15,16 +15,15 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/google/uuid"
+
 	"github.com/supabridge/supabridge/bridge/migration"
 	"github.com/supabridge/supabridge/bridge/standin"
 	"github.com/supabridge/supabridge/phoenix/phxserver"
 )
 
-// Tenant is the distributor of the stand-in's seed that everything measured belongs to, and Users are its users.
+// Tenant is the distributor of the stand-in's seed that everything measured belongs to.
 const Tenant = "d1000000-0000-4000-8000-000000000001"
-
-// Users of the tenant.
-var Users = []string{"a1000000-0000-4000-8000-000000000001", "a1000000-0000-4000-8000-000000000002", "a1000000-0000-4000-8000-000000000003"}
 
 // The environment of a process that is a stand-in, made by StartStandin.
 const (
@@ -141,10 +140,10 @@ func (s *Standin) End() {
 // Address is host:port.
 func (s *Standin) Address() string { return strings.TrimPrefix(s.URL, "http://") }
 
-// Token is that of a user of the tenant, the n-th in turn, for a day.
-func (s *Standin) Token(n int) (string, error) {
+// Token is that of a new user of the tenant, for a day.
+func (s *Standin) Token() (string, error) {
 	claims := map[string]any{"aud": "authenticated", "app_metadata": map[string]any{"distributor_id": Tenant}}
-	return s.Tokens.Mint("authenticated", Users[n%len(Users)], claims, time.Now(), 24*time.Hour)
+	return s.Tokens.Mint("authenticated", uuid.NewString(), claims, time.Now(), 24*time.Hour)
 }
 
 // Counts asks what the stand-in had to do.
@@ -228,6 +227,7 @@ func (s *Standin) StartBridge(ctx context.Context, binary string, env ...string)
 	env = append([]string{
 		"SUPABRIDGE_LISTEN=" + address, "SUPABRIDGE_SUPABASE_URL=" + s.URL, "SUPABRIDGE_SUPABASE_SERVICE_ROLE_KEY=" + s.Tokens.ServiceKey(),
 		"SUPABRIDGE_SUPABASE_ANON_KEY=" + s.Tokens.AnonKey(), "SUPABRIDGE_SUPABASE_JWT_SECRET=" + standin.DefaultJWTSecret, "SUPABRIDGE_LOG_FORMAT=json", "SUPABRIDGE_LOG_LEVEL=warn",
+		"SUPABRIDGE_LIMITS_ADDRESS_CONNECTIONS=0", // all clients have the address of this machine
 	}, env...)
 	if p, err = Start("supabridge", "", env, nil, binary, "run"); err != nil {
 		return nil, "", err

@@ -32,8 +32,6 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/google/uuid"
-
 	"github.com/supabridge/supabridge/bridge/load"
 	"github.com/supabridge/supabridge/testdata/bench/bed"
 )
@@ -271,7 +269,7 @@ func (t *trial) enter(ctx context.Context, supabase *bed.Standin, address string
 	var all sync.WaitGroup
 	var failed error
 	for i := range t.o.clients {
-		token, err := supabase.Tokens.Mint("authenticated", uuid.NewString(), map[string]any{"aud": "authenticated", "app_metadata": map[string]any{"distributor_id": bed.Tenant}}, time.Now(), time.Hour)
+		token, err := supabase.Token()
 		if err != nil {
 			return leave, err
 		}

@@ -49,13 +49,16 @@ function poll({ url, key, interval, count }, { token, conversation }, index) {
 
 // socket joins the conversation on a Socket.IO server.
 const socket = ({ url }, { token, conversation }) =>
-  new Promise((resolve) => {
+  new Promise((resolve, reject) => {
     const socket = io(url, { forceNew: true, transports: ['websocket'], auth: { token } });
     socket.on('connect', () => {
       socket.io.engine.on('packet', () => wakeups++);
-      socket.emit('join_conversation', conversation, (ack) => (ack.success ? resolve() : problem(`join: ${ack.error}`)));
+      socket.emit('join_conversation', conversation, (ack) => (ack.success ? resolve() : reject(new Error(`join: ${ack.error}`))));
     });
-    socket.on('connect_error', (error) => problem(`connect: ${error.message}`));
+    socket.on('connect_error', (error) => {
+      problem(`connect: ${error.message}`);
+      if (!socket.active) reject(error); // refused: it doesn't try again
+    });
     socket.on('disconnect', (reason) => problem(`disconnected: ${reason}`));
     socket.on('new_message', arrived);
   });

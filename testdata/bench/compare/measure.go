@@ -213,7 +213,7 @@ func (o *options) open(ctx context.Context, supabase *bed.Standin, url, way stri
 	settings := map[string]any{"kind": way, "url": url, "key": supabase.Tokens.AnonKey(), "interval": o.interval.Milliseconds()}
 	var list []browser
 	for i := range n {
-		token, err := supabase.Token(i)
+		token, err := supabase.Token()
 		if err != nil {
 			return nil, err
 		}

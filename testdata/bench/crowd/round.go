@@ -14,8 +14,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/google/uuid"
-
 	"github.com/supabridge/supabridge/bridge/load"
 	"github.com/supabridge/supabridge/bridge/standin"
 	"github.com/supabridge/supabridge/testdata/bench/bed"
@@ -76,7 +74,7 @@ func (o *options) round(ctx context.Context, server string) (r result, err error
 	}
 	defer c.process.End()
 	for range o.clients {
-		token, err := supabase.Tokens.Mint("authenticated", uuid.NewString(), map[string]any{"aud": "authenticated", "app_metadata": map[string]any{"distributor_id": bed.Tenant}}, time.Now(), time.Hour)
+		token, err := supabase.Token()
 		if err != nil {
 			return r, err
 		}

@@ -20,8 +20,6 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/google/uuid"
-
 	"github.com/supabridge/supabridge/bridge/load"
 	"github.com/supabridge/supabridge/bridge/load/chart"
 	"github.com/supabridge/supabridge/testdata/bench/bed"
@@ -111,7 +109,7 @@ func measure(ctx context.Context, binary string, o load.Options) (s size, err er
 	defer bridge.End()
 	o.URL = "http://" + address
 	for range o.Connections { // each is another user
-		token, err := supabase.Tokens.Mint("authenticated", uuid.NewString(), map[string]any{"aud": "authenticated", "app_metadata": map[string]any{"distributor_id": bed.Tenant}}, time.Now(), time.Hour)
+		token, err := supabase.Token()
 		if err != nil {
 			return s, err
 		}
