@@ -3,7 +3,7 @@
 //	report := doctor.Examine(ctx, cfg, doctor.Options{})
 //	report.WriteText(os.Stdout)
 //
-// It writes nothing: no row, no broadcast, no file that stays. What it knows of the database it knows by asking as the bridge does, with the keys of
+// It writes nothing: no row, no broadcast to browsers, no file that stays. What it knows of the database it knows by asking as the bridge does, with the keys of
 // the configuration; what only the catalog tells (replica identity, indexes, triggers, whether row level security is on) it asks the function that
 // `supabridge sql` installs, or the database itself where it is given an address. Without either it says "unknown", and how to look.
 //
@@ -151,6 +151,7 @@ func Examine(ctx context.Context, cfg *config.Config, opts Options) *Report {
 		}
 		p.quota(ctx)
 	}
+	p.redis(ctx)
 	p.browsers(ctx)
 	return &p.report
 }
