@@ -8,7 +8,7 @@ import (
 	"sync"
 	"time"
 
-	lru "github.com/hashicorp/golang-lru/v2"
+	"github.com/hashicorp/golang-lru/v2/simplelru"
 )
 
 // presence knows who is online in which tenant, and how. A user is online while any socket of theirs is, and for a grace time after the last one closed, so
@@ -22,8 +22,9 @@ type presence struct {
 	tell  func(attended)
 
 	mu     sync.Mutex
-	online map[string]map[string]*attendance // by tenant and user
-	seen   *lru.Cache[attendee, departure]   // those who went
+	online map[string]map[string]*attendance  // by tenant and user
+	seen   *simplelru.LRU[attendee, struct{}] // those who went, the last to go last
+	went   map[string]map[string]departure    // the same by tenant and user
 }
 
 // attended is a change of somebody's presence that others are told of.
@@ -68,11 +69,18 @@ var (
 
 // newPresence remembers those that went, remember at most.
 func newPresence(grace func() time.Duration, remember int, tell func(attended)) (*presence, error) {
-	seen, err := lru.New[attendee, departure](remember)
+	p := &presence{grace: grace, tell: tell, online: make(map[string]map[string]*attendance), went: make(map[string]map[string]departure)}
+	var err error
+	p.seen, err = simplelru.NewLRU(remember, func(key attendee, _ struct{}) {
+		delete(p.went[key.tenant], key.user)
+		if len(p.went[key.tenant]) == 0 {
+			delete(p.went, key.tenant)
+		}
+	})
 	if err != nil {
 		return nil, fmt.Errorf("bridge: presence.remember: %w", err)
 	}
-	return &presence{grace: grace, tell: tell, online: make(map[string]map[string]*attendance), seen: seen}, nil
+	return p, nil
 }
 
 // enter notes a user's socket in a tenant. Entering twice is entering once.
@@ -187,7 +195,11 @@ func (p *presence) settle(tenant string, a *attendance) {
 		if len(p.online[tenant]) == 0 {
 			delete(p.online, tenant)
 		}
-		p.seen.Add(key, departure{a.who.Name, a.left})
+		p.seen.Add(key, struct{}{})
+		if p.went[tenant] == nil {
+			p.went[tenant] = make(map[string]departure)
+		}
+		p.went[tenant][key.user] = departure{a.who.Name, a.left}
 	}
 	p.tell(change)
 }
@@ -229,10 +241,8 @@ func (p *presence) snapshot(tenant string) []attended {
 	for _, a := range p.online[tenant] {
 		all = append(all, attended{tenant: tenant, who: a.who, state: a.told})
 	}
-	for _, key := range p.seen.Keys() {
-		if went, ok := p.seen.Peek(key); ok && key.tenant == tenant {
-			all = append(all, attended{tenant: tenant, who: &Identity{UserID: key.user, Name: went.name}, state: statusOffline, went: true, at: went.at})
-		}
+	for user, went := range p.went[tenant] {
+		all = append(all, attended{tenant: tenant, who: &Identity{UserID: user, Name: went.name}, state: statusOffline, went: true, at: went.at})
 	}
 	slices.SortFunc(all, func(a, b attended) int {
 		if a.went != b.went {

@@ -78,10 +78,13 @@ func (a attended) lastSeen() string {
 	return a.at.UTC().Format(time.RFC3339Nano)
 }
 
+// maxSnapshot bounds the users in one list of how they are, of some 150 bytes each, so that it fits what may wait for a client. Those who are online come first.
+const maxSnapshot = 1000
+
 // presenceList writes a snapshot as a list of objects.
 func presenceList(all []attended) json.RawMessage {
 	list := []byte{'['}
-	for i, a := range all {
+	for i, a := range all[:min(len(all), maxSnapshot)] {
 		if i > 0 {
 			list = append(list, ',')
 		}

@@ -227,6 +227,17 @@ func FuzzArguments(f *testing.F) {
 		}
 		v.TypingState(args, nil)
 		v.NamesTenantRoom(args)
+		v.NamesUserRoom(args)
+		if word, ok := v.Status("set_status", args, nil); ok && (word == "" || len(word) > 2*maxWord) {
+			t.Errorf("%q gave the status %q", arg, word)
+		}
+		if ids := MessageIDs(args); ids != nil && json.Valid(arg) && !json.Valid(ids) {
+			t.Errorf("%q gave the ids %s", arg, ids)
+		}
+		MessageID(args)
+		UserIDs(args)
+		v.MessageText(args, nil)
+		v.SentField(args, "reply_to_id")
 	})
 }
 
