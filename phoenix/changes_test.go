@@ -3,6 +3,7 @@ package phoenix
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"testing"
 
 	"github.com/supabridge/supabridge/phoenix/internal/wire"
@@ -28,6 +29,40 @@ func TestBroadcastChangesOfTheDatabaseAreChanges(t *testing.T) {
 
 // FuzzChange feeds a live channel with payloads a server might send by mistake:
 // none may stop the client, and what is delivered is whole.
+func TestChangesGoToTheBindingsThatTheirIDsAndKindName(t *testing.T) {
+	s := newScript(t, V2)
+	ch := s.channel(s.client(quick()), ChannelOptions{Changes: []Binding{
+		{Event: Insert, Table: "messages"}, {Event: Update, Table: "messages"}, {Event: "delete", Table: "messages"}, {Table: "messages", Filter: Eq("id", 1)},
+	}})
+	p := s.accept()
+	join := p.expect(wire.EventJoin)
+	// Servers say what was asked for in their own ways: case, null for what is absent, ids as text.
+	p.reply(join, "ok", `{"postgres_changes":[
+		{"id":100,"event":"insert","schema":null,"table":"messages","filter":null},
+		{"id":101,"event":"UPDATE","schema":"","table":"messages","filter":""},
+		{"id":"102","event":"DELETE","table":"messages"},
+		{"id":103,"event":"*","table":"messages","filter":"id=eq.1","select":null,"more":1}]}`)
+	p.subscribed(join)
+	until[*Live](t, ch)
+	for _, tt := range []struct{ kind, ids, want string }{
+		{"INSERT", `[103,100]`, "[0 3]"},
+		{"INSERT", `[102,101,100]`, "[0]"}, // ids that a server mixes up: the kind doesn't fit
+		{"UPDATE", `["101"]`, "[1]"},
+		{"DELETE", `[102,102]`, "[2]"},
+	} {
+		p.send(wire.Message{Topic: join.Topic, Event: wire.EventChanges, Payload: fmt.Appendf(nil, `{"ids":%s,"data":{"type":%q,"table":"messages","schema":"public"}}`, tt.ids, tt.kind)})
+		if c := want[*Change](t, ch); fmt.Sprint(c.Bindings) != tt.want || string(c.Type) != tt.kind {
+			t.Errorf("%s for %s: %v of %s, want %s", tt.kind, tt.ids, c.Bindings, c.Type, tt.want)
+		}
+	}
+	// A table that was not asked for is nobody's, whatever its name.
+	p.send(wire.Message{Topic: join.Topic, Event: wire.EventChanges, Payload: []byte(`{"ids":[999],"data":{"type":"INSERT","table":"messages","schema":"public"}}`)})
+	p.insert(join.Topic, `{"id": 1}`, 100)
+	if c := want[*Change](t, ch); string(c.Record) != `{"id": 1}` {
+		t.Errorf("a change of no binding was delivered: %s", c.Data)
+	}
+}
+
 func FuzzChange(f *testing.F) {
 	for _, s := range []string{
 		`{"data":{"table":"messages","type":"INSERT","record":{"id": 1},"columns":[{"name": "id", "type": "int8"}],"errors":null,"schema":"public","commit_timestamp":"2026-11-22T22:54:04.222Z"},"ids":[1]}`,

@@ -179,6 +179,39 @@ func TestRefusalWithoutATokenSourceIsPermanent(t *testing.T) {
 	}
 }
 
+func TestJoinWaitsForARenewalInFlight(t *testing.T) {
+	s := newScript(t, V2)
+	asked, answer := make(chan struct{}, 4), make(chan string, 4)
+	ch := s.channel(s.client(quick()), ChannelOptions{Token: func(ctx context.Context) (string, error) {
+		asked <- struct{}{}
+		select {
+		case token := <-answer:
+			return token, nil
+		case <-ctx.Done():
+			return "", ctx.Err()
+		}
+	}})
+	answer <- "first"
+	p := s.accept()
+	p.acceptJoin()
+	until[*Live](t, ch)
+	<-asked
+	renewed := make(chan error, 1)
+	go func() { renewed <- ch.RenewToken(context.Background()) }()
+	<-asked
+	p.ws.NetConn().Close()
+	p = s.accept()
+	answer <- "second"
+	answer <- "second" // asked again for the join itself
+	if m := p.acceptJoin(); tokenOf(t, m) != "second" {
+		t.Errorf("joined with %s while a newer token was on its way", m.Payload)
+	}
+	if err := <-renewed; err != nil {
+		t.Error(err)
+	}
+	until[*Live](t, ch)
+}
+
 func TestRenewedTokenIsTriedAtOnceWhereRightsWereRefused(t *testing.T) {
 	inBubble(t, func(t *testing.T, s *script, o Options) {
 		token := "stranger"

@@ -75,6 +75,12 @@ func TestBinaryBroadcastCrossesVersions(t *testing.T) {
 
 func (b *bed) post(path, contentType, key, body string) (int, string) {
 	b.t.Helper()
+	status, answer, _ := b.request(path, contentType, key, body)
+	return status, answer
+}
+
+func (b *bed) request(path, contentType, key, body string) (int, string, http.Header) {
+	b.t.Helper()
 	req, err := http.NewRequest(http.MethodPost, "http://project.test"+path, strings.NewReader(body))
 	if err != nil {
 		b.t.Fatal(err)
@@ -90,7 +96,25 @@ func (b *bed) post(path, contentType, key, body string) (int, string) {
 	}
 	defer resp.Body.Close()
 	answer, _ := io.ReadAll(resp.Body)
-	return resp.StatusCode, strings.TrimSpace(string(answer))
+	return resp.StatusCode, strings.TrimSpace(string(answer)), resp.Header
+}
+
+func TestRESTBroadcastCountsInTheRateAndSaysSo(t *testing.T) {
+	inBed(t, phxserver.Options{Limits: phxserver.Limits{EventsPerSecond: 2}}, func(b *bed) {
+		send := func() (int, string, string) {
+			status, answer, header := b.request("/api/broadcast", "application/json", token("anon", ""), `{"messages":[{"topic":"room","event":"e","payload":{}}]}`)
+			return status, answer, header.Get("X-Rate-Rolling") + " of " + header.Get("X-Rate-Limit") + ", left " + header.Get("X-Rate-Limit-Remaining")
+		}
+		for range 20 {
+			if status, _, rate := send(); status != 202 || rate != "0 of 2, left 2" {
+				b.t.Fatalf("%d, %s", status, rate)
+			}
+		}
+		<-time.After(5 * time.Second)
+		if status, answer, rate := send(); status != 429 || answer != `{"message":"You have exceeded your rate limit"}` || rate != "4 of 2, left 0" {
+			b.t.Errorf("%d %s, %s", status, answer, rate)
+		}
+	})
 }
 
 func TestRESTBroadcast(t *testing.T) {
@@ -129,6 +153,34 @@ func TestRESTBroadcast(t *testing.T) {
 			}
 		}
 		c.silent(time.Second)
+	})
+}
+
+func TestRESTBroadcastMeetsFaults(t *testing.T) {
+	inBed(t, phxserver.Options{}, func(b *bed) {
+		c := b.connect(token("anon", ""))
+		c.join("room", "")
+		send := func() (int, string) {
+			return b.post("/api/broadcast", "application/json", token("anon", ""), `{"messages":[{"topic":"room","event":"e","payload":{}}]}`)
+		}
+		for _, test := range []struct {
+			status  int
+			message string
+		}{{429, "Too many requests"}, {500, "Error connecting to Realtime"}, {503, "down"}} {
+			i := b.inject(phxserver.Fault{Action: phxserver.Refuse, Event: "rest", Status: test.status, Message: test.message})
+			if status, answer := send(); status != test.status || answer != `{"message":"`+test.message+`"}` {
+				b.t.Errorf("got %d %s, want %d %s", status, answer, test.status, test.message)
+			}
+			b.connect(token("anon", "")) // handshakes are not concerned
+			i.Stop()
+		}
+		c.silent(time.Second)
+		b.inject(phxserver.Fault{Action: phxserver.Delay, Event: "rest", Delay: 3 * time.Second})
+		start := time.Now()
+		if status, _ := send(); status != 202 || time.Since(start) != 3*time.Second {
+			b.t.Errorf("answered %d after %s, want 202 after 3s", status, time.Since(start))
+		}
+		c.expect(`[null,null,"realtime:room","broadcast",{"event":"e","payload":{},"type":"broadcast"}]`)
 	})
 }
 
