@@ -96,6 +96,15 @@ describe('credentials', () => {
     assert.equal(client.socket.connected, true);
   });
 
+  test('a connection ends with the token that an event brought', async () => {
+    const client = bridge.connect(undefined, { reconnection: false });
+    await client.next('connect');
+    const short = userToken({ id: ana.id, name: ana.name, tenant: ours.id }, { seconds: 3 });
+    assert.equal((await client.ask('authenticate', { token: short })).success, true);
+    await client.next('token_expiring');
+    assert.equal(await client.next('disconnect'), 'transport close');
+  });
+
   test('whoever sends no token in time is told so and disconnected', async () => {
     const client = bridge.connect();
     await client.next('connect');
