@@ -69,7 +69,7 @@ func Default() *Config {
 			ConnectTimeout: 45 * time.Second,
 			UpgradeTimeout: 10 * time.Second,
 			MaxPayload:     1_000_000,
-			MaxRate:        100,
+			MaxRate:        300,
 			MaxQueue:       1 << 20,
 			Recovery:       Recovery{Window: 2 * time.Minute, Memory: 32 << 20},
 			CORS:           CORS{Origins: []string{}},

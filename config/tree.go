@@ -368,7 +368,7 @@ type SocketIO struct {
 	// Largest message accepted from a client; a larger one closes the connection. It bounds the memory a client can make the server hold.
 	MaxPayload Size `key:"max_payload" min:"1KiB" max:"1GiB"`
 	// Most packets a client may send in a second, over time; one that was silent may send those of ten seconds at once. Every packet counts, pings of websockets
-	// and what limits refuses included: one that goes on beyond that is closed, since reading and refusing costs too. 0 is no bound.
+	// and what limits.socket.events refuses included: one that goes on beyond that is closed, since reading and refusing costs too. So keep it well above that. 0 is no bound.
 	MaxRate int `key:"max_rate" min:"0" max:"1000000"`
 	// Most bytes waiting to be sent to one client. One that falls further behind is closed, and may come back. Times the
 	// number of clients it is the most memory slow ones can take.

@@ -144,7 +144,10 @@ func TestAbuseDoesNotReachThoseWhoBehave(t *testing.T) {
 }
 
 // unprotected turns off what holds floods back.
-var unprotected = []string{"SUPABRIDGE_SOCKETIO_MAX_RATE=0", "SUPABRIDGE_SOCKETIO_MAX_PAYLOAD=1GiB"}
+var unprotected = []string{
+	"SUPABRIDGE_SOCKETIO_MAX_RATE=0", "SUPABRIDGE_SOCKETIO_MAX_PAYLOAD=1GiB", "SUPABRIDGE_LIMITS_SOCKET_EVENTS=", "SUPABRIDGE_LIMITS_SOCKET_EVENT_SIZE=1GiB",
+	"SUPABRIDGE_LIMITS_USER_EVENTS=", "SUPABRIDGE_LIMITS_USER_CONNECTIONS=0",
+}
 
 // attackingProcess is what throws.
 type attackingProcess struct {
