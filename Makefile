@@ -18,7 +18,7 @@ bench:
 
 # The npm packages of the tests, Chromium for those in a browser, Redis and nginx.
 prepare:
-	scripts/prepare node nextjs browser redis nginx
+	scripts/prepare node nextjs browser redis nginx postgres
 
 lint:
 	scripts/lint gofmt vet staticcheck

@@ -31,7 +31,7 @@ func New(t *testing.T) *Server {
 		found = append(found, path)
 	}
 	if len(found) == 0 {
-		t.Fatal("this test needs PostgreSQL: apt-get install postgresql")
+		t.Fatal("missing: PostgreSQL; scripts/prepare postgres installs it")
 	}
 	slices.Sort(found)
 	dir, err := os.MkdirTemp("", "pg") // a socket's path must be short
