@@ -144,7 +144,8 @@ func (c *Conn) servePoll(w http.ResponseWriter, r *http.Request) *Error {
 	payload := getBytes()
 	defer func() { putBytes(payload) }()
 	*payload = (*payload)[:0]
-	for c.settlePoll(payload); len(*payload) == 0 && p.waiting; c.settlePoll(payload) {
+	finished := c.settlePoll(payload)
+	for ; len(*payload) == 0 && p.waiting; finished = c.settlePoll(payload) {
 		c.mu.Unlock()
 		gone := false
 		select {
@@ -160,7 +161,6 @@ func (c *Conn) servePoll(w http.ResponseWriter, r *http.Request) *Error {
 			return refusal(CodeBadRequest, "cancelled")
 		}
 	}
-	finished := c.state == stateClosing && len(c.queue.pending) == 0 // the close packet is in this response
 	more := c.state == stateClosing && !finished
 	p.waiting = false
 	contentType, plain := c.payloadType(), p.plain
@@ -204,8 +204,8 @@ func (c *Conn) overlap(r *http.Request) *Error {
 var errCancelled = errors.New("poll cancelled by the client")
 
 // settlePoll looks whether the waiting poll can be answered, and if so puts the answer into payload, or ends the wait without one.
-// The caller holds mu.
-func (c *Conn) settlePoll(payload *[]byte) {
+// It returns true if the answer is the end of a connection that was closed. The caller holds mu.
+func (c *Conn) settlePoll(payload *[]byte) (finished bool) {
 	p := c.poll
 	switch {
 	case c.state == stateClosed && p.late:
@@ -220,17 +220,16 @@ func (c *Conn) settlePoll(payload *[]byte) {
 	case c.transport != Polling:
 		p.waiting = false
 	case len(c.queue.pending) > 0:
-		if n, _ := c.queue.batch(maxPollingAnswer); c.state == stateClosing && n == len(c.queue.pending) {
-			*payload = c.take(*payload, maxPollingAnswer, closeMessage)
-		} else {
-			*payload = c.take(*payload, maxPollingAnswer)
-		}
+		// Without the end, even if that is all: the client library would act on that first, and take a farewell for a failure.
+		*payload = c.take(*payload, maxPollingAnswer)
 	case c.state == stateClosing:
 		*payload = c.take(*payload, 0, closeMessage)
+		return true
 	case p.noop:
 		p.noop = false
 		*payload = c.take(*payload, 0, noopMessage)
 	}
+	return false
 }
 
 // servePost takes packets from the client.

@@ -227,8 +227,8 @@ func (s *Server) addInitialHeaders(h http.Header, r *http.Request, c *Conn) {
 func (s *Server) Drain() { s.draining.Store(true) }
 
 // Shutdown refuses new connections, closes those there are in small slices spread over the given time, so that the clients do
-// not all come back at once, waits until they are gone, and stops. A long-polling client gets what is pending, and the end, with its next
-// request; the wait for that is one second. When ctx ends first, what is left is cut off, and ctx's error is returned.
+// not all come back at once, waits until they are gone, and stops. A long-polling client gets what is pending, and then the end, with its next
+// requests; the wait for each is one second. When ctx ends first, what is left is cut off, and ctx's error is returned.
 func (s *Server) Shutdown(ctx context.Context, over time.Duration) error {
 	s.Drain()
 	const slices = 20

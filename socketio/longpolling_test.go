@@ -91,3 +91,15 @@ func TestEventsNotWorthCompressingAreNotCompressed(t *testing.T) {
 		}
 	}
 }
+
+func TestDisconnectedPollingClientLearnsItBeforeTheEnd(t *testing.T) {
+	srv, url := serve(t, socketio.Options{})
+	srv.On("close", func(e *socketio.Event) { e.Socket.Disconnect(true) })
+	p := poll(t, url)
+	p.post(`42["close"]`)
+	for _, want := range []string{"41", "1"} {
+		if body, _ := p.get(); body != want {
+			t.Fatalf("got %q, want %q", body, want)
+		}
+	}
+}
