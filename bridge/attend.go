@@ -77,6 +77,12 @@ func (c *client) present(e *socketio.Event) (tenant string, ok bool) {
 	return tenant, ok
 }
 
+// isTenant tells whether an id is that of a tenant the client is in.
+func (c *client) isTenant(id string) bool {
+	_, joined := c.tenants.get(id)
+	return joined || id == c.who.Tenant
+}
+
 // listOnline answers with the ids of those online: in the ack where one is wanted, else as an event.
 func (c *client) listOnline(e *socketio.Event) {
 	tenant, ok := c.present(e)
@@ -90,12 +96,16 @@ func (c *client) listOnline(e *socketio.Event) {
 
 // listPresence answers with how everybody is: the users that the event names, else all.
 func (c *client) listPresence(e *socketio.Event) {
+	users := vocabulary.UserIDs(e.Args)
+	if id, ok := vocabulary.Positional(e.Args); ok && !c.isTenant(id) {
+		users, e.Args = []string{id}, nil // a user that is named alone; the tenant is then not named
+	}
 	tenant, ok := c.present(e)
 	if !ok {
 		return
 	}
 	all := c.snapshot(tenant)
-	if users := vocabulary.UserIDs(e.Args); len(users) > 0 {
+	if len(users) > 0 {
 		all = slices.DeleteFunc(all, func(a attended) bool { return !slices.Contains(users, a.who.UserID) })
 	}
 	if list := presenceList(all); !e.Ack(list) {

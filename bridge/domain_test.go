@@ -157,9 +157,11 @@ func TestHowUsersAreIsToldWithinTheirTenant(t *testing.T) {
 		all[1]["userId"] != benID || all[1]["isOnline"] != false || all[1]["lastSeen"] == nil || all[1]["userName"] != "Ben Okafor" {
 		t.Errorf("presence %s (%v), want ana online and ben seen last", raw, err)
 	}
-	raw = ana.ask("get_user_status", map[string]any{"userId": benID})
-	if err := json.Unmarshal(raw, &all); err != nil || len(all) != 1 || all[0]["userId"] != benID {
-		t.Errorf("presence of ben %s (%v)", raw, err)
+	for _, arg := range []any{map[string]any{"userId": benID}, benID} {
+		raw = ana.ask("get_user_status", arg)
+		if err := json.Unmarshal(raw, &all); err != nil || len(all) != 1 || all[0]["userId"] != benID {
+			t.Errorf("presence of %v %s (%v)", arg, raw, err)
+		}
 	}
 	carla := w.as("a1000000-0000-4000-8000-000000000003")
 	carla.must("join_distributor")

@@ -59,21 +59,39 @@ func (v *Vocabulary) explainIn(b *strings.Builder, name string, args []json.RawM
 			}
 			o.Fields = []Extra{String("userId", "USER"), String("userName", "NAME"), String("status", word), Bool("isOnline", true)}
 		}
-		if id, ok := v.TenantID(intent, args, nil); ok {
+		if intent == SetStatus {
+			b.WriteString("tenant:       every one where the socket counts\n")
+		} else if id, ok := v.TenantID(intent, args, nil); ok {
 			o.Tenant = id
 			fmt.Fprintf(b, "tenant:       %s\nroom:         %s\n", id.JSON, strings.Replace(v.opts.TenantRoom, "{id}", id.Text, 1))
 		} else {
 			b.WriteString("tenant:       not named; it is the one that the token names\n")
 		}
-	case RenewToken, Heartbeat, SendMessage:
+	case RenewToken, Heartbeat:
 	default:
+		if user, ok := v.NamesUserRoom(args); ok && intent == JoinConversation {
+			fmt.Fprintf(b, "room:         the own one of user %s, whose sockets are in it without asking; others are refused\n", user)
+			return
+		}
 		id, ok := v.ConversationID(intent, args, nil)
+		if !ok && intent != JoinConversation && intent != LeaveConversation {
+			id, ok = NewID("CONVERSATION"), true
+			b.WriteString("conversation: none named: it is that of the message that is named, or the only one that the socket is in\n")
+		}
 		if !ok {
 			b.WriteString("conversation: none found: the event is refused as bad_request. vocabulary.ids.conversation says where to look.\n")
 			return
 		}
 		o.Conversation = id
 		fmt.Fprintf(b, "conversation: %s\nroom:         %s\n", id.JSON, strings.Replace(v.opts.ConversationRoom, "{id}", id.Text, 1))
+		if intent == SendMessage {
+			if text, ok := v.MessageText(args, nil); ok {
+				fmt.Fprintf(b, "text:         %s\nIt is written with the user's own token where sending.enabled is on, and comes to everybody as message.created.\n", text)
+			} else {
+				b.WriteString("text:         none found: the event is refused as bad_request. vocabulary.in.send_message.text says where to look.\n")
+			}
+			return
+		}
 		on := intent == StartTyping || intent == Typing && v.TypingState(args, nil)
 		typing := map[bool][]Event{true: {TypingStarted}, false: {TypingStopped}}[on]
 		told = map[Intent][]Event{JoinConversation: {Joined}, LeaveConversation: {Left}, StartTyping: typing, StopTyping: typing, Typing: typing, MarkRead: {MessagesRead}}[intent]
@@ -151,7 +169,7 @@ func (v *Vocabulary) explainStyles(b *strings.Builder, o *Occasion) {
 			for _, arg := range u.Args {
 				fmt.Fprintf(b, " %s", arg)
 			}
-			fmt.Fprintf(b, "  to %s\n", u.audience())
+			fmt.Fprintf(b, "  to %s\n", u.audience(o.Event))
 		}
 		if v.shared[o.Event] {
 			return
@@ -160,7 +178,10 @@ func (v *Vocabulary) explainStyles(b *strings.Builder, o *Occasion) {
 }
 
 // audience says in words to whom an event goes.
-func (u Utterance) audience() string {
+func (u Utterance) audience(e Event) string {
+	if all := ToUser | ToConversation | ToTenant; u.To == all && events[e].to == all {
+		return "the user that the row names, else the conversation, else the tenant"
+	}
 	var names []string
 	for _, name := range []string{"conversation", "tenant", "user", "socket", "all"} {
 		if u.To&audiences[name] != 0 {

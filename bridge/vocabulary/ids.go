@@ -310,3 +310,12 @@ func UserIDs(args []json.RawMessage) []string {
 	}
 	return users
 }
+
+// Positional gives the id that an event's first argument is.
+func Positional(args []json.RawMessage) (string, bool) {
+	if len(args) == 0 {
+		return "", false
+	}
+	id, ok := scalarID(args[0])
+	return id.Text, ok
+}
