@@ -15,7 +15,7 @@ type waiter struct {
 }
 
 // Wait returns nil once the channel is at least at stage (StageJoined or
-// StageLive). It returns early with an *Error of class Permanent when the server
+// StageLive); Subscribe is not part of it. It returns early with an *Error of class Permanent when the server
 // refuses in a way that trying again won't change (though the channel does try,
 // every few minutes), with ErrClosed when the channel ends, and when ctx ends with
 // the context's error joined to the last failure.
