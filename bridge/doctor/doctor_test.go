@@ -209,6 +209,13 @@ func TestEachFaultIsFoundAndNothingElse(t *testing.T) {
 			s.cfg.Supabase.JWTSecret = "another secret of thirty-two letters and more"
 		}, []string{"fail jwt_secret"}, "SUPABASE_JWT_SECRET="},
 		{"no published keys and no secret", func(_ *testing.T, s *setting) { s.cfg.Supabase.JWTSecret = "-" }, []string{"fail jwks ADDRESS/auth/v1/.well-known/jwks.json"}, "SUPABASE_JWT_SECRET="},
+		{"newer keys, which tell nothing of the secret", func(t *testing.T, s *setting) {
+			tokens, err := standin.NewTokens(standin.DefaultJWTSecret)
+			if err != nil {
+				t.Fatal(err)
+			}
+			s.cfg.Supabase.ServiceRoleKey, s.cfg.Supabase.AnonKey = config.Secret(tokens.SecretKey()), config.Secret(tokens.PublishableKey())
+		}, []string{"unknown jwt_secret"}, "decode the head"},
 		{"a schema that is not exposed", func(_ *testing.T, s *setting) { s.cfg.Supabase.Schema = "secret" }, []string{"fail schema messages", "fail schema conversations", "fail schema distributors"}, "schema: # one that is exposed"},
 		{"a table that is not there", func(_ *testing.T, s *setting) { s.cfg.Tables.Messages.Name = "letters" }, []string{"fail table letters"}, "name: # the table's name"},
 		{"a column that is not there", func(_ *testing.T, s *setting) { s.cfg.Tables.Messages.Status = "state" }, []string{"fail columns messages"}, "status: # the column's name"},

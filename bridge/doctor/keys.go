@@ -115,13 +115,12 @@ func (p *patient) signing(ctx context.Context) {
 			}
 		}
 	}
-	if s.JWKSURL == "" {
-		if secret != "" {
-			p.add(Finding{Check: "jwt_secret", Level: Unknown, Text: "nothing here is signed by it, so it can't be tried", Look: "# sign in, and decode the head of the token: alg must be HS256"})
-		}
-		return
+	if secret != "" {
+		p.add(Finding{Check: "jwt_secret", Level: Unknown, Text: "nothing here is signed by it, so it can't be tried", Look: "# sign in, and decode the head of the token: alg must be HS256"})
 	}
-	p.jwks(ctx, secret != "")
+	if s.JWKSURL != "" {
+		p.jwks(ctx, secret != "")
+	}
 }
 
 // jwks looks at the published keys; beside a secret there need be none.
@@ -143,6 +142,8 @@ func (p *patient) jwks(ctx context.Context, secret bool) {
 	}
 	const fix = "SUPABASE_JWT_SECRET=# for a project that signs with the legacy secret; or rotate to asymmetric keys: dashboard, Project Settings, JWT Keys"
 	switch {
+	case err != nil && secret:
+		p.add(Finding{Check: "jwks", About: address, Level: Hint, Text: "no keys are published, so only tokens that the secret signed can be verified: " + err.Error()})
 	case err != nil:
 		p.add(Finding{Check: "jwks", About: address, Level: Fail, Text: "the keys can't be read: " + err.Error(), Fix: fix})
 	case usable == 0 && !secret:
