@@ -7,6 +7,7 @@ import (
 
 	"github.com/supabridge/supabridge/bridge/feed"
 	"github.com/supabridge/supabridge/bridge/migration"
+	"github.com/supabridge/supabridge/bridge/row"
 	"github.com/supabridge/supabridge/bridge/standin"
 	"github.com/supabridge/supabridge/config"
 	"github.com/supabridge/supabridge/phoenix/phxserver"
@@ -186,4 +187,31 @@ func TestTheFastLaneIsFast(t *testing.T) {
 	if median["on"]*2 > median["off"] {
 		t.Errorf("with the lane %s, without %s: it gains nothing", median["on"], median["off"])
 	}
+}
+
+func TestTheLatencyOfTheFastLaneIsMeasured(t *testing.T) {
+	w := twoLanes(t, "auto")
+	w.fast()
+	ana := w.as(anaID)
+	ana.must("join_conversation", bakery)
+	before := len(w.bridge.metrics.history.recent())
+	id := w.write(bakery, "quick")
+	if got := ana.event("new_message"); got["id"] != id {
+		t.Fatalf("new_message %v", got)
+	}
+	if list := w.bridge.metrics.history.recent(); len(list) == 0 || len(list) < before || list[len(list)-1].Median > 1000 {
+		t.Errorf("the history is %+v", list)
+	}
+	if old := w.bridge.committed(feed.Change{Table: "messages", Action: feed.Insert, Row: parseRow(t, `{"updated_at":"2001-01-01T00:00:00Z"}`)}); !old.IsZero() {
+		t.Errorf("a row that was brought in from elsewhere counts as committed at %s", old)
+	}
+}
+
+func parseRow(t *testing.T, text string) row.Row {
+	t.Helper()
+	r, err := row.Parse([]byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
 }

@@ -1,6 +1,7 @@
 package bridge
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/supabridge/supabridge/bridge/feed"
 	"github.com/supabridge/supabridge/bridge/migration"
+	"github.com/supabridge/supabridge/bridge/row"
 	"github.com/supabridge/supabridge/config"
 	"github.com/supabridge/supabridge/phoenix"
 )
@@ -162,7 +164,29 @@ func (s sink) Change(ctx context.Context, c feed.Change) {
 	s.b.router.route(emitting, c)
 	sent.End()
 	s.b.sawChange(c)
-	s.b.metrics.changed(c)
+	s.b.metrics.changed(c, s.b.committed(c))
+}
+
+// datedWithin is how old a row's time of change may be to stand for its commit: a row that is brought in from elsewhere bears an older one.
+const datedWithin = time.Minute
+
+// committed is when a change was committed, by the database's clock. The fast lane doesn't tell; then it is the row's time of change, which is that of its transaction's beginning.
+func (b *Bridge) committed(c feed.Change) time.Time {
+	if !c.Commit.IsZero() || c.Action == feed.Delete {
+		return c.Commit
+	}
+	t := b.cfg().Tables
+	var column string
+	switch c.Table {
+	case t.Messages.Name:
+		column = cmp.Or(t.Messages.Updated, t.Messages.Created)
+	case t.Conversations.Name:
+		column = cmp.Or(t.Conversations.Updated, t.Conversations.Created)
+	}
+	if at := row.Time(c.Row.Text(column)); column != "" && time.Since(at) < datedWithin {
+		return at
+	}
+	return time.Time{}
 }
 
 // Resync asks every browser to read its rooms anew.
