@@ -10,7 +10,7 @@ import (
 // frames takes the websocket frames of a client apart (RFC 6455 §5). A message that lies whole in the bytes that were read is handed on
 // where it lies; something is kept only of a message that isn't complete yet. So a client that sends half of one holds up no goroutine.
 //
-// Messages were read with gorilla/websocket before. That blocks until a frame is complete, and keeps ten times as much for each client.
+// gorilla/websocket, against which this is tested, would block until a frame is complete, and keep a kilobyte for each client at rest.
 type frames struct {
 	limit  int         // bytes of one message; immutable
 	broken *unfinished // nil between messages
