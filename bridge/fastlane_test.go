@@ -21,7 +21,7 @@ func twoLanes(t *testing.T, lane string) *world {
 	return newWorldOn(t, opts, func(cfg *config.Config) { cfg.Supabase.FastLane = lane })
 }
 
-// fast waits until the fast lane carries changes.
+// fast waits until the fast lane carries changes: of a conversation and of a message of another than the tests join.
 func (w *world) fast() {
 	w.t.Helper()
 	ticker := time.NewTicker(10 * time.Millisecond)
@@ -30,7 +30,7 @@ func (w *world) fast() {
 	defer timeout.Stop()
 	for w.bridge.upstream.feed.Stats().Fast == 0 {
 		w.rest("PATCH", "conversations?id=eq."+bakery, `{"status":"ACTIVE"}`)
-		w.rest("PATCH", "messages?id=eq.e1000000-0000-4000-8000-000000000001", `{"status":"READ"}`)
+		w.rest("PATCH", "messages?id=eq.e1000000-0000-4000-8000-000000000011", `{"status":"READ"}`)
 		select {
 		case <-ticker.C:
 		case <-timeout.C:
