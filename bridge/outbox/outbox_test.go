@@ -383,7 +383,7 @@ func TestCorruptFileIsToldAndLeftAlone(t *testing.T) {
 		"both metas":          func(b []byte) []byte { clear(b[:8192]); return b },
 		"all but the metas":   func(b []byte) []byte { clear(b[8192:]); return b },
 		"another file":        func([]byte) []byte { return []byte(strings.Repeat("not a database\n", 4000)) },
-		"noise after a while": func(b []byte) []byte { copy(b[12288:], bytes.Repeat([]byte{0xff, 7}, 4096)); return b },
+		"noise after a while": func(b []byte) []byte { copy(b[12288:], bytes.Repeat([]byte{0xff, 7}, len(b)/4)); return b },
 	} {
 		t.Run(name, func(t *testing.T) {
 			opts := options(t, nil)
