@@ -1,99 +1,74 @@
 package engineio
 
 import (
-	"bytes"
-	"crypto/sha1"
-	"encoding/base64"
+	"bufio"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
-	"strings"
+
+	"github.com/gorilla/websocket"
 )
 
-// The opening handshake of a websocket (RFC 6455 §4.2).
-
-// isUpgrade says whether r asks for a websocket.
-func isUpgrade(r *http.Request) bool {
-	return hasToken(r.Header["Connection"], "upgrade") && hasToken(r.Header["Upgrade"], "websocket")
+// opening is a connection while gorilla/websocket makes the handshake on it (RFC 6455 §4.2): it keeps the answer, which goes out with the first packet, and
+// frames that the client sent along with its request. From then on frames are read and written here; see frames.
+type opening struct {
+	net.Conn // set by Hijack
+	early    []byte
+	answer   []byte
 }
 
-// hasToken says whether a header that is a list has the word in it, in lower or upper case.
-func hasToken(values []string, word string) bool {
-	for _, v := range values {
-		for e := range strings.SplitSeq(v, ",") {
-			if strings.EqualFold(strings.TrimSpace(e), word) {
-				return true
-			}
+// Write is for the answer alone.
+func (o *opening) Write(p []byte) (int, error) {
+	o.answer = append(o.answer, p...)
+	return len(p), nil
+}
+
+// hijacker has gorilla/websocket take an opening where it expects the HTTP server's connection.
+type hijacker struct {
+	http.ResponseWriter
+	o *opening
+}
+
+// Hijack implements http.Hijacker, also where a middleware has wrapped the response.
+func (h hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	nc, rw, err := http.NewResponseController(h.ResponseWriter).Hijack()
+	if err != nil {
+		return nil, nil, err
+	}
+	o := h.o
+	o.Conn = nc
+	if n := rw.Reader.Buffered(); n > 0 {
+		o.early = make([]byte, n)
+		if _, err := io.ReadFull(rw.Reader, o.early); err != nil { // they are in memory
+			return nc, rw, err
 		}
 	}
-	return false
-}
-
-// acceptKey is the server's answer to a client's key.
-func acceptKey(key string) [28]byte {
-	var b [64]byte
-	sum := sha1.Sum(append(append(b[:0], key...), "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"...))
-	var text [28]byte
-	base64.StdEncoding.Encode(text[:], sum[:])
-	return text
-}
-
-// validKey says whether a client's key is 16 bytes in base64.
-func validKey(key string) bool {
-	var b [18]byte
-	if len(key) != base64.StdEncoding.EncodedLen(16) {
-		return false
-	}
-	n, err := base64.StdEncoding.Decode(b[:], []byte(key))
-	return err == nil && n == 16
+	return o, rw, nil
 }
 
 // accept makes the websocket handshake. The response is not written yet: it goes out with the first packet. A nil link means that the
 // client has been answered with an error, or could not be.
 func (s *Server) accept(w http.ResponseWriter, r *http.Request, c *Conn, h http.Header) *link {
-	key := r.Header.Get("Sec-Websocket-Key")
-	if r.Header.Get("Sec-Websocket-Version") != "13" {
-		w.Header().Set("Sec-Websocket-Version", "13")
-		s.refuse(w, r, refusal(CodeBadRequest, "websocket version is not 13"))
-		return nil
+	upgrader := websocket.Upgrader{
+		CheckOrigin: func(*http.Request) bool { return true }, // CORS has decided on it
+		Error: func(_ http.ResponseWriter, r *http.Request, _ int, reason error) {
+			s.refuse(w, r, refusal(CodeBadRequest, reason.Error()))
+		},
 	}
-	if !validKey(key) {
-		s.refuse(w, r, refusal(CodeBadRequest, "websocket key is not 16 bytes in base64"))
-		return nil
-	}
-	nc, rw, err := http.NewResponseController(w).Hijack()
-	if err != nil {
-		s.refuse(w, r, refusal(CodeBadRequest, fmt.Sprintf("connection can't become a websocket: %v", err)))
-		return nil
-	}
-	l := &link{c: c}
-	l.frames.limit = s.opts.MaxPayload
-	if n := rw.Reader.Buffered(); n > 0 { // frames sent along with the request
-		l.unread = make([]byte, n)
-		if _, err := io.ReadFull(rw.Reader, l.unread); err != nil { // they are in memory
-			_ = nc.Close()
-			return nil
+	o := &opening{answer: make([]byte, 0, 384)} // with room for the first packet
+	if _, err := upgrader.Upgrade(hijacker{w, o}, r, h); err != nil {
+		if o.Conn != nil {
+			_ = o.Conn.Close()
 		}
+		return nil
 	}
-	l.rest = response(acceptKey(key), h)
-	if err := l.adopt(nc); err != nil {
+	l := &link{c: c, unread: o.early, rest: o.answer}
+	l.frames.limit = s.opts.MaxPayload
+	if err := l.adopt(o.Conn); err != nil {
 		s.refused(r, refusal(CodeBadRequest, fmt.Sprintf("connection can't become a websocket: %v", err)))
-		_ = nc.Close()
+		_ = o.Conn.Close()
 		return nil
 	}
 	return l
-}
-
-// response is the answer to an upgrade request, with room for the first packet.
-func response(accept [28]byte, h http.Header) []byte {
-	b := make([]byte, 0, 384)
-	b = append(b, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: "...)
-	b = append(b, accept[:]...)
-	b = append(b, '\r', '\n')
-	if len(h) > 0 {
-		buf := bytes.NewBuffer(b)
-		_ = h.Write(buf) // to memory
-		b = buf.Bytes()
-	}
-	return append(b, '\r', '\n')
 }

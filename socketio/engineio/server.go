@@ -9,6 +9,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/gorilla/websocket"
 )
 
 // Server accepts connections. It is an http.Handler, and is ready when [NewServer] returns.
@@ -93,7 +95,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // serve directs a request to the connection it is for, or opens one.
 func (s *Server) serve(w http.ResponseWriter, r *http.Request, sid string, t Transport, eio string) *Error {
-	upgrade, version, cors := isUpgrade(r), s.version(eio), s.cors.Load()
+	upgrade, version, cors := websocket.IsWebSocketUpgrade(r), s.version(eio), s.cors.Load()
 	switch {
 	case !s.offers(t):
 		return refusal(CodeUnknownTransport, "transport not offered")
