@@ -25,7 +25,6 @@ type habits struct {
 	near     float64 // connections in a conversation
 	visits   float64 // times a second that a connection comes and goes
 	tenant   float64 // connections of a tenant
-	size     float64 // bytes of a change, as sent
 	perNode  int     // connections at most
 	memory   float64 // bytes of a node
 	cores    float64 // of a node, as far as they are to be used
