@@ -106,7 +106,9 @@ func TestConnectionsOfAUserAreBounded(t *testing.T) {
 		cfg.Auth.Credentials = []string{"auth.token", "event"}
 	})
 	token := map[string]string{"token": w.token(anaID)}
-	first, _ := connect(t, w.address, token), connect(t, w.address, token)
+	first, second := connect(t, w.address, token), connect(t, w.address, token)
+	first.sync() // counted
+	second.sync()
 	if b, refusal := open(t, w.address, token); b != nil || refusal != "Too many connections" {
 		t.Errorf("the third: refusal %q", refusal)
 	}

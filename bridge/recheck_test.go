@@ -196,12 +196,9 @@ func TestARightThatIsWithdrawnIsNoticedByTheTimer(t *testing.T) {
 	ana.must("join_conversation", bakery)
 	again := func() { // as many questions as make sure that one began by now and was settled
 		t.Helper()
-		for target, deadline := asked.Load()+3, time.Now().Add(patience); asked.Load() < target; {
-			if time.Now().After(deadline) {
-				t.Fatal("the application is not asked any more")
-			}
-			ana.sync()
-		}
+		target := asked.Load() + 3
+		w.becomes("be asked", func() bool { return asked.Load() >= target })
+		ana.sync()
 	}
 	again()
 	answer.Store("broken")
