@@ -46,7 +46,7 @@ func (c *client) enterSince(ctx context.Context, conversation string, since []vo
 	var x *hold
 	var tenant string
 	if err := between(ctx, func() {
-		if !c.socket.In(wholeRoom(conversation)) {
+		if !c.socket.In(wholeRoom(conversation)) || !c.socket.In(roomName(router.rooms.Conversation, conversation)) { // the emitter of another server may take it out
 			x, tenant = router.holds.put(conversation, c.socket.ID(), router.tellings.count.Load(), c.tellElsewhere), router.tenants.recall(conversation)
 		}
 	}); err != nil || x == nil {
