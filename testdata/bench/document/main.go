@@ -47,7 +47,7 @@ type part struct {
 const plots = "docs/benchmarks"
 
 var parts = []part{
-	{"compare", []string{"./testdata/bench/compare", "-plots", plots}, []string{"-browsers", "1,10", "-duration", "10s"},
+	{"compare", []string{"./testdata/bench/compare", "-duration", "30s", "-plots", plots}, []string{"-browsers", "1,10", "-duration", "10s"},
 		[]string{"![Latency by the number of browsers](benchmarks/latency.svg)", "![Queries by the number of browsers](benchmarks/reads.svg)"}},
 	{"budget", []string{"./testdata/bench/budget"}, []string{"-clients", "50", "-rate", "20", "-duration", "5s"}, nil},
 	{"crowd", []string{"./testdata/bench/crowd"}, []string{"-clients", "300", "-rounds", "1"}, nil},
