@@ -35,11 +35,11 @@ type habits struct {
 
 // What was measured; docs/cluster.md says how.
 const (
-	connectionBytes = 5450.0  // memory of a connection at rest
+	connectionBytes = 3216.0  // memory of a connection at rest
 	attendanceBytes = 940.0   // memory of a user's socket at another node
 	deliverSeconds  = 1.7e-6  // CPU time for one event to one client
 	noteSeconds     = 20e-6   // CPU time to take a note of another node: decode, apply
-	joinSeconds     = 207e-6  // CPU time of a connection that comes and goes
+	joinSeconds     = 84e-6   // CPU time of a connection that comes and goes
 	publishSeconds  = 0.85e-6 // Redis's CPU time for one message
 	passSeconds     = 0.5e-6  // and for each node that hears it
 	noteBytes       = 330.0

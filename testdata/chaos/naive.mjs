@@ -15,6 +15,7 @@ io.on('connection', (socket) => {
     socket.join(conversationId);
     ack({ success: true });
   });
+  socket.on('join_distributor', (ack) => ack({ success: true })); // it has no such rooms; its rows come by those of the conversations
 });
 
 const supabase = createClient(SUPABASE_URL, SUPABASE_KEY, { realtime: { transport: ws } });

@@ -183,7 +183,15 @@ func table(names []string, results []result) string {
 		if ours > 0 && len(names) == len(servers) {
 			ratio = fmt.Sprintf("%.1f", theirs/ours)
 		}
-		fmt.Fprintf(&b, "| %s | %.4g %s | %.4g %s | %s |\n", row.name, ours, row.unit, theirs, row.unit, ratio)
+		fmt.Fprintf(&b, "| %s | %s %s | %s %s | %s |\n", row.name, figure(ours), row.unit, figure(theirs), row.unit, ratio)
 	}
 	return b.String()
+}
+
+// figure gives four digits, or all of a large number.
+func figure(value float64) string {
+	if value >= 1000 {
+		return fmt.Sprintf("%.0f", value)
+	}
+	return fmt.Sprintf("%.4g", value)
 }
