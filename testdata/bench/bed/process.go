@@ -168,13 +168,23 @@ func FreePort() (string, error) {
 	return port, err
 }
 
-// Build builds the supabridge program into a folder and gives its path.
-func Build(ctx context.Context, folder string) (string, error) {
-	binary := filepath.Join(folder, "supabridge")
-	cmd := exec.CommandContext(ctx, "go", "build", "-o", binary, "github.com/supabridge/supabridge/cmd/supabridge")
+// Binary gives the path of the program to measure: the one given or, where that is empty, one built for the purpose. remove takes away what was built.
+func Binary(ctx context.Context, given string) (path string, remove func(), err error) {
+	if given != "" {
+		path, err = filepath.Abs(given)
+		return path, func() {}, err
+	}
+	folder, err := os.MkdirTemp("", "bench-")
+	if err != nil {
+		return "", nil, err
+	}
+	remove = func() { _ = os.RemoveAll(folder) } // in the system's folder for such
+	path = filepath.Join(folder, "supabridge")
+	cmd := exec.CommandContext(ctx, "go", "build", "-o", path, "github.com/supabridge/supabridge/cmd/supabridge")
 	cmd.Stdout, cmd.Stderr = os.Stderr, os.Stderr
 	if err := cmd.Run(); err != nil {
-		return "", fmt.Errorf("go build: %w", err)
+		remove()
+		return "", nil, fmt.Errorf("go build: %w", err)
 	}
-	return binary, nil
+	return path, remove, nil
 }

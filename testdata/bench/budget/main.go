@@ -24,7 +24,6 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -69,20 +68,12 @@ func run(ctx context.Context, args []string) error {
 	if o.clients < 1 || o.watched < 1 || o.conversations < 1 || o.rate <= 0 || o.rate*o.duration.Seconds() >= maxMessages {
 		return fmt.Errorf("expected clients, conversations and a rate, and at most %d messages", maxMessages)
 	}
-	if o.binary == "" {
-		folder, err := os.MkdirTemp("", "budget-")
-		if err != nil {
-			return err
-		}
-		defer os.RemoveAll(folder)
-		if o.binary, err = bed.Build(ctx, folder); err != nil {
-			return err
-		}
-	}
-	var err error
-	if o.binary, err = filepath.Abs(o.binary); err != nil {
+	binary, remove, err := bed.Binary(ctx, o.binary)
+	if err != nil {
 		return err
 	}
+	defer remove()
+	o.binary = binary
 	fmt.Printf("%d clients, %g changes a second to %d rooms\n\n| lane | stage | count | p50 | p95 | p99 | longest |\n|---|---|---|---|---|---|---|\n", o.clients, o.rate, o.conversations)
 	for _, lane := range []string{"off", "on"} {
 		if err := o.lane(ctx, lane); err != nil {

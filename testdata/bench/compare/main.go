@@ -31,7 +31,6 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -98,20 +97,12 @@ func run(ctx context.Context, args []string) error {
 		}
 		o.ways = append(o.ways, way)
 	}
-	if o.binary == "" {
-		folder, err := os.MkdirTemp("", "compare-")
-		if err != nil {
-			return err
-		}
-		defer os.RemoveAll(folder)
-		if o.binary, err = bed.Build(ctx, folder); err != nil {
-			return err
-		}
-	}
-	var err error
-	if o.binary, err = filepath.Abs(o.binary); err != nil {
+	binary, remove, err := bed.Binary(ctx, o.binary)
+	if err != nil {
 		return err
 	}
+	defer remove()
+	o.binary = binary
 	var results []result
 	for _, n := range o.browsers {
 		for _, way := range o.ways {

@@ -20,7 +20,6 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -82,20 +81,12 @@ func run(ctx context.Context, args []string) error {
 		}
 		o.servers = append(o.servers, name)
 	}
-	if o.binary == "" {
-		folder, err := os.MkdirTemp("", "crowd-")
-		if err != nil {
-			return err
-		}
-		defer os.RemoveAll(folder)
-		if o.binary, err = bed.Build(ctx, folder); err != nil {
-			return err
-		}
-	}
-	var err error
-	if o.binary, err = filepath.Abs(o.binary); err != nil {
+	binary, remove, err := bed.Binary(ctx, o.binary)
+	if err != nil {
 		return err
 	}
+	defer remove()
+	o.binary = binary
 	var results []result
 	for n := range o.rounds {
 		for i := range o.servers {

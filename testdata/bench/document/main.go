@@ -84,15 +84,11 @@ func run(ctx context.Context, args []string) error {
 	if err := os.MkdirAll(plots, 0o755); err != nil {
 		return err
 	}
-	folder, err := os.MkdirTemp("", "bench-")
+	binary, remove, err := bed.Binary(ctx, "")
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(folder)
-	binary, err := bed.Build(ctx, folder)
-	if err != nil {
-		return err
-	}
+	defer remove()
 	for _, p := range parts {
 		if *only != "" && !slices.Contains(strings.Split(*only, ","), p.name) {
 			continue

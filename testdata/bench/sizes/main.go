@@ -14,7 +14,6 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
@@ -60,20 +59,11 @@ func run(ctx context.Context, args []string) error {
 	if err := fs.Parse(args); err != nil {
 		return err
 	}
-	if *binary == "" {
-		folder, err := os.MkdirTemp("", "sizes-")
-		if err != nil {
-			return err
-		}
-		defer os.RemoveAll(folder)
-		if *binary, err = bed.Build(ctx, folder); err != nil {
-			return err
-		}
-	}
-	path, err := filepath.Abs(*binary)
+	path, remove, err := bed.Binary(ctx, *binary)
 	if err != nil {
 		return err
 	}
+	defer remove()
 	var sizes []size
 	for text := range strings.SplitSeq(*connections, ",") {
 		n, err := strconv.Atoi(strings.TrimSpace(text))

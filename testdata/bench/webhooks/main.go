@@ -79,14 +79,12 @@ func run(ctx context.Context, args []string) error {
 	}
 	defer os.RemoveAll(folder)
 	o.folder = folder
-	if o.binary == "" {
-		if o.binary, err = bed.Build(ctx, folder); err != nil {
-			return err
-		}
-	}
-	if o.binary, err = filepath.Abs(o.binary); err != nil {
+	binary, remove, err := bed.Binary(ctx, o.binary)
+	if err != nil {
 		return err
 	}
+	defer remove()
+	o.binary = binary
 	fmt.Fprintf(os.Stderr, "webhooks: %d a second of %d customers, %s, %d CPUs, fsync alone: %s\n", o.rate, o.customers, o.duration, runtime.NumCPU(), syncTimes(folder))
 	if o.nextjs {
 		return o.compare(ctx)
