@@ -130,6 +130,9 @@ func (t *Target) emitToFamily(event string, args []any) error {
 
 // emit sends an encoded event to the sockets chosen on this node. It returns those among them where somebody watches what is sent.
 func (t *Target) emit(e encoding) (watched []*Socket) {
+	if t.foreign() {
+		return nil
+	}
 	var b engineio.Batch
 	if t.ns.log.on && !t.volatile {
 		watched = t.sendLogged(&b, e)
@@ -221,6 +224,9 @@ func (t *Target) tell(k MessageKind, names []string, closeConnection bool) error
 // each calls f once for each socket chosen. It begins at another member each time, so that it is not always the same client
 // that hears last. The caller holds the namespace's mu, for reading at least.
 func (t *Target) each(f func(*Socket)) {
+	if t.foreign() {
+		return
+	}
 	n := t.ns
 	turn := n.turn.Add(1)
 	if len(t.rooms) == 0 {
@@ -248,6 +254,12 @@ func (t *Target) each(f func(*Socket)) {
 		}
 		done = append(done, r)
 	}
+}
+
+// foreign says whether only sockets of servers that are not this one's kin are chosen.
+func (t *Target) foreign() bool {
+	kin := t.ns.srv.opts.Kin
+	return kin != "" && slices.Contains(t.except, kin)
 }
 
 // walk calls f for the members of a room, except those for which skip, if given, is true.

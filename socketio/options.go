@@ -87,6 +87,9 @@ type Options struct {
 	Parser Parser
 	// Adapter joins this server with those of other processes. Default: none.
 	Adapter Adapter
+	// Kin is a name for this server and the others that tell their sockets the same things by themselves, as if each of their sockets were in a room of that
+	// name: what [Target.Except] takes it out of goes to the sockets of other servers only. Default: none.
+	Kin string
 
 	// Hooks tell logs and metrics what happens.
 	Hooks Hooks
