@@ -36,7 +36,8 @@ type cluster struct {
 	first   context.Context // ends when other nodes are heard for the first time, or it has been waited long enough for that
 	heardOf context.CancelFunc
 
-	leadsUntil atomic.Int64 // in nanoseconds since 1970; 0 while another leads
+	leadsUntil   atomic.Int64 // in nanoseconds since 1970; 0 while another leads
+	foreignUntil atomic.Int64 // likewise, of taking servers that are no bridges for being there
 
 	saying sync.Mutex // has notes of presence go out in the order of their numbers; held while they do
 	serial uint64     // of the last one
@@ -252,6 +253,7 @@ func (c *cluster) run(ctx context.Context) {
 		c.say(note{Kind: noteBeat, Serial: c.serial})
 		c.saying.Unlock()
 		c.bury()
+		c.lookForForeign()
 		select {
 		case <-ctx.Done():
 			c.say(note{Kind: noteBye})

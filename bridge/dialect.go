@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"sync/atomic"
 
@@ -104,39 +105,53 @@ func (b *Bridge) emit(to reach, o *vocabulary.Occasion) {
 	}
 	b.metrics.told.WithLabelValues(o.Event.String()).Inc()
 	styles := b.dialects.inUse(b.words().Preset())
+	said := b.words().Say(styles[0], o)
+	b.cluster.relay(to, said)
 	if b.words().SaysAlike(o.Event) {
-		b.send(to, b.words().Say(styles[0], o), nil)
+		b.send(to, said, nil)
 		return
 	}
-	for _, style := range styles {
+	for i, style := range styles {
 		var others []string
 		for _, other := range styles {
 			if other != style {
 				others = append(others, styleRoom(other))
 			}
 		}
-		b.send(to, b.words().Say(style, o), others)
+		if i > 0 {
+			said = b.words().Say(style, o)
+		}
+		b.send(to, said, others)
 	}
 }
 
 func (b *Bridge) send(to reach, said []vocabulary.Utterance, others []string) {
+	except := append(slices.Clip(others), to.except...)
 	for _, u := range said {
-		rooms := to.rooms(u.To)
-		if len(rooms) == 0 && u.To&vocabulary.ToAll == 0 {
-			continue
-		}
-		except := append(append(make([]string, 0, len(others)+len(to.except)+1), others...), to.except...)
-		if u.To&vocabulary.ToAll != 0 {
-			rooms, except = nil, append(except, waitingRoom) // every socket that is somebody's
-		}
-		if u.ExceptSender {
-			except = append(except, to.sender...)
-		}
-		args := asValues(u.Args)
-		for _, space := range b.spaces {
-			_ = space.To(rooms...).Except(except...).Local().Emit(u.Name, args...) // raw JSON can always be encoded
+		for _, target := range b.targets(to, u, except) {
+			_ = target.Local().Emit(u.Name, asValues(u.Args)...) // raw JSON can always be encoded
 		}
 	}
+}
+
+// targets chooses whom something said goes to, in each namespace; none where it goes to nobody.
+func (b *Bridge) targets(to reach, u vocabulary.Utterance, except []string) []*socketio.Target {
+	rooms := to.rooms(u.To)
+	except = slices.Clip(except)
+	switch {
+	case u.To&vocabulary.ToAll != 0:
+		rooms, except = nil, append(except, waitingRoom) // every socket that is somebody's
+	case len(rooms) == 0:
+		return nil
+	}
+	if u.ExceptSender {
+		except = append(except, to.sender...)
+	}
+	targets := make([]*socketio.Target, len(b.spaces))
+	for i, space := range b.spaces {
+		targets[i] = space.To(rooms...).Except(except...)
+	}
+	return targets
 }
 
 func asValues(args []json.RawMessage) []any {

@@ -33,6 +33,7 @@ func (b *Bridge) listen() (err error) {
 		Hooks:          b.guard.watch(b.metrics.hooks()),
 		CORS:           cors(b.cfg()),
 		Adapter:        b.cluster.socketAdapter(),
+		Kin:            kinRoom,
 	})
 	if err != nil {
 		return fmt.Errorf("bridge: %w", err)

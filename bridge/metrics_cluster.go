@@ -28,6 +28,7 @@ func (c *cluster) watch(r *prometheus.Registry) {
 	gauge("leads", "1 for the node that leads.", func() float64 { return yes(c.leads()) })
 	gauge("peers", "Other bridges that are alive.", func() float64 { return float64(c.alive()) })
 	gauge("servers", "Other Socket.IO servers, bridges or not, at the last count.", func() float64 { return float64(c.adapter.Stats().Nodes) })
+	gauge("relays", "1 while this node sends what its browsers hear to Socket.IO servers that are no bridges too (cluster.relay).", func() float64 { return yes(c.relays()) })
 	gauge("queue_bytes", "Bytes that wait to be sent to other nodes (cluster.max_queue).", func() float64 { return float64(c.adapter.Stats().Queued) })
 	count("sent_total", "Messages sent to other nodes.", func(s redisadapter.Stats) uint64 { return s.Sent })
 	count("received_total", "Messages received from other nodes.", func(s redisadapter.Stats) uint64 { return s.Received })

@@ -679,6 +679,9 @@ type Cluster struct {
 	Mode string `key:"mode" enum:"pubsub|sharded"`
 	// What the names of channels begin with: the option key of the adapter and the emitter, channelPrefix of the sharded one. Projects that share a Redis need different ones.
 	Prefix string `key:"prefix"`
+	// Send row changes, typing and presence to the rooms of Socket.IO servers in Node too, while there are any in the cluster, as the preset of vocabulary says them. false where
+	// those servers tell their own clients of them.
+	Relay bool `key:"relay"`
 	// How long a node may be silent before it counts as dead: its users then go offline (after presence.grace), and another node takes its place if it led. Shorter notices
 	// sooner, and takes a node that is short of breath for dead; each node sends three signs of life in this time.
 	Lease time.Duration `key:"lease" min:"500ms" max:"5m"`

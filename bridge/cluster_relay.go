@@ -1,0 +1,49 @@
+package bridge
+
+import (
+	"time"
+
+	"github.com/supabridge/supabridge/bridge/vocabulary"
+)
+
+// What every bridge tells its own browsers, the clients of a Socket.IO server in Node, which takes part in the cluster during a migration, hear of by nobody. So one
+// bridge, the leader, sends it once more for them, through the adapter and in the preset's style. Bridges leave it: it excepts their kin.
+
+// kinRoom is what every socket of a bridge counts as being in.
+const kinRoom = "\x00supabridge"
+
+// foreignFor is how long a server that is no bridge is taken for being there after it was seen. Those there are are the servers that the adapter counts less the bridges that are
+// known; each of the two numbers lags behind for a while when nodes come and go.
+const foreignFor = time.Minute
+
+// lookForForeign looks whether there are servers that are no bridges.
+func (c *cluster) lookForForeign() {
+	if c.adapter.Stats().Nodes <= c.alive() {
+		return
+	}
+	now := time.Now()
+	if before := c.foreignUntil.Swap(now.Add(foreignFor).UnixNano()); before < now.UnixNano() && c.b.cfg().Cluster.Relay {
+		c.b.log.Info().Msg("cluster: there are Socket.IO servers that are no bridges; the leader sends them what browsers hear")
+	}
+}
+
+// relays tells whether this node is the one that tells servers which are no bridges, and there are any.
+func (c *cluster) relays() bool {
+	return c != nil && c.b.cfg().Cluster.Relay && time.Now().UnixNano() < c.foreignUntil.Load() && c.leads()
+}
+
+// relay sends what is said to the rooms of servers that are no bridges. What can't be sent is lost for their clients, and counted by the adapter.
+func (c *cluster) relay(to reach, said []vocabulary.Utterance) {
+	if !c.relays() {
+		return
+	}
+	bridges := []string{kinRoom}
+	for _, style := range vocabulary.Styles() {
+		bridges = append(bridges, styleRoom(style)) // which a bridge that knows nothing of kin leaves too, and whoever recovers what was missed
+	}
+	for _, u := range said {
+		for _, target := range c.b.targets(to, u, bridges) {
+			_ = target.Emit(u.Name, asValues(u.Args)...)
+		}
+	}
+}
