@@ -294,12 +294,18 @@ func (c *client) joinConversation(e *socketio.Event) {
 
 // join puts the socket into a room in which messages are told.
 func (c *client) join(room string) {
+	told := c.b.router.tellings
+	told.passage.RLock()
+	defer told.passage.RUnlock()
 	c.socket.Join(room)
-	c.stays.begin(room, c.b.router.tellings.count.Load())
+	c.stays.begin(room, told.count.Load())
 }
 
 // leave takes it out of rooms.
 func (c *client) leave(rooms ...string) {
+	told := c.b.router.tellings
+	told.passage.RLock()
+	defer told.passage.RUnlock()
 	c.socket.Leave(rooms...)
 	for _, room := range rooms {
 		c.stays.end(room)

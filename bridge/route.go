@@ -119,6 +119,8 @@ func (r *router) routeMessage(ctx context.Context, c feed.Change) {
 		told = r.tell(told, vocabulary.MessageDeleted, c.Old, "message", place, vocabulary.Extra{Name: "messageId", Value: idOf(id, t.ID, old).JSON})
 	}
 	to.except = r.holds.take(c, conversations, rooms, told)
+	r.tellings.passage.Lock()
+	defer r.tellings.passage.Unlock()
 	if len(told) > 0 && c.Action != feed.Delete {
 		_, at := r.holds.table.State(row)
 		r.tellings.note(id, at, told[0].Event, to)

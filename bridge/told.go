@@ -31,11 +31,15 @@ type telling struct {
 	n     uint64 // how many were told up to it
 }
 
-// tellings are the last of each message, oldest first, by its key. The feed's goroutine alone uses it, but for the count.
+// tellings are the last of each message, oldest first, by its key. The feed's goroutine alone uses it, but for the count and the passage.
 type tellings struct {
 	table feed.Table
 	by    *lru.Cache[string, []telling]
 	count atomic.Uint64
+
+	// passage is held while a message is noted and told, and held for reading while a socket enters or leaves a room and that is noted: one that entered between
+	// the two would be told of the message, and be taken for one that was not.
+	passage sync.RWMutex
 }
 
 func newTellings(cfg *config.Config) (*tellings, error) {
