@@ -1,120 +1,99 @@
-// Three bridges behind nginx and a Node server with the official adapter, while nodes are restarted in turn and killed: real clients, rows, and events of the
-// official emitter. CLIENTS (300) and ROUNDS (1) make it larger. It takes half a minute and a machine to itself: node run.mjs cluster-chaos.mjs
+// Three bridges behind nginx and a Node server with the official adapter, while nodes are stopped, killed and started again: real clients, rows, and events of the
+// official emitter. It takes half a minute: node run.mjs cluster-chaos.mjs
+//
+//   CLIENTS=300        clients, a tenth of them at the Node server
+//   ROUNDS=1           in each of them every node is stopped once and killed once
+//   SEED=              of the order in which that happens and of the pauses between; drawn and printed where there is none
+//   LOGS=DIR           writes down what happened to each browser, what the nodes logged, and what was done when
 //
 // What is counted, over all clients of the bridges:
 //   lost        a row that was written, which no event brought to a client in its room
 //   duplicated  an event that brought a row, or one of the emitter's, a second time
-//   missed      events of the emitter that didn't reach a client of a bridge that was in its room from 1 s before to 3 s after: Redis keeps none for others, and
-//               a node that stops takes 2 s to close its connections
-// and on the Node server the same of the emitter's events.
+//   missed      an event of the emitter that a client did not get which was in its room from before the emitting and got a later one on the same connection,
+//               or whose connection did not end soon after. Redis keeps nothing for those who are between two connections.
+// and on the Node server the same of the emitter's events. tail is the longest that an event was emitted before the end of a connection on which it did not come: until
+// a client notices that its connection has ended, what is sent to it is for nobody.
 import assert from 'node:assert/strict';
+import { mkdirSync, writeFileSync } from 'node:fs';
 import { Agent, createServer } from 'node:http';
+import { join } from 'node:path';
+import { monitorEventLoopDelay } from 'node:perf_hooks';
 import { test } from 'node:test';
 import { createAdapter } from '@socket.io/redis-adapter';
 import { Emitter } from '@socket.io/redis-emitter';
 import { createClient } from 'redis';
 import { Server } from 'socket.io';
 import { io } from 'socket.io-client';
+import { ClusterNode, lastingPort } from './harness/cluster-node.mjs';
+import { clock, Frontend, stamp } from './harness/frontend.mjs';
 import { startNginx } from './harness/nginx.mjs';
-import { freePort, Program, until } from './harness/program.mjs';
+import { until } from './harness/program.mjs';
 import { startRedis } from './harness/redis.mjs';
 import { startStandin } from './harness/standin.mjs';
-import { anonKey, jwtSecret, serviceKey, userToken } from './harness/tokens.mjs';
 
 const count = Number(process.env.CLIENTS ?? 300);
 const rounds = Number(process.env.ROUNDS ?? 1);
+const seed = Number(process.env.SEED || Math.floor(Math.random() * 1_000_000));
+const logs = process.env.LOGS;
 const old = Math.round(count / 10); // clients of the Node server
+const noticed = 500; // ms within which a client notices the end of its connection, on a machine that lets this process run
 const after = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
-class Node {
-  constructor(port, standin, redis) {
-    Object.assign(this, { port, standin, redis });
-  }
-
-  async start() {
-    this.program = Program.start(['run', '--listen', `127.0.0.1:${this.port}`], {
-      SUPABASE_URL: this.standin.url,
-      SUPABASE_SERVICE_ROLE_KEY: serviceKey,
-      NEXT_PUBLIC_SUPABASE_ANON_KEY: anonKey,
-      SUPABASE_JWT_SECRET: jwtSecret,
-      SUPABRIDGE_LOG_FORMAT: 'json',
-      SUPABRIDGE_OPS_SHUTDOWN_TIMEOUT: '4s',
-      SUPABRIDGE_CLUSTER_REDIS: this.redis.url,
-      SUPABRIDGE_CLUSTER_LEASE: '2s',
-      SUPABRIDGE_PRESENCE_GRACE: '1s',
-      SUPABRIDGE_SUPABASE_RECONNECT_MIN: '50ms',
-    });
-    await this.program.answers(`http://127.0.0.1:${this.port}/readyz`);
-  }
+// random gives numbers from 0 to 1 that the seed decides (mulberry32).
+function random(state) {
+  return () => {
+    state = (state + 0x6d2b79f5) | 0;
+    let t = Math.imul(state ^ (state >>> 15), 1 | state);
+    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
+    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
+  };
 }
 
-// Browser is a client of the bridges, which enters its room again where it was not recovered, with the rows it has, as a good frontend does.
-class Browser {
-  rows = new Map(); // id -> updated_at, by events
-  news = new Set();
-  duplicated = [];
-  in = [];
-
-  constructor(url, i, tenant, room, options) {
-    Object.assign(this, { room, tenant });
-    this.user = { id: `b0000000-0000-4000-8000-${String(i).padStart(12, '0')}`, name: `user ${i}`, tenant: tenant.id };
-    this.opened = new Date(Date.now() - 1000).toISOString();
-    this.socket = io(url, { forceNew: true, auth: { token: userToken(this.user) }, reconnectionDelay: 50, reconnectionDelayMax: 500, ...options });
-    this.socket.on('connect', () => this.socket.recovered ? this.in.push([Date.now(), Infinity]) : this.enter(this.socket.id));
-    this.socket.on('connect_error', (error) => (this.last = `connect_error: ${error.message}: ${error.description?.message}`));
-    this.socket.on('disconnect', (reason) => (this.last = `disconnect: ${reason}`));
-    this.socket.on('disconnect', () => this.in.length && (this.in.at(-1)[1] = Math.min(this.in.at(-1)[1], Date.now())));
-    this.socket.on('new_message', (row) => {
-      if (this.rows.has(row.id)) this.duplicated.push(`${row.id} ${Date.now() - this.in.at(-1)?.[0]} ms after entering`);
-      this.rows.set(row.id, row.updated_at);
-    });
-    this.socket.on('news', (n) => {
-      if (this.news.has(n)) this.duplicated.push(n);
-      this.news.add(n);
-    });
+// plan is what is done to which node in a round, in an order of chance, how long a killed one is away and how long the next waits.
+function plan(nodes, draw) {
+  const steps = nodes.flatMap((_, node) => [{ node, signal: 'SIGTERM', away: 0 }, { node, signal: 'SIGKILL', away: Math.round(1500 * draw()) }]);
+  for (let i = steps.length - 1; i > 0; i--) {
+    const j = Math.floor(draw() * (i + 1));
+    [steps[i], steps[j]] = [steps[j], steps[i]];
   }
+  return steps.map((step) => ({ ...step, pause: Math.round(200 + 1300 * draw()) }));
+}
 
-  get joined() {
-    return this.socket.connected && this.in.at(-1)?.[1] === Infinity;
-  }
-
-  async enter(id) {
-    while (this.socket.id === id && this.socket.connected) {
-      try {
-        await this.socket.timeout(10_000).emitWithAck('join_distributor', this.tenant.id);
-        const since = [{ id: '', updated_at: this.opened }, ...[...this.rows].map(([id, updated_at]) => ({ id, updated_at }))];
-        const answer = await this.socket.timeout(10_000).emitWithAck('join_conversation', { conversationId: this.room, since });
-        if (answer.success) {
-          if (this.socket.id === id) this.in.push([Date.now(), Infinity]);
-          return;
-        }
-        this.last = JSON.stringify(answer);
-      } catch (error) {
-        this.last = error.message;
-      }
-      await after(200);
+// reckon looks for events of the emitter that did not come to a client that was in its room. sent is in the order of emitting.
+function reckon(frontends, sent, tolerated) {
+  const result = { due: 0, missed: [], tail: 0 };
+  const byRoom = Map.groupBy ? Map.groupBy(sent, ({ room }) => room) : sent.reduce((map, one) => map.set(one.room, [...(map.get(one.room) ?? []), one]), new Map());
+  for (const frontend of frontends) {
+    for (const stay of frontend.stays) {
+      const during = (byRoom.get(frontend.room) ?? []).filter(({ at }) => at > stay.from && at < stay.to);
+      const last = during.findLastIndex(({ n }) => frontend.news.get(n) <= stay.to);
+      during.forEach(({ n, at }, i) => {
+        result.due++;
+        if (frontend.news.has(n)) return;
+        const before = stay.to - at; // the end
+        if (i < last || before > tolerated) result.missed.push(`event ${n} at browser ${frontend.i}, ${Math.round(at - stay.from)} ms after entering, ${Math.round(before)} ms before its end`);
+        else result.tail = Math.max(result.tail, before);
+      });
     }
   }
-
-  // wasIn tells whether it was in its room all the time around an instant.
-  wasIn(at) {
-    return this.in.some(([from, to]) => from < at - 1000 && to > at + 3000);
-  }
+  return result;
 }
 
-test(`${count} clients lose nothing while the nodes of a cluster are restarted and killed`, { timeout: 280_000 }, async (t) => {
+test(`${count} clients lose nothing while the nodes of a cluster are stopped and killed (seed ${seed})`, { timeout: 280_000 }, async (t) => {
   const closing = [];
   const closed = (f) => closing.unshift(f);
   t.after(async () => {
     for (const f of closing) await f();
   });
+  const sequence = [];
+  const did = (text) => sequence.push(`${stamp(clock())} ${text}`);
   const standin = await startStandin();
   closed(() => standin.stop());
   const redis = await startRedis();
   closed(() => redis.stop());
   const nodes = [];
-  for (let i = 0; i < 3; i++) nodes.push(new Node(await freePort(), standin, redis));
-  closed(() => Promise.all(nodes.map((node) => node.program?.stop())));
+  for (let i = 0; i < 3; i++) nodes.push(new ClusterNode(await lastingPort(), standin, redis));
+  closed(() => Promise.all(nodes.map((node) => node.stop())));
   await Promise.all(nodes.map((node) => node.start()));
   const nginx = await startNginx(nodes.map(({ port }) => port));
   closed(() => nginx.stop());
@@ -138,8 +117,9 @@ test(`${count} clients lose nothing while the nodes of a cluster are restarted a
   for (let i = 0; i < count - old; i++) {
     // Every tenth begins with long-polling, from an address of its own, so that nginx has somebody to keep at a node.
     const options = i % 10 === 0 ? { agent: new Agent({ localAddress: `127.0.1.${1 + (i % 250)}` }) } : { transports: ['websocket'] };
-    browsers.push(new Browser(nginx.url, i, tenant, rooms[i % rooms.length], options));
+    browsers.push(new Frontend(nginx.url, i, tenant, rooms[i % rooms.length], { journal: Boolean(logs), ...options }));
   }
+  if (logs) closed(() => writeLogs(browsers, nodes, sequence));
   const olds = [];
   for (let i = 0; i < old; i++) {
     const room = `conversation:${rooms[i % rooms.length]}`;
@@ -149,8 +129,16 @@ test(`${count} clients lose nothing while the nodes of a cluster are restarted a
     olds.push(one);
   }
   closed(() => [...browsers, ...olds].forEach(({ socket }) => socket.disconnect()));
-  await until('all clients in their rooms', () => browsers.every(({ joined }) => joined) && olds.every(({ socket }) => socket.connected), 60);
+  const allIn = async (what, seconds) => {
+    await until(what, () => browsers.every(({ joined }) => joined) && olds.every(({ socket }) => socket.connected), seconds).catch((error) => {
+      const out = browsers.filter(({ joined }) => !joined);
+      throw new Error(`${error.message}: ${out.length} are not\n${out.slice(0, 5).map(({ state }) => state).join('\n')}`);
+    });
+  };
+  await allIn('all clients in their rooms', 60);
 
+  const delay = monitorEventLoopDelay({ resolution: 10 });
+  delay.enable();
   const sent = []; // of the emitter: { n, room, at }
   const rows = []; // { id, room }
   let stopped = false;
@@ -158,7 +146,8 @@ test(`${count} clients lose nothing while the nodes of a cluster are restarted a
     (async () => {
       for (let n = 0; !stopped; n++) {
         const room = rooms[n % rooms.length];
-        sent.push({ n, room, at: Date.now() });
+        sent.push({ n, room, at: clock() });
+        did(`emit ${n}`);
         emitter.to(`conversation:${room}`).emit('news', n);
         await after(50);
       }
@@ -166,73 +155,82 @@ test(`${count} clients lose nothing while the nodes of a cluster are restarted a
     (async () => {
       for (let n = 0; !stopped; n++) {
         const room = rooms[n % rooms.length];
-        rows.push({ id: (await standin.write(room, `row ${n}`)).id, room });
+        const row = await standin.write(room, `row ${n}`);
+        rows.push({ id: row.id, room });
+        did(`wrote ${row.id} ${row.updated_at} to ${room}`);
         await after(50);
       }
     })(),
   ]);
 
   await after(1000);
+  const draw = random(seed);
   for (let round = 0; round < rounds; round++) {
-    for (const node of nodes) {
-      await node.program.signal('SIGTERM');
-      await node.start();
-      await after(1000);
-    }
-    for (const node of nodes) {
-      await node.program.signal('SIGKILL');
-      await after(1000);
-      await node.start();
-      await after(1000);
+    for (const { node, signal, away, pause } of plan(nodes, draw)) {
+      did(`${signal} to node ${node}`);
+      await nodes[node].end(signal);
+      did(`node ${node} has ended`);
+      await after(away);
+      await nodes[node].start();
+      did(`node ${node} is ready`);
+      await after(pause);
     }
   }
   stopped = true;
   await load;
-  await until('all clients back in their rooms', () => browsers.every(({ joined }) => joined), 30).catch((error) => {
-    const out = browsers.filter(({ joined }) => !joined);
-    throw new Error(`${error.message}: ${out.length} are not, ${out.filter(({ socket }) => socket.connected).length} of them connected: ${out.slice(0, 3).map(({ last, socket }) => `${last}, active ${socket.active}, ${socket.io._reconnecting}`)}`);
-  });
-  const missing = () => browsers.flatMap((browser, i) => rows.filter((row) => row.room === browser.room && !browser.rows.has(row.id)).map((row) => `${row.id} at ${i}`));
-  await until('every row everywhere', () => missing().length === 0, 20).catch(() => {});
+  did('the load has ended');
+  await allIn('all clients back in their rooms', 30);
+  const missing = () => browsers.flatMap((browser) => rows.filter((row) => row.room === browser.room && !browser.rows.has(row.id)).map((row) => `row ${row.id} at browser ${browser.i}`));
+  await until('every row everywhere', () => missing().length === 0, 20).catch(() => {}); // what is missing is counted
+  delay.disable();
 
   const lost = missing();
-  const duplicated = browsers.flatMap((browser) => browser.duplicated);
-  let missed = 0;
-  let due = 0;
-  for (const browser of browsers) {
-    for (const { n, room, at } of sent) {
-      if (room !== browser.room || !browser.wasIn(at)) continue;
-      due++;
-      if (!browser.news.has(n)) missed++;
-    }
-  }
+  const stalled = delay.max / 1e6; // ms for which this process did not run
+  const { due, missed, tail } = reckon(browsers, sent, noticed + stalled);
   const oldLost = olds.reduce((sum, one) => sum + sent.filter(({ n, room }) => one.room === `conversation:${room}` && !one.news.includes(n)).length, 0);
   const oldDuplicated = olds.reduce((sum, one) => sum + one.news.length - new Set(one.news).size, 0);
   const events = browsers.reduce((sum, browser) => sum + browser.rows.size + browser.news.size, 0);
 
   // The last kill: the clients of that node come back elsewhere, but for a tenth of all, who leave at that moment.
-  const [watcher] = browsers;
-  const leaving = new Set(browsers.filter((_, i) => i % 10 === 5));
+  const leaving = new Set(browsers.filter(({ i }) => i % 10 === 5));
   const staying = browsers.filter((browser) => !leaving.has(browser));
+  const watchers = staying.slice(0, 8); // at all nodes that are left
   const right = staying.map(({ user }) => user.id).sort().join();
   const killed = Date.now();
-  const ended = nodes[0].program.signal('SIGKILL');
+  did('SIGKILL to node 0, and a tenth leaves');
+  const ended = nodes[0].end('SIGKILL');
   for (const { socket } of leaving) socket.disconnect();
   await ended;
   let took = Infinity;
-  await until('presence is right', async () => {
-    const online = await watcher.socket.timeout(2000).emitWithAck('get_online_users', tenant.id);
-    took = Date.now() - killed;
+  const sees = async ({ socket }) => {
+    const online = await socket.timeout(2000).emitWithAck('get_online_users', tenant.id);
     return Array.isArray(online) && [...online].sort().join() === right;
-  }, 15);
+  };
+  await until('presence is right', async () => (await Promise.all(watchers.map(sees))).every(Boolean) && (took = Date.now() - killed), 15).catch(() => {}); // took says it
+  const duplicated = browsers.flatMap((browser) => browser.duplicated);
 
   const summary = `${count - old} clients of 3 bridges, ${old} of a Node server; ${rows.length} rows, ${sent.length} events of the emitter, ${events} events received; ` +
-    `lost ${lost.length}, duplicated ${duplicated.length}, missed ${missed} of ${due}; on the Node server lost ${oldLost}, duplicated ${oldDuplicated}; ` +
-    `presence right ${took} ms after the last kill`;
+    `lost ${lost.length}, duplicated ${duplicated.length}, missed ${missed.length} of ${due}, tail ${Math.round(tail)} ms; on the Node server lost ${oldLost}, duplicated ${oldDuplicated}; ` +
+    `presence right ${took} ms after the last kill; this process stood still for at most ${Math.round(stalled)} ms`;
   console.log(summary);
-  assert.equal(lost.length, 0, `${summary}: ${lost.slice(0, 3)}`);
-  assert.equal(duplicated.length, 0, `${summary}: ${duplicated.slice(0, 3)}`);
-  assert.equal(missed, 0, summary);
+  assert.equal(lost.length, 0, `${summary}: ${lost.slice(0, 5).join('; ')}`);
+  assert.equal(duplicated.length, 0, `${summary}: ${duplicated.slice(0, 5).join('; ')}`);
+  assert.equal(missed.length, 0, `${summary}: ${missed.slice(0, 5).join('; ')}`);
   assert.equal(oldLost + oldDuplicated, 0, summary);
   assert.ok(took < 5000, summary);
 });
+
+// writeLogs writes a file for each browser, with the node that each of its connections was to, one for each node, and one of what was done.
+function writeLogs(browsers, nodes, sequence) {
+  mkdirSync(logs, { recursive: true });
+  const at = new Map(); // socket -> node
+  nodes.forEach((node, i) => {
+    for (const [, id] of node.output.matchAll(/"socket":"([^"]+)"[^\n]*"message":"connected"/g)) at.set(id, i);
+    writeFileSync(join(logs, `node-${i}.log`), node.output);
+  });
+  for (const { i, journal } of browsers) {
+    const lines = journal.map((line) => line.replace(/(connected as )(\S+)/, (_, text, id) => `${text}${id} at node ${at.get(id)}`));
+    writeFileSync(join(logs, `browser-${i}.log`), `${lines.join('\n')}\n`);
+  }
+  writeFileSync(join(logs, 'sequence.log'), `${sequence.join('\n')}\n`);
+}
