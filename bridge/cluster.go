@@ -12,7 +12,6 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/redis/go-redis/v9"
-	"github.com/redis/go-redis/v9/maintnotifications"
 
 	"github.com/supabridge/supabridge/bridge/vocabulary"
 	"github.com/supabridge/supabridge/config"
@@ -46,26 +45,18 @@ type cluster struct {
 	peers map[string]*peer
 }
 
-// redisDial bounds one attempt to reach Redis.
-const redisDial = 2 * time.Second
-
 // newCluster makes it; it connects to nothing yet. nil where none is configured.
 func (b *Bridge) newCluster() (*cluster, error) {
 	cfg := b.cfg().Cluster
 	if cfg.Redis == "" {
 		return nil, nil
 	}
-	options, err := redis.ParseURL(cfg.Redis.Reveal())
+	client, err := redisadapter.Client(cfg.Redis.Reveal())
 	if err != nil {
-		return nil, errors.New("bridge: cluster.redis: not an address of a Redis") // err may hold the password
+		return nil, fmt.Errorf("bridge: cluster.redis: %w", err)
 	}
-	options.DialTimeout = redisDial
-	options.DialerRetries = 1
-	options.MaxRetries = -1 // what may have been carried out is not sent again
-	options.ClientName = "supabridge"
-	options.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
 	first, heardOf := context.WithTimeout(context.Background(), joinWait)
-	c := &cluster{b: b, node: uuid.NewString(), redis: redis.NewClient(options), lease: cfg.Lease, key: cfg.Prefix + ":supabridge:leader",
+	c := &cluster{b: b, node: uuid.NewString(), redis: client, lease: cfg.Lease, key: cfg.Prefix + ":supabridge:leader",
 		first: first, heardOf: heardOf, peers: make(map[string]*peer)}
 	c.adapter, err = redisadapter.New(c.redis, redisadapter.Options{
 		Mode: redisadapter.Mode(cfg.Mode), Prefix: cfg.Prefix, MaxQueue: int(cfg.MaxQueue), MaxAge: cfg.MaxWait, Changed: c.changed,

@@ -672,7 +672,8 @@ type Publish struct {
 // Cluster joins several nodes, and Socket.IO servers in Node beside them.
 type Cluster struct {
 	// Address of the Redis that all nodes share, as redis://:password@host:6379/0, rediss:// for TLS, or unix:///path. Empty runs this node alone. While it is away each node
-	// goes on with its own browsers.
+	// goes on with its own browsers. A Redis Cluster takes nodes of it, redis://:password@host1:6379?addr=host2:6379&addr=host3:6379 (one that has a single address, that twice),
+	// Sentinels the name they have for the Redis, redis://sentinel1:26379/0?master_name=mymaster&addr=sentinel2:26379&password=secret.
 	Redis Secret `key:"redis"`
 	// How nodes speak through Redis. pubsub is what createAdapter of @socket.io/redis-adapter and @socket.io/redis-emitter speak; sharded is what createShardedAdapter does,
 	// needs Redis 7, and has each node hear only of rooms it has, but no emitter reaches it. All nodes must have the same.

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -19,13 +20,14 @@ type Server struct {
 	// Addr is its host and port, the same after a restart.
 	Addr string
 
-	tb  testing.TB
-	dir string
-	cmd *exec.Cmd // nil while stopped
+	tb   testing.TB
+	args []string
+	dir  string
+	cmd  *exec.Cmd // nil while stopped
 }
 
-// Start runs a server until the test ends. Where redis-server is not installed the test fails.
-func Start(tb testing.TB) *Server {
+// Start runs a server until the test ends, with these arguments besides its own. Where redis-server is not installed the test fails.
+func Start(tb testing.TB, args ...string) *Server {
 	tb.Helper()
 	if _, err := exec.LookPath("redis-server"); err != nil {
 		tb.Fatalf("missing: redis-server; scripts/prepare redis installs it (%v)", err)
@@ -34,7 +36,7 @@ func Start(tb testing.TB) *Server {
 	if err != nil {
 		tb.Fatalf("find a port for Redis: %v", err)
 	}
-	s := &Server{Addr: l.Addr().String(), tb: tb, dir: tb.TempDir()}
+	s := &Server{Addr: l.Addr().String(), tb: tb, args: args, dir: tb.TempDir()}
 	if err := l.Close(); err != nil {
 		tb.Fatalf("find a port for Redis: %v", err)
 	}
@@ -55,7 +57,11 @@ func (s *Server) Run() {
 		s.tb.Fatalf("log of Redis: %v", err)
 	}
 	defer func() { _ = log.Close() }() // the server has it too
-	s.cmd = exec.CommandContext(s.tb.Context(), "redis-server", "--port", port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", s.dir)
+	args := append(slices.Clone(s.args), "--port", port, "--bind", "127.0.0.1", "--dir", s.dir)
+	if !slices.Contains(s.args, "--sentinel") {
+		args = append(args, "--save", "", "--appendonly", "no")
+	}
+	s.cmd = exec.CommandContext(s.tb.Context(), "redis-server", args...)
 	s.cmd.Stdout, s.cmd.Stderr = log, log
 	if err := s.cmd.Start(); err != nil {
 		s.tb.Fatalf("start redis-server: %v", err)
