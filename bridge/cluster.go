@@ -111,6 +111,19 @@ func (c *cluster) await(ctx context.Context) {
 	}
 }
 
+// catchUpWait bounds how long a browser that comes waits for this node to have heard what others have heard already.
+const catchUpWait = time.Second
+
+// catchUp waits for that: a browser that changes nodes while this one is behind would be told once more what the other has told it.
+func (c *cluster) catchUp(ctx context.Context) {
+	if c == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, catchUpWait)
+	defer cancel()
+	_ = c.adapter.CaughtUp(ctx) // where Redis is that slow it comes in nevertheless
+}
+
 // withoutSecret is err, unless it holds the address of Redis.
 func withoutSecret(err error, cfg config.Cluster) error {
 	if strings.Contains(err.Error(), cfg.Redis.Reveal()) {

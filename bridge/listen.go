@@ -70,6 +70,7 @@ func (b *Bridge) admit(s *socketio.Socket) error {
 		s.DeclineRecovery()
 		before = nil
 	}
+	b.cluster.catchUp(s.Context())
 	s.SetData(&admission{who, before, b.rechecker.settled.Load(), hostOf(h.RemoteAddr)})
 	return nil
 }

@@ -98,7 +98,7 @@ func New(client redis.UniversalClient, opts Options) (*Adapter, error) {
 	default:
 		return nil, fmt.Errorf("redisadapter: unknown mode %q", a.opts.Mode)
 	}
-	a.listener = listener{a: a, want: make(map[string]route), wake: make(chan struct{}, 1)}
+	a.listener = listener{a: a, want: make(map[string]route), wake: make(chan struct{}, 1), caughtUp: caughtUp{wake: make(chan struct{}, 1)}}
 	a.sender = sender{a: a, wake: make(chan struct{}, 1)}
 	return a, nil
 }

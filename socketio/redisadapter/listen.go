@@ -42,8 +42,9 @@ const (
 
 // listener keeps up a connection on which the wanted channels are subscribed to.
 type listener struct {
-	a    *Adapter
-	wake chan struct{} // holds one token where changes isn't empty
+	a        *Adapter
+	wake     chan struct{} // holds one token where changes isn't empty
+	caughtUp caughtUp
 
 	mu      sync.Mutex // guards everything below
 	want    map[string]route
@@ -155,6 +156,8 @@ func (l *listener) session(ctx context.Context) error {
 	var beside sync.WaitGroup
 	defer beside.Wait()
 	defer cancel()
+	l.caughtUp.begin()
+	defer l.caughtUp.end()
 	beside.Go(func() { l.follow(ctx, conn, &heard) })
 	for {
 		m, err := conn.Receive(ctx)
@@ -169,6 +172,8 @@ func (l *listener) session(ctx context.Context) error {
 			}
 		case *redis.Message:
 			l.a.take(m)
+		case *redis.Pong:
+			l.caughtUp.answered(m.Payload)
 		}
 	}
 }
@@ -184,6 +189,8 @@ func (l *listener) follow(ctx context.Context, conn *redis.PubSub, heard *atomic
 			return
 		case <-l.wake:
 			err = l.subscribe(ctx, conn)
+		case <-l.caughtUp.wake:
+			err = l.caughtUp.ping(ctx, conn)
 		case <-ping.C:
 			if time.Since(time.Unix(0, heard.Load())) > silence {
 				err = errors.New("no answer")

@@ -1,0 +1,109 @@
+package redisadapter
+
+import (
+	"context"
+	"strconv"
+	"sync"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// caughtUp tells when a node has heard what Redis had for it at some moment: Redis answers a ping on the connection that listens after all that came before. Those who ask
+// while the connection is busy share a ping.
+type caughtUp struct {
+	wake chan struct{} // holds one token where somebody waits for a ping to be sent
+
+	mu      sync.Mutex // guards everything below
+	asking  *asked     // whose ping is yet to be sent; nil where nobody asks
+	sent    []*asked   // in order
+	serial  uint64     // of the last ping
+	hearing bool
+}
+
+// asked is a ping and those who wait for its answer.
+type asked struct {
+	serial uint64
+	done   chan struct{}
+}
+
+// begin and end bound the time in which a connection listens; with its end nobody waits any more.
+func (c *caughtUp) begin() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.hearing = true
+}
+
+func (c *caughtUp) end() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.hearing = false
+	if c.asking != nil {
+		c.sent = append(c.sent, c.asking)
+	}
+	for _, a := range c.sent {
+		close(a.done)
+	}
+	c.asking, c.sent = nil, nil
+}
+
+// ask gives a channel that is closed once what Redis has now is heard; nil where nothing is heard.
+func (c *caughtUp) ask() <-chan struct{} {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.hearing {
+		return nil
+	}
+	if c.asking == nil {
+		c.serial++
+		c.asking = &asked{c.serial, make(chan struct{})}
+		select {
+		case c.wake <- struct{}{}:
+		default:
+		}
+	}
+	return c.asking.done
+}
+
+// ping sends the ping that is asked for.
+func (c *caughtUp) ping(ctx context.Context, conn *redis.PubSub) error {
+	c.mu.Lock()
+	a := c.asking
+	if c.asking = nil; a != nil {
+		c.sent = append(c.sent, a)
+	}
+	c.mu.Unlock()
+	if a == nil {
+		return nil
+	}
+	return conn.Ping(ctx, strconv.FormatUint(a.serial, 10))
+}
+
+// answered takes the answer to a ping; other pings bear no number.
+func (c *caughtUp) answered(payload string) {
+	serial, err := strconv.ParseUint(payload, 10, 64)
+	if err != nil {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for len(c.sent) > 0 && c.sent[0].serial <= serial {
+		close(c.sent[0].done)
+		c.sent = c.sent[1:]
+	}
+}
+
+// CaughtUp waits until this node has taken every message that was published before the call; where Redis isn't heard, it doesn't wait. A client that comes from
+// another node, which was ahead, is told nothing twice if it enters its rooms after that: have middleware call it (see [socketio.Namespace.Use]). It costs one
+// round trip to Redis, shared by those who come at once. On a Redis Cluster, whose members pass messages on to each other, it promises less. Errors: ctx's.
+func (a *Adapter) CaughtUp(ctx context.Context) error {
+	done := a.listener.caughtUp.ask()
+	if done == nil {
+		return nil
+	}
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
