@@ -1,6 +1,7 @@
 // A bridge of a cluster, which can be stopped, killed and started again on its port.
 import { createServer } from 'node:net';
 import { readFileSync } from 'node:fs';
+import { clock } from './frontend.mjs';
 import { Program } from './program.mjs';
 import { anonKey, jwtSecret, serviceKey } from './tokens.mjs';
 
@@ -42,10 +43,23 @@ export class ClusterNode {
     await this.program.answers(`http://127.0.0.1:${this.port}/readyz`);
   }
 
+  // ends tells when each socket of it ended, by the node's own log: by id, in milliseconds since 1970. Those of a program that was killed ended with it.
+  ends() {
+    const ends = new Map();
+    for (const { output, killedAt } of this.#runs) {
+      for (const [line] of output.matchAll(/^\{.*"message":"(dis)?connected"\}$/gm)) {
+        const { socket, message, time } = JSON.parse(line);
+        ends.set(socket, message === 'disconnected' ? Date.parse(time) : (killedAt ?? Infinity));
+      }
+    }
+    return ends;
+  }
+
   // end has it end by a signal. One that does not is made to say what it is doing, and killed.
   async end(signal) {
     const { program } = this;
     const hangs = setTimeout(() => program.signal('SIGQUIT'), endWait);
+    if (signal === 'SIGKILL') program.killedAt = clock();
     const { code, signal: by } = await program.signal(signal);
     clearTimeout(hangs);
     if (signal === 'SIGTERM' && code !== 0) throw new Error(`the node at ${this.port} did not end on SIGTERM (code ${code}, signal ${by}):\n${program.output.slice(-20_000)}`);
