@@ -1,10 +1,13 @@
 // Three bridges behind nginx and a Node server with the official adapter, while nodes are stopped, killed and started again: real clients, rows, and events of the
-// official emitter. It takes half a minute: node run.mjs cluster-chaos.mjs
+// official emitter. It takes half a minute: node run.mjs cluster-chaos.mjs, where
 //
 //   CLIENTS=300        clients, a tenth of them at the Node server
 //   ROUNDS=1           in each of them every node is stopped once and killed once
 //   SEED=              of the order in which that happens and of the pauses between; drawn and printed where there is none
 //   LOGS=DIR           writes down what happened to each browser, what the nodes logged, and what was done when
+//   MODE=pubsub        cluster.mode; without the official emitter, which speaks pubsub, the Node server emits
+//   SETTINGS=          more settings of the nodes, as in their environment but for the prefix: CLUSTER_LEASE=3s
+//   REDIS_OUTAGE=1     takes Redis away for five seconds in the middle, and restarts a node meanwhile
 //
 // What is counted, over all clients of the bridges:
 //   lost        a row that was written, which no event brought to a client in its room
@@ -14,17 +17,14 @@
 // and on the Node server the same of the emitter's events. tail is the longest that Redis had an event before a connection ended on which it did not come.
 import assert from 'node:assert/strict';
 import { mkdirSync, writeFileSync } from 'node:fs';
-import { Agent, createServer } from 'node:http';
+import { Agent } from 'node:http';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { createAdapter } from '@socket.io/redis-adapter';
-import { Emitter } from '@socket.io/redis-emitter';
-import { createClient } from 'redis';
-import { Server } from 'socket.io';
 import { io } from 'socket.io-client';
 import { ClusterNode, lastingPort } from './harness/cluster-node.mjs';
 import { clock, Frontend, stamp } from './harness/frontend.mjs';
 import { startNginx } from './harness/nginx.mjs';
+import { startNodeServer } from './harness/node-server.mjs';
 import { until } from './harness/program.mjs';
 import { startRedis } from './harness/redis.mjs';
 import { startStandin } from './harness/standin.mjs';
@@ -33,8 +33,12 @@ const count = Number(process.env.CLIENTS ?? 300);
 const rounds = Number(process.env.ROUNDS ?? 1);
 const seed = Number(process.env.SEED || Math.floor(Math.random() * 1_000_000));
 const logs = process.env.LOGS;
+const mode = process.env.MODE || 'pubsub';
+const settings = Object.fromEntries((process.env.SETTINGS ?? '').split(/\s+/).filter(Boolean).map((setting) => `SUPABRIDGE_${setting}`.split(/=(.*)/s)));
+const withOutage = Boolean(process.env.REDIS_OUTAGE);
 const old = Math.round(count / 10); // clients of the Node server
-const carried = 500; // ms that an event may be on its way from Redis through a node whose machine is busy
+const carried = 250; // ms that an event may be on its way from Redis through a node whose machine is busy
+const outageTime = 5000; // ms
 const after = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
 // random gives numbers from 0 to 1 that the seed decides (mulberry32).
@@ -91,25 +95,14 @@ test(`${count} clients lose nothing while the nodes of a cluster are stopped and
   const redis = await startRedis();
   closed(() => redis.stop());
   const nodes = [];
-  for (let i = 0; i < 3; i++) nodes.push(new ClusterNode(await lastingPort(), standin, redis));
+  for (let i = 0; i < 3; i++) nodes.push(new ClusterNode(await lastingPort(), standin, redis, { SUPABRIDGE_CLUSTER_MODE: mode, ...settings }));
   closed(() => Promise.all(nodes.map((node) => node.stop())));
   await Promise.all(nodes.map((node) => node.start()));
   const nginx = await startNginx(nodes.map(({ port }) => port));
   closed(() => nginx.stop());
 
-  const pub = await createClient({ url: redis.url }).connect();
-  const sub = await pub.duplicate().connect();
-  let publishing; // what the emitter does, which it does not say
-  const emitter = new Emitter({ publish: (...args) => (publishing = pub.publish(...args)) });
-  const http = createServer();
-  const server = new Server(http, { adapter: createAdapter(pub, sub) });
-  await new Promise((resolve) => http.listen(0, '127.0.0.1', resolve));
-  server.on('connection', (socket) => socket.join(socket.handshake.auth.room));
-  closed(async () => {
-    await server.close();
-    await pub.quit();
-    await sub.quit();
-  });
+  const server = await startNodeServer(redis, mode);
+  closed(() => server.stop());
 
   const [tenant] = await standin.tenants();
   const rooms = tenant.conversations.slice(0, 5);
@@ -123,7 +116,7 @@ test(`${count} clients lose nothing while the nodes of a cluster are stopped and
   const olds = [];
   for (let i = 0; i < old; i++) {
     const room = `conversation:${rooms[i % rooms.length]}`;
-    const socket = io(`http://127.0.0.1:${http.address().port}`, { forceNew: true, transports: ['websocket'], auth: { room } });
+    const socket = io(server.url, { forceNew: true, transports: ['websocket'], auth: { room } });
     const one = { socket, room, news: [] };
     socket.on('news', (n) => one.news.push(n));
     olds.push(one);
@@ -138,19 +131,20 @@ test(`${count} clients lose nothing while the nodes of a cluster are stopped and
   await allIn('all clients in their rooms', 60);
 
   const sent = []; // of the emitter: { n, room, at, taken }, when it was emitted and when Redis had taken it
-  const rows = []; // { id, room }
+  const rows = []; // { id, room, at }
   let stopped = false;
+  let quiet = false; // nothing is emitted: nobody could hear it
+  closed(() => (stopped = true));
   const load = Promise.all([
     (async () => {
       for (let n = 0; !stopped; n++) {
         const room = rooms[n % rooms.length];
         const one = { n, room, at: clock(), taken: Infinity };
-        sent.push(one);
-        emitter.to(`conversation:${room}`).emit('news', n);
-        publishing.then(() => {
+        if (!quiet) sent.push(one);
+        if (!quiet) server.emit(`conversation:${room}`, 'news', n).then(() => {
           one.taken = clock();
           did(`emitted ${n} at ${stamp(one.at)}`);
-        });
+        }, (error) => did(`${n} could not be emitted: ${error.message}`));
         await after(50);
       }
     })(),
@@ -158,17 +152,61 @@ test(`${count} clients lose nothing while the nodes of a cluster are stopped and
       for (let n = 0; !stopped; n++) {
         const room = rooms[n % rooms.length];
         const row = await standin.write(room, `row ${n}`);
-        rows.push({ id: row.id, room });
+        rows.push({ id: row.id, room, at: clock() });
         did(`wrote ${row.id} ${row.updated_at} to ${room}`);
         await after(50);
       }
     })(),
   ]);
 
+  load.catch(() => {}); // it is awaited below
+
+  // presence waits until those at every node see just these users, and gives the time since an instant.
+  const presence = async (watchers, users, since) => {
+    const right = users.map(({ user }) => user.id).sort().join();
+    const sees = async ({ socket }) => {
+      const online = await socket.timeout(2000).emitWithAck('get_online_users', tenant.id);
+      return Array.isArray(online) && [...online].sort().join() === right;
+    };
+    await until('presence is right', async () => (await Promise.all(watchers.slice(0, 8).map(sees))).every(Boolean), 15).catch(() => {}); // the time says it
+    return Math.round(clock() - since);
+  };
+  // outage takes Redis away for a while, and sees that nobody at one node is the worse for it.
+  const outage = async () => {
+    quiet = true;
+    await after(200); // so that what was emitted has come
+    did('Redis is killed');
+    await redis.kill();
+    const away = clock();
+    await after(500);
+    const [typist] = browsers.filter(({ joined }) => joined);
+    await typist.socket.timeout(2000).emitWithAck('typing_start', typist.room);
+    await until('sign of typing at the same node', () => browsers.some(({ typing }) => typing.has(typist.user.id)), 2);
+    await nodes[1].end('SIGTERM');
+    await nodes[1].start();
+    did('node 1 is ready without Redis');
+    await after(away + outageTime - clock());
+    const written = rows.filter(({ at }) => at > away && at < clock() - 1000);
+    const waiting = browsers.flatMap((browser) => written.filter(({ id, room, at }) => room === browser.room && browser.joined && browser.stays.at(-1).from < at && !browser.rows.has(id)));
+    assert.ok(written.length > 20 && waiting.length === 0, `while Redis was away ${written.length} rows were written, and ${waiting.length} did not come within a second`);
+    await redis.start();
+    const back = clock();
+    did('Redis is back');
+    await allIn('all clients in their rooms after the outage', 30);
+    const took = await presence(browsers, browsers, back);
+    did(`presence is right ${took} ms after that`);
+    assert.ok(took < 5000, `presence was right ${took} ms after Redis was back`);
+    await until('all nodes hear each other', () => nodes.every(({ hears }) => hears), 10);
+    await after(1000); // the Node server too
+    quiet = false;
+  };
+
   await after(1000);
   const draw = random(seed);
   for (let round = 0; round < rounds; round++) {
-    for (const { node, signal, away, pause } of plan(nodes, draw)) {
+    const steps = plan(nodes, draw);
+    for (const [i, { node, signal, away, pause }] of steps.entries()) {
+      if (withOutage && i === steps.length / 2) await outage();
       did(`${signal} to node ${node}`);
       await nodes[node].end(signal);
       did(`node ${node} has ended`);
@@ -194,19 +232,12 @@ test(`${count} clients lose nothing while the nodes of a cluster are stopped and
   // The last kill: the clients of that node come back elsewhere, but for a tenth of all, who leave at that moment.
   const leaving = new Set(browsers.filter(({ i }) => i % 10 === 5));
   const staying = browsers.filter((browser) => !leaving.has(browser));
-  const watchers = staying.slice(0, 8); // at all nodes that are left
-  const right = staying.map(({ user }) => user.id).sort().join();
-  const killed = Date.now();
+  const killed = clock();
   did('SIGKILL to node 0, and a tenth leaves');
   const ended = nodes[0].end('SIGKILL');
   for (const { socket } of leaving) socket.disconnect();
   await ended;
-  let took = Infinity;
-  const sees = async ({ socket }) => {
-    const online = await socket.timeout(2000).emitWithAck('get_online_users', tenant.id);
-    return Array.isArray(online) && [...online].sort().join() === right;
-  };
-  await until('presence is right', async () => (await Promise.all(watchers.map(sees))).every(Boolean) && (took = Date.now() - killed), 15).catch(() => {}); // took says it
+  const took = await presence(staying, staying, killed);
   const duplicated = browsers.flatMap((browser) => browser.duplicated);
 
   const summary = `${count - old} clients of 3 bridges, ${old} of a Node server; ${rows.length} rows, ${sent.length} events of the emitter, ${events} events received; ` +

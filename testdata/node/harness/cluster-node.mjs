@@ -43,13 +43,19 @@ export class ClusterNode {
     await this.program.answers(`http://127.0.0.1:${this.port}/readyz`);
   }
 
+  // hears tells whether it hears the others, by its log.
+  get hears() {
+    const { output } = this.program;
+    return output.lastIndexOf('"cluster: joined"') > output.lastIndexOf('"cluster: Redis is away');
+  }
+
   // ends tells when each socket of it ended, by the node's own log: by id, in milliseconds since 1970. Those of a program that was killed ended with it.
   ends() {
     const ends = new Map();
     for (const { output, killedAt } of this.#runs) {
       for (const [line] of output.matchAll(/^\{.*"message":"(dis)?connected"\}$/gm)) {
         const { socket, message, time } = JSON.parse(line);
-        ends.set(socket, message === 'disconnected' ? Date.parse(time) : (killedAt ?? Infinity));
+        ends.set(socket, message === 'disconnected' ? Date.parse(time) : (killedAt ?? Infinity)); // of one that was recovered, the last
       }
     }
     return ends;

@@ -18,7 +18,8 @@ export class Frontend {
   rows = new Map(); // id -> updated_at of the messages that events brought
   news = new Map(); // n -> when it came
   duplicated = [];
-  stays = []; // { from, to, id, recovered }: when it was in its room, from the answer to its joining to the end of the connection
+  stays = []; // { from, to, id }: when it was in its room, from the answer to its joining to the end of the last connection of the socket
+  typing = new Map(); // user -> when they began to type
   journal = []; // lines, where they are wanted
 
   constructor(url, i, tenant, room, { journal = false, ...options }) {
@@ -31,6 +32,7 @@ export class Frontend {
     this.socket.on('disconnect', (reason) => this.disconnected(reason));
     this.socket.on('new_message', (row) => this.told(row));
     this.socket.on('news', (n) => this.heard(n));
+    this.socket.on('user_typing', ({ userId, isTyping }) => isTyping && this.typing.set(userId, clock()));
   }
 
   // happened notes what the connection did last.
@@ -55,7 +57,8 @@ export class Frontend {
   connected() {
     const { id, recovered } = this.socket;
     this.happened(`connected as ${id} by ${this.socket.io.engine.transport.name}${recovered ? ', recovered' : ''}`);
-    if (recovered) this.stays.push({ from: clock(), to: Infinity, id, recovered });
+    const stay = this.stays.at(-1);
+    if (recovered && stay?.id === id) stay.to = Infinity; // and what came meanwhile comes still
     else this.enter(id);
   }
 
@@ -90,7 +93,7 @@ export class Frontend {
         const answer = await this.socket.timeout(ackWait).emitWithAck('join_conversation', { conversationId: this.room, since });
         this.happened(`join answered ${JSON.stringify(answer)}`);
         if (answer.success) {
-          if (this.socket.id === id && this.socket.connected) this.stays.push({ from: clock(), to: Infinity, id });
+          if (this.socket.id === id && this.socket.connected && !this.joined) this.stays.push({ from: clock(), to: Infinity, id });
           return;
         }
       } catch (error) {

@@ -90,7 +90,7 @@ export class Program {
   answers(url, status = 200) {
     return until(`${status} from ${url}`, async () => {
       if (!this.running) {
-        throw new Error(`supabridge ${this.args.join(' ')} has ended:\n${this.#output}`);
+        throw new Error(`supabridge ${this.args.join(' ')} has ended (code ${this.#child.exitCode}, signal ${this.#child.signalCode}):\n${this.#output}`);
       }
       const response = await fetch(url, { signal: AbortSignal.timeout(2000) });
       await response.arrayBuffer();
