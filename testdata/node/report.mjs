@@ -9,6 +9,7 @@ export default async function* report(events) {
       yield data.message;
       continue;
     }
+    if (type === 'test:diagnostic' && /^(Warning|Error)/.test(data.message)) yield `${data.message}\n`; // of what went wrong outside of a test
     if (type !== 'test:pass' && type !== 'test:fail') continue;
     // A suite passes and fails with its tests, but a failure of its before or after is its own.
     if (data.details.type === 'suite' && data.details.error?.failureType !== 'hookFailed') continue;
