@@ -165,18 +165,31 @@ func (b *Bridge) Handler() http.Handler {
 	return bounded(mux, b.cfg().SocketIO.Paths)
 }
 
-// Run follows Supabase until ctx ends. Then it closes the sockets, within ops.shutdown_timeout, and returns nil. It returns an error only where
-// trying again can't help: a misconfiguration. Run a bridge once.
+// Run follows Supabase until ctx ends. Then it closes the sockets, within ops.shutdown_timeout, tells each what comes until its turn, and returns nil. It returns an error
+// only where trying again can't help: a misconfiguration. Run a bridge once.
 func (b *Bridge) Run(ctx context.Context) error {
 	defer b.Close()
 	stopHooks := b.runHooks(ctx)
-	err := b.upstream.follow(ctx)
+	following, unfollow := context.WithCancel(context.WithoutCancel(ctx))
+	defer unfollow()
+	var err error
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		err = b.upstream.follow(following)
+	}()
+	select {
+	case <-ctx.Done():
+	case <-ended:
+	}
 	stopHooks()
 	shutdown, cancel := context.WithTimeout(context.WithoutCancel(ctx), max(b.cfg().Ops.ShutdownTimeout, time.Millisecond))
 	defer cancel()
 	if e := b.io.Shutdown(shutdown); e != nil && !errors.Is(e, context.DeadlineExceeded) {
 		b.log.Warn().Err(e).Msg("closing the sockets")
 	}
+	unfollow()
+	<-ended
 	if err != nil && ctx.Err() == nil {
 		return fmt.Errorf("bridge: %w", err)
 	}

@@ -34,6 +34,7 @@ type world struct {
 	bridge   *Bridge
 	gate     *gate
 	run      func() // for an unready one
+	stop     func() // as SIGTERM does; the end of the test waits for it
 	address  string
 	log      *lines
 }
@@ -103,6 +104,7 @@ func unreadyOn(t *testing.T, options standin.Options, change func(*config.Config
 	w.address = port.URL
 	ctx, stop := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
+	w.stop = stop
 	w.run = func() { go func() { ended <- w.bridge.Run(ctx) }() }
 	t.Cleanup(func() {
 		stop()
