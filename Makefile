@@ -1,6 +1,6 @@
 # One command proves the project: make test. It needs Go, Node 20 or later and make; the rest it installs.
 
-.PHONY: test build bench prepare lint test-go fuzz test-node test-browser test-nextjs test-chaos clean
+.PHONY: test build bench prepare lint test-go fuzz test-node test-browser test-nextjs test-chaos test-cluster clean
 
 # Every part runs even when an earlier one failed; the parts are named again at the end.
 test:
@@ -50,6 +50,11 @@ test-chaos: build
 	scripts/prepare node
 	go run ./testdata/chaos -bin $(CURDIR)/bin/supabridge -duration 60s
 	go run ./testdata/chaos -bin $(CURDIR)/bin/supabridge -duration 20s -no-repair
+
+# Stops and kills the nodes of a cluster under 300 clients, in an order whose seed it prints, and takes Redis away meanwhile. LOGS names a folder for what happened to each.
+test-cluster: build
+	scripts/prepare node redis nginx
+	cd testdata/node && REDIS_OUTAGE=1 npm run cluster-chaos --silent
 
 clean:
 	rm -rf bin testdata/node/node_modules testdata/nextjs/node_modules testdata/nextjs/.next testdata/nextjs/next-env.d.ts
