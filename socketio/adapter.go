@@ -71,6 +71,13 @@ type NodeMessage struct {
 	Sockets []RemoteSocket `json:"sockets,omitempty"`
 	// Count is how many clients have got an event that they are to acknowledge.
 	Count int `json:"count,omitempty"`
+	// PID is the session that is asked for or was taken.
+	PID string `json:"pid,omitempty"`
+
+	// Serial numbers an event that a [Keeper] is to bring back to this node: see [Log]. 0 where it need not.
+	Serial uint64 `json:"-"`
+	// At is where a Keeper has the message in its order; zero for one that has no place there.
+	At Position `json:"-"`
 }
 
 // MessageKind says what a [NodeMessage] asks for or answers.
@@ -85,18 +92,21 @@ const (
 	KindServer     MessageKind = "server"     // an event for the servers themselves; answered by KindServerAnswer if there is an ID
 	KindFetch      MessageKind = "fetch"      // answered by KindSockets
 	KindRooms      MessageKind = "rooms"      // answered by KindRoomNames
+	KindClaim      MessageKind = "claim"      // a client has come to another node; answered by KindGiven, by the node that had its session and has saved it
+	KindTaken      MessageKind = "taken"      // another node has taken the session
 
 	KindCount        MessageKind = "count"
 	KindAck          MessageKind = "ack"
 	KindServerAnswer MessageKind = "server_answer"
 	KindSockets      MessageKind = "sockets"
 	KindRoomNames    MessageKind = "room_names"
+	KindGiven        MessageKind = "given"
 )
 
 // Answers says whether messages of a kind answer a question.
 func (k MessageKind) Answers() bool {
 	switch k {
-	case KindCount, KindAck, KindServerAnswer, KindSockets, KindRoomNames:
+	case KindCount, KindAck, KindServerAnswer, KindSockets, KindRoomNames, KindGiven:
 		return true
 	}
 	return false

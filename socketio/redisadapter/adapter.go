@@ -22,20 +22,26 @@ const (
 	// Sharded is what createShardedAdapter of @socket.io/redis-adapter speaks, with subscriptionMode static or dynamic. It takes Redis 7. Rooms have channels
 	// of their own, which a node hears only while it has somebody in them. The emitter does not speak it.
 	Sharded Mode = "sharded"
+	// Streams is what @socket.io/redis-streams-adapter speaks, with streamCount 1. Events go through a stream, which Redis keeps for a while and nodes read in one order: a node that loses
+	// Redis for a moment misses nothing, and a client that lost its connection is recovered at any node; see [socketio.Keeper].
+	Streams Mode = "streams"
 )
 
 // Defaults of [Options].
 const (
-	DefaultPrefix   = "socket.io"
-	DefaultMaxQueue = 16 << 20
-	DefaultMaxAge   = 10 * time.Second
+	DefaultPrefix        = "socket.io"
+	DefaultMaxQueue      = 16 << 20
+	DefaultMaxAge        = 10 * time.Second
+	DefaultMaxLen        = 10_000
+	DefaultSessionPrefix = "sio:session:"
 )
 
 // Options configure an [Adapter]. The zero value of a field means its default.
 type Options struct {
 	// Mode is how messages travel. Default: PubSub.
 	Mode Mode
-	// Prefix begins the names of all channels: the option key of createAdapter, channelPrefix of createShardedAdapter. Default: socket.io.
+	// Prefix begins the names of all channels: the option key of createAdapter, channelPrefix of createShardedAdapter. It is the name of the stream too: the
+	// options streamName and channelPrefix of the streams adapter. Default: socket.io.
 	Prefix string
 	// Static has a sharded adapter use one channel for all rooms of a namespace, as the subscriptionMode static does.
 	Static bool
@@ -43,7 +49,12 @@ type Options struct {
 	MaxQueue int
 	// MaxAge is how long something waits to be sent while Redis is away before it is dropped. Default: 10 s.
 	MaxAge time.Duration
-	// Changed, if set, is told when Redis begins to be heard (nil) and when no more, with the reason. It is called by one goroutine, in order.
+	// MaxLen is how many entries a stream keeps, roughly: it may be a hundred more. It has to hold what all nodes send in the time for which clients may be away, or they
+	// can't be recovered at a node that was just started; a node that reads less than that behind misses nothing. Default: 10,000.
+	MaxLen int64
+	// SessionPrefix begins the keys of sessions in the mode Streams: its option sessionKeyPrefix. Default: sio:session:.
+	SessionPrefix string
+	// Changed, if set, is told when Redis begins to be heard (nil) and when no more, with the reason. It is called in that order, never twice at the same time.
 	Changed func(err error)
 }
 
@@ -60,6 +71,12 @@ func (o Options) withDefaults() Options {
 	if o.MaxAge <= 0 {
 		o.MaxAge = DefaultMaxAge
 	}
+	if o.MaxLen <= 0 {
+		o.MaxLen = DefaultMaxLen
+	}
+	if o.SessionPrefix == "" {
+		o.SessionPrefix = DefaultSessionPrefix
+	}
 	return o
 }
 
@@ -72,21 +89,25 @@ type Adapter struct {
 	opts   Options
 	wire   wire
 
-	host     socketio.Host // set by Start, like the next two
+	host     socketio.Host // set by Start, like stop
+	log      socketio.Log  // set before that
 	listener listener
 	sender   sender
+	reader   *reader // nil but in the mode Streams
+	links    links
 	stop     context.CancelFunc
 	running  sync.WaitGroup
 	closing  sync.Once
 	nodes    atomic.Int64 // others, when they were last counted
 
-	up                                         atomic.Bool
-	sent, received, dropped, malformed, breaks atomic.Uint64
+	up                                               atomic.Bool
+	sent, received, dropped, malformed, breaks, gaps atomic.Uint64
 }
 
 // New makes an adapter that speaks through client. Errors: the mode is unknown, or the client can't have it.
 func New(client redis.UniversalClient, opts Options) (*Adapter, error) {
-	a := &Adapter{client: client, opts: opts.withDefaults()}
+	a := &Adapter{client: client, opts: opts.withDefaults(), log: nobody{}}
+	a.links.want = hearing
 	switch a.opts.Mode {
 	case PubSub:
 		a.wire = &classic{prefix: a.opts.Prefix}
@@ -95,6 +116,13 @@ func New(client redis.UniversalClient, opts Options) (*Adapter, error) {
 			return nil, errors.New("redisadapter: sharded channels of a Redis Cluster are not supported; use the mode pubsub")
 		}
 		a.wire = &sharded{prefix: a.opts.Prefix, static: a.opts.Static}
+	case Streams:
+		r, err := newReader(a)
+		if err != nil {
+			return nil, err
+		}
+		a.reader, a.links.want = r, hearing|reading
+		a.wire = &streams{sharded: sharded{prefix: a.opts.Prefix, static: true}, maxLen: a.opts.MaxLen}
 	default:
 		return nil, fmt.Errorf("redisadapter: unknown mode %q", a.opts.Mode)
 	}
@@ -111,14 +139,14 @@ type wire interface {
 	channels(namespace string) []route
 	// room is the channel of its own that a room has, if it has one.
 	room(namespace, room string) (route, bool)
-	// encode makes a message's payload and names the channel it goes to.
-	encode(*socketio.NodeMessage) (channel string, payload []byte, err error)
+	// encode makes the command that sends a message.
+	encode(*socketio.NodeMessage) (outgoing, error)
 	// decode makes a message of a payload; nil if it concerns nobody here.
 	decode(r route, channel string, payload []byte) (*socketio.NodeMessage, error)
 	// counted is the channel of a namespace that every node with it listens to.
 	counted(namespace string) string
-	// sharded says whether channels are sharded ones.
-	sharded() bool
+	// onShards says whether channels are sharded ones.
+	onShards() bool
 }
 
 // Start begins to listen and to send. It doesn't wait for Redis.
@@ -129,6 +157,10 @@ func (a *Adapter) Start(host socketio.Host) error {
 	a.stop = stop
 	a.running.Go(func() { a.listener.run(ctx) })
 	a.running.Go(func() { a.sender.run(ctx) })
+	if a.reader != nil {
+		a.running.Go(func() { a.persist(ctx, reading, a.reader.session) })
+		a.running.Go(func() { a.reader.remember(ctx) })
+	}
 	return nil
 }
 
@@ -150,11 +182,19 @@ func (a *Adapter) end() {
 	a.sender.drain(ctx)
 	a.stop()
 	a.listener.hangUp()
+	if a.reader != nil {
+		a.reader.hangUp()
+	}
 	a.running.Wait()
 }
 
 // Open listens to messages for a namespace.
-func (a *Adapter) Open(namespace string) { a.listener.add(a.wire.channels(namespace)...) }
+func (a *Adapter) Open(namespace string) {
+	a.listener.add(a.wire.channels(namespace)...)
+	if a.reader != nil {
+		a.reader.open(namespace)
+	}
+}
 
 // Shut stops that.
 func (a *Adapter) Shut(namespace string) { a.listener.remove(a.wire.channels(namespace)...) }
@@ -175,18 +215,18 @@ func (a *Adapter) RoomClosed(namespace, room string) {
 
 // Publish queues a message. Errors: it can't be encoded, [ErrQueueFull].
 func (a *Adapter) Publish(m *socketio.NodeMessage) error {
-	channel, payload, err := a.wire.encode(m)
+	o, err := a.wire.encode(m)
 	if err != nil {
 		return err
 	}
-	return a.sender.put(channel, payload)
+	return a.sender.put(o)
 }
 
 // Nodes asks Redis how many other nodes listen for a namespace.
 func (a *Adapter) Nodes(ctx context.Context, namespace string) (int, error) {
 	channel := a.wire.counted(namespace)
 	count := func(ctx context.Context, c redis.Cmdable) (int64, error) {
-		if a.wire.sharded() {
+		if a.wire.onShards() {
 			n, err := c.PubSubShardNumSub(ctx, channel).Result()
 			return n[channel], err
 		}
@@ -220,12 +260,13 @@ type Stats struct {
 	// Queued are the bytes that wait to be sent.
 	Queued int
 	// Sent and Received count messages; Dropped those that were not sent, since Redis was away for too long or failed over them; Malformed those
-	// received that made no sense; Breaks how often the connection that listens was lost.
-	Sent, Received, Dropped, Malformed, Breaks uint64
+	// received that made no sense; Breaks how often a connection that listens or reads was lost; Gaps how often what was to be read next was no longer in the stream, so that
+	// messages were lost and clients are not recovered that were there before.
+	Sent, Received, Dropped, Malformed, Breaks, Gaps uint64
 }
 
 // Stats returns what the adapter has done so far.
 func (a *Adapter) Stats() Stats {
 	return Stats{Up: a.up.Load(), Nodes: int(a.nodes.Load()), Queued: a.sender.queued(), Sent: a.sent.Load(), Received: a.received.Load(), Dropped: a.dropped.Load(),
-		Malformed: a.malformed.Load(), Breaks: a.breaks.Load()}
+		Malformed: a.malformed.Load(), Breaks: a.breaks.Load(), Gaps: a.gaps.Load()}
 }

@@ -54,7 +54,7 @@ func (w *classic) begin(host socketio.Host) {
 	w.own, _ = parser.AppendPacked([]byte{0x93}, fmt.Appendf(nil, "%q", w.node), nil) // a plain string can be packed
 }
 
-func (w *classic) sharded() bool { return false }
+func (w *classic) onShards() bool { return false }
 
 func (w *classic) broadcastChannel(namespace string) string { return w.prefix + "#" + namespace + "#" }
 func (w *classic) counted(namespace string) string          { return w.prefix + "-request#" + namespace + "#" }
@@ -79,7 +79,7 @@ func (w *classic) channels(namespace string) []route {
 
 func (w *classic) room(string, string) (route, bool) { return route{}, false }
 
-func (w *classic) encode(m *socketio.NodeMessage) (string, []byte, error) {
+func (w *classic) encode(m *socketio.NodeMessage) (outgoing, error) {
 	if m.Kind == socketio.KindEmit && m.ID == "" {
 		return w.broadcast(m)
 	}
@@ -120,35 +120,35 @@ func (w *classic) encode(m *socketio.NodeMessage) (string, []byte, error) {
 	case socketio.KindRoomNames:
 		r.Rooms = m.Names
 	default:
-		return "", nil, fmt.Errorf("redisadapter: no message for %s", m.Kind)
+		return outgoing{}, fmt.Errorf("redisadapter: no message for %s", m.Kind)
 	}
 	if kind != 0 {
 		r.Type = &kind
 	}
 	payload, err := encoded(r, m.Attachments)
-	return channel, payload, err
+	return published(channel, payload, false), err
 }
 
 // broadcast encodes an event that nobody acknowledges.
-func (w *classic) broadcast(m *socketio.NodeMessage) (string, []byte, error) {
+func (w *classic) broadcast(m *socketio.NodeMessage) (outgoing, error) {
 	options, err := encoded(selected(m), nil)
 	if err != nil {
-		return "", nil, err
+		return outgoing{}, err
 	}
 	b := append(make([]byte, 0, len(m.Args)+len(options)+128), w.own...)
 	b = append(b, 0x83) // a map of three
 	b = parser.AppendPackedString(parser.AppendPackedString(append(parser.AppendPackedString(b, "type"), byte(parser.Event)), "nsp"), m.Namespace)
 	if b, err = parser.AppendPacked(parser.AppendPackedString(b, "data"), m.Args, m.Attachments); err != nil {
-		return "", nil, fmt.Errorf("encode an event for other nodes: %w", err)
+		return outgoing{}, fmt.Errorf("encode an event for other nodes: %w", err)
 	}
 	if b, err = parser.AppendPacked(b, options, nil); err != nil {
-		return "", nil, fmt.Errorf("encode an event for other nodes: %w", err)
+		return outgoing{}, fmt.Errorf("encode an event for other nodes: %w", err)
 	}
 	channel := w.broadcastChannel(m.Namespace)
 	if len(m.Rooms) == 1 {
 		channel += m.Rooms[0] + "#"
 	}
-	return channel, b, nil
+	return published(channel, b, false), nil
 }
 
 func (w *classic) decode(r route, channel string, payload []byte) (*socketio.NodeMessage, error) {

@@ -1,6 +1,10 @@
 package redisadapter
 
-import "github.com/supabridge/supabridge/socketio"
+import (
+	"github.com/redis/go-redis/v9"
+
+	"github.com/supabridge/supabridge/socketio"
+)
 
 // anyone is a server in which every room is occupied.
 type anyone struct{}
@@ -23,3 +27,18 @@ func Decode(payload []byte, r int) []*socketio.NodeMessage {
 	}
 	return list
 }
+
+// DecodeEntry gives what an entry of a stream with these fields says.
+func DecodeEntry(id, nsp, kind, data, serial string) (*socketio.NodeMessage, error) {
+	e, err := read(redis.XMessage{ID: id, Values: map[string]any{fieldUID: "x", fieldNSP: nsp, fieldType: kind, fieldData: data, fieldSerial: serial}})
+	if err != nil {
+		return nil, err
+	}
+	return e.message()
+}
+
+// DecodeSession gives the session that a key holds.
+func DecodeSession(text string) (*socketio.KeptSession, error) { return decodeSession(text) }
+
+// EncodeSession is the reverse.
+func EncodeSession(s *socketio.KeptSession) (string, error) { return encodeSession(s) }

@@ -90,14 +90,16 @@ func (l *listener) route(channel string) (route, bool) {
 }
 
 // run listens until ctx ends.
-func (l *listener) run(ctx context.Context) {
+func (l *listener) run(ctx context.Context) { l.a.persist(ctx, hearing, l.session) }
+
+// persist runs session again and again until ctx ends; after failures it waits longer each time. When a session ends the link is down.
+func (a *Adapter) persist(ctx context.Context, k link, session func(context.Context) error) {
 	wait := firstWait
 	for ctx.Err() == nil {
 		began := time.Now()
-		err := l.session(ctx)
-		if l.a.up.Swap(false) && ctx.Err() == nil {
-			l.a.breaks.Add(1)
-			l.tell(err)
+		err := session(ctx)
+		if ctx.Err() == nil {
+			a.down(k, err)
 		}
 		if time.Since(began) > longestWait { // it was a connection
 			wait = firstWait
@@ -108,11 +110,50 @@ func (l *listener) run(ctx context.Context) {
 		}
 		wait = min(2*wait, longestWait)
 	}
+	a.up.Store(false)
 }
 
-func (l *listener) tell(err error) {
-	if l.a.opts.Changed != nil {
-		l.a.opts.Changed(err)
+// link is one of the connections to Redis that the adapter has to have to be up.
+type link uint8
+
+const (
+	hearing link = 1 << iota // what is published
+	reading                  // the stream
+)
+
+// links are those there are.
+type links struct {
+	mu    sync.Mutex // held while others are told, so that they are told in order
+	there link
+	want  link // immutable
+}
+
+// established notes that a connection does what it is for.
+func (a *Adapter) established(k link) {
+	a.links.mu.Lock()
+	defer a.links.mu.Unlock()
+	a.links.there |= k
+	if a.links.there == a.links.want && !a.up.Swap(true) {
+		a.log.Back()
+		a.tell(nil)
+	}
+}
+
+// down notes that a connection is lost.
+func (a *Adapter) down(k link, err error) {
+	a.links.mu.Lock()
+	defer a.links.mu.Unlock()
+	a.links.there &^= k
+	if a.up.Swap(false) {
+		a.breaks.Add(1)
+		a.log.Away()
+		a.tell(err)
+	}
+}
+
+func (a *Adapter) tell(err error) {
+	if a.opts.Changed != nil {
+		a.opts.Changed(err)
 	}
 }
 
@@ -167,8 +208,8 @@ func (l *listener) session(ctx context.Context) error {
 		heard.Store(time.Now().UnixNano())
 		switch m := m.(type) {
 		case *redis.Subscription:
-			if left--; left <= 0 && !l.a.up.Swap(true) {
-				l.tell(nil)
+			if left--; left <= 0 {
+				l.a.established(hearing)
 			}
 		case *redis.Message:
 			l.a.take(m)
@@ -226,7 +267,7 @@ func (l *listener) subscribe(ctx context.Context, conn *redis.PubSub) error {
 	for _, c := range changes {
 		last[c.channel] = c
 	}
-	sharded := l.a.wire.sharded()
+	sharded := l.a.wire.onShards()
 	for _, kind := range []struct {
 		pattern, gone bool
 		do            func(context.Context, ...string) error

@@ -64,9 +64,13 @@ func (p *pair) join(client, room string) {
 	p.do("await clients[%q].socket.emitWithAck('join', %q)", client, room)
 }
 
-// listening waits until both servers are subscribed to a room, where rooms have channels.
+// listening waits until both servers are subscribed to a room, where rooms have channels, or read the stream.
 func (p *pair) listening(kind, room string) {
 	p.t.Helper()
+	if kind == "streams" {
+		p.reading("n")
+		return
+	}
 	if kind != "sharded" {
 		return
 	}
@@ -79,11 +83,24 @@ func (p *pair) listening(kind, room string) {
 	})
 }
 
+// reading waits until the Node server reads the stream, which it does from whatever moment it has connected. Its client is named.
+func (p *pair) reading(client string) {
+	p.t.Helper()
+	until(p.t, "Node reads the stream", func() bool {
+		_ = p.io.To(p.n).Emit("probe")
+		return p.do("return clients[%q].events.some(({ event }) => event === 'probe')", client) == "true"
+	})
+	_ = p.io.To(p.n).Emit("probed")
+	p.expect(client, "probed", "[]")
+	p.do("clients[%q].events.length = 0", client)
+}
+
 // modes are the ways in which both can be set up, by the name that the peer has for them.
 var modes = map[string]redisadapter.Options{
 	"pubsub":  {},
 	"sharded": {Mode: redisadapter.Sharded},
 	"static":  {Mode: redisadapter.Sharded, Static: true},
+	"streams": {Mode: redisadapter.Streams},
 }
 
 func eachMode(t *testing.T, f func(*testing.T, *pair)) {

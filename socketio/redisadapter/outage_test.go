@@ -181,3 +181,45 @@ func FuzzDecode(f *testing.F) {
 		}
 	})
 }
+
+func FuzzEntry(f *testing.F) {
+	f.Add("1700000000000-0", "/", "3", `{"packet":{"type":2,"data":["e",1]},"opts":{"rooms":["a"],"except":[],"flags":{}}}`, "7")
+	f.Add("1-1", "/", "3", "g6ZwYWNrZXSDpHR5cGUCpGRhdGGSoWXEAQGjbnNwoS+kb3B0c4Olcm9vbXOQpmV4Y2VwdJClZmxhZ3OA", "")
+	f.Add("1-2", "/", "4", `{"opts":{"rooms":[],"except":[]},"rooms":["b"]}`, "")
+	f.Add("1-3", "/chat", "6", `{"opts":{"rooms":[1]},"close":true}`, "x")
+	f.Add("1-4", "/", "100", `{"pid":"p"}`, "")
+	f.Fuzz(func(t *testing.T, id, nsp, kind, data, serial string) {
+		m, err := redisadapter.DecodeEntry(id, nsp, kind, data, serial)
+		if err != nil {
+			return
+		}
+		if m.Kind == "" || m.Namespace != nsp || m.From != "x" {
+			t.Errorf("%q gives %+v", data, m)
+		}
+		if m.Args != nil && !json.Valid(m.Args) {
+			t.Errorf("%q gives the arguments %q", data, m.Args)
+		}
+	})
+}
+
+func FuzzSession(f *testing.F) {
+	whole, err := redisadapter.EncodeSession(&socketio.KeptSession{PID: "p", SID: "s", Rooms: []string{"s", "a"}, Data: json.RawMessage(`{"n":1}`), More: json.RawMessage(`{"v":1}`), Exclusive: true})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(whole)
+	f.Add("g6NwaWShcA==")
+	f.Fuzz(func(t *testing.T, text string) {
+		s, err := redisadapter.DecodeSession(text)
+		if err != nil {
+			return
+		}
+		again, err := redisadapter.EncodeSession(s)
+		if err != nil {
+			t.Fatalf("%+v: %v", s, err)
+		}
+		if _, err := redisadapter.DecodeSession(again); err != nil {
+			t.Errorf("%+v becomes %q: %v", s, again, err)
+		}
+	})
+}

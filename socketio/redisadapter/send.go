@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"net"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -26,28 +28,58 @@ type sender struct {
 
 	mu      sync.Mutex // guards everything below
 	queue   []outgoing
-	bytes   int           // in the queue and under way
+	bytes   int           // in the queue, under way, and in entries that have not come back
 	drained chan struct{} // if set, closed once nothing waits
+	flights []flight      // entries of this node that were sent and are to come back, oldest first
+	seen    uint64        // number of the last that came back
 }
 
+// outgoing is a command for Redis.
 type outgoing struct {
-	channel string
-	payload []byte
-	at      time.Time
+	size   int
+	at     time.Time
+	do     func(context.Context, redis.Pipeliner) redis.Cmder
+	serial uint64            // of an entry that is to come back
+	doubt  bool              // nobody knows whether Redis has carried it out
+	done   func(redis.Cmder) // if set, told how it went; nil: it was dropped
+	void   *atomic.Bool      // if set and true, it is not wanted any more
 }
 
-func (s *sender) put(channel string, payload []byte) error {
+type flight struct {
+	serial uint64
+	size   int
+}
+
+func (s *sender) put(o outgoing) error {
 	s.mu.Lock()
-	if s.bytes+len(payload) > s.a.opts.MaxQueue {
+	if s.bytes+o.size > s.a.opts.MaxQueue {
 		s.mu.Unlock()
 		s.a.dropped.Add(1)
 		return ErrQueueFull
 	}
-	s.bytes += len(payload)
-	s.queue = append(s.queue, outgoing{channel, payload, time.Now()})
+	s.bytes += o.size
+	o.at = time.Now()
+	s.queue = append(s.queue, o)
 	s.mu.Unlock()
 	s.notify()
 	return nil
+}
+
+// returned notes that an entry of this node has been read. What was sent before it has been too, or never will be.
+func (s *sender) returned(serial uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.seen = max(s.seen, serial)
+	n := 0
+	for n < len(s.flights) && s.flights[n].serial <= serial {
+		s.bytes -= s.flights[n].size
+		n++
+	}
+	s.flights = slices.Delete(s.flights, 0, n)
+	for len(s.queue) > 0 && s.queue[0].doubt && s.queue[0].serial <= serial {
+		s.bytes -= s.queue[0].size
+		s.take(1)
+	}
 }
 
 func (s *sender) notify() {
@@ -81,12 +113,13 @@ func (s *sender) run(ctx context.Context) {
 	broken, others := false, 0
 	for {
 		s.mu.Lock()
-		batch := s.next()
+		batch, gone := s.next()
 		if len(batch) == 0 && s.drained != nil {
 			close(s.drained)
 			s.drained = nil
 		}
 		s.mu.Unlock()
+		s.a.lost(gone)
 		if len(batch) == 0 {
 			select {
 			case <-ctx.Done():
@@ -100,8 +133,12 @@ func (s *sender) run(ctx context.Context) {
 			s.gather(ctx, others)
 			broken = false
 		}
-		if up && s.send(ctx, batch) {
-			continue
+		if up && (!batch[0].doubt || s.a.reader.passed(ctx)) {
+			if s.send(ctx, s.certain(batch)) {
+				continue
+			}
+		} else {
+			s.giveBack(batch)
 		}
 		if !broken {
 			broken, others = true, int(s.a.nodes.Load())
@@ -135,63 +172,111 @@ func (s *sender) gather(ctx context.Context, others int) {
 	}
 }
 
-// next drops what has waited too long and returns what is to be sent together. The caller holds mu.
-func (s *sender) next() []outgoing {
-	old := 0
-	for old < len(s.queue) && time.Since(s.queue[old].at) > s.a.opts.MaxAge {
-		old++
+// next drops what has waited too long or isn't wanted any more, and takes from the queue what is to be sent together. The caller holds mu.
+func (s *sender) next() (batch, gone []outgoing) {
+	now := time.Now()
+	over := func(o outgoing) bool { return o.void != nil && o.void.Load() || now.Sub(o.at) > s.a.opts.MaxAge }
+	for len(s.queue) > 0 && over(s.queue[0]) {
+		gone = append(gone, s.queue[0])
+		s.bytes -= s.queue[0].size
+		s.take(1)
 	}
-	s.forget(old)
-	s.a.dropped.Add(uint64(old))
 	n, bytes := 0, 0
-	for n < len(s.queue) && n < maxCommands && (n == 0 || bytes+len(s.queue[n].payload) <= maxBytes) {
-		bytes += len(s.queue[n].payload)
+	for n < len(s.queue) && n < maxCommands && !over(s.queue[n]) && (n == 0 || bytes+s.queue[n].size <= maxBytes) {
+		bytes += s.queue[n].size
 		n++
 	}
-	return s.queue[:n:n]
+	return s.take(n), gone
 }
 
-// forget removes the first n messages. The caller holds mu.
-func (s *sender) forget(n int) {
-	for i := range n {
-		s.bytes -= len(s.queue[i].payload)
-		s.queue[i] = outgoing{}
-	}
+// take removes the first n commands from the queue. The caller holds mu.
+func (s *sender) take(n int) []outgoing {
+	batch := slices.Clone(s.queue[:n])
+	clear(s.queue[:n])
 	if s.queue = s.queue[n:]; len(s.queue) == 0 {
 		s.queue = nil
 	}
+	return batch
 }
 
-// send sends a batch and takes it from the queue. It returns false, and leaves it there, if Redis can't be reached. Where Redis fails later than that nobody
-// knows what it has passed on: a repetition would come twice, so what has no answer counts as dropped.
+// giveBack puts commands at the head of the queue again.
+func (s *sender) giveBack(batch []outgoing) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.queue = append(batch, s.queue...)
+}
+
+// lost tells those concerned that commands are not going to be carried out.
+func (a *Adapter) lost(gone []outgoing) {
+	for _, o := range gone {
+		if o.void == nil || !o.void.Load() {
+			a.dropped.Add(1)
+		}
+		if o.done != nil {
+			o.done(nil)
+		}
+		if o.serial != 0 {
+			a.log.Dropped(o.serial)
+		}
+	}
+}
+
+// send sends a batch. It returns false, and has given back what is to be sent again, if Redis can't be reached. Where the connection fails later than that nobody
+// knows what Redis has carried out. An entry that is to come back either does so or is sent again; for all else a repetition might do it twice, so it counts as dropped.
 func (s *sender) send(ctx context.Context, batch []outgoing) bool {
 	ctx, cancel := context.WithTimeout(ctx, sendTimeout)
 	defer cancel()
-	cmds, err := s.a.client.Pipelined(ctx, func(p redis.Pipeliner) error {
-		for _, m := range batch {
-			if s.a.wire.sharded() {
-				p.SPublish(ctx, m.channel, m.payload)
-			} else {
-				p.Publish(ctx, m.channel, m.payload)
-			}
+	cmds := make([]redis.Cmder, len(batch))
+	_, err := s.a.client.Pipelined(ctx, func(p redis.Pipeliner) error {
+		for i, o := range batch {
+			cmds[i] = o.do(ctx, p)
 		}
 		return nil
 	})
 	if err != nil && unsent(err) {
+		s.giveBack(batch)
 		return false
 	}
-	failed := 0
-	for _, c := range cmds {
-		if c.Err() != nil {
-			failed++
+	var doubtful, failed []outgoing
+	s.mu.Lock()
+	for i, o := range batch {
+		var refused redis.Error
+		switch err := cmds[i].Err(); {
+		case err == nil || errors.Is(err, redis.Nil):
+			s.a.sent.Add(1)
+			if o.serial > s.seen {
+				s.flights = append(s.flights, flight{o.serial, o.size})
+			} else {
+				s.bytes -= o.size
+			}
+			if o.done != nil {
+				defer o.done(cmds[i])
+			}
+		case o.serial > s.seen && !errors.As(err, &refused):
+			o.doubt = true
+			doubtful = append(doubtful, o)
+		default:
+			s.bytes -= o.size
+			failed = append(failed, o)
 		}
 	}
-	s.a.dropped.Add(uint64(failed))
-	s.a.sent.Add(uint64(len(batch) - failed))
-	s.mu.Lock()
-	s.forget(len(batch))
 	s.mu.Unlock()
-	return true
+	s.giveBack(doubtful)
+	s.a.lost(failed)
+	return len(doubtful) == 0
+}
+
+// certain leaves out what has come back meanwhile.
+func (s *sender) certain(batch []outgoing) []outgoing {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.DeleteFunc(batch, func(o outgoing) bool {
+		if !o.doubt || o.serial > s.seen {
+			return false
+		}
+		s.bytes -= o.size
+		return true
+	})
 }
 
 // unsent says whether an error means that nothing was sent.
@@ -199,4 +284,14 @@ func unsent(err error) bool {
 	var op *net.OpError
 	return errors.As(err, &op) && op.Op == "dial" || errors.Is(err, redis.ErrPoolTimeout) || errors.Is(err, redis.ErrPoolExhausted) ||
 		redis.HasErrorPrefix(err, "LOADING") || redis.HasErrorPrefix(err, "MASTERDOWN")
+}
+
+// published is the command that publishes on a channel.
+func published(channel string, payload []byte, sharded bool) outgoing {
+	return outgoing{size: len(payload), do: func(ctx context.Context, p redis.Pipeliner) redis.Cmder {
+		if sharded {
+			return p.SPublish(ctx, channel, payload)
+		}
+		return p.Publish(ctx, channel, payload)
+	}}
 }

@@ -30,6 +30,10 @@ const (
 	clusterServerAnswer = 10
 	clusterClientCount  = 11
 	clusterAck          = 12
+	// Those of this package, which Node servers leave alone.
+	clusterClaim = 100
+	clusterGiven = 101
+	clusterTaken = 102
 )
 
 type clusterMessage struct {
@@ -47,6 +51,7 @@ type clusterData struct {
 	Close       bool            `json:"close,omitempty"`
 	ClientCount *int            `json:"clientCount,omitempty"`
 	Sockets     *[]socket       `json:"sockets,omitempty"`
+	PID         string          `json:"pid,omitempty"`
 }
 
 func (w *sharded) begin(host socketio.Host) {
@@ -54,7 +59,7 @@ func (w *sharded) begin(host socketio.Host) {
 	w.own = fmt.Appendf(nil, `{"uid":%q,`, w.node)
 }
 
-func (w *sharded) sharded() bool { return true }
+func (w *sharded) onShards() bool { return true }
 
 func (w *sharded) counted(namespace string) string { return w.prefix + "#" + namespace + "#" }
 
@@ -72,7 +77,7 @@ func (w *sharded) room(namespace, room string) (route, bool) {
 // likeSocketID says whether a room may be one that a socket has for itself: such have no channel.
 func likeSocketID(room string) bool { return len(room) == 20 }
 
-func (w *sharded) encode(m *socketio.NodeMessage) (string, []byte, error) {
+func (w *sharded) encode(m *socketio.NodeMessage) (outgoing, error) {
 	channel := w.counted(m.Namespace)
 	switch {
 	case m.To != "":
@@ -82,11 +87,11 @@ func (w *sharded) encode(m *socketio.NodeMessage) (string, []byte, error) {
 	}
 	c, err := clustered(m)
 	if err != nil {
-		return "", nil, err
+		return outgoing{}, err
 	}
 	c.UID = w.node
 	payload, err := encoded(c, m.Attachments)
-	return channel, payload, err
+	return published(channel, payload, true), err
 }
 
 func (w *sharded) decode(r route, _ string, payload []byte) (*socketio.NodeMessage, error) {
@@ -142,6 +147,12 @@ func clustered(m *socketio.NodeMessage) (*clusterMessage, error) {
 		c.Type, d.ClientCount = clusterClientCount, &m.Count
 	case socketio.KindAck:
 		c.Type, d.Packet = clusterAck, first(m.Args)
+	case socketio.KindClaim:
+		c.Type, d.PID = clusterClaim, m.PID
+	case socketio.KindGiven:
+		c.Type, d.PID = clusterGiven, m.PID
+	case socketio.KindTaken:
+		c.Type, d.PID = clusterTaken, m.PID
 	default:
 		return nil, fmt.Errorf("redisadapter: no message for %s", m.Kind)
 	}
@@ -190,6 +201,14 @@ func (c *clusterMessage) message() (*socketio.NodeMessage, error) {
 		m.Kind, m.Count = socketio.KindCount, *d.ClientCount
 	case clusterAck:
 		m.Kind, m.Args = socketio.KindAck, only(d.Packet)
+	case clusterClaim:
+		m.Kind, m.PID = socketio.KindClaim, d.PID
+		return m, nil
+	case clusterGiven:
+		m.Kind, m.PID = socketio.KindGiven, d.PID
+	case clusterTaken:
+		m.Kind, m.PID = socketio.KindTaken, d.PID
+		return m, nil
 	default:
 		return nil, fmt.Errorf("%w: a message of the unknown type %d", parser.ErrSyntax, c.Type)
 	}
