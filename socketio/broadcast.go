@@ -17,7 +17,8 @@ type Target struct {
 	except   []string
 	volatile bool
 	local    bool
-	plain    bool // not to be compressed
+	plain    bool  // not to be compressed
+	mirror   *Mark // nil unless every node emits the same
 }
 
 // To chooses the sockets in any of the rooms, each once. A socket's id is a room too.
@@ -106,6 +107,9 @@ func (t *Target) Emit(event string, args ...any) error {
 	if err != nil {
 		return err
 	}
+	if k := t.ns.srv.cluster.keeping; k != nil && !t.local && !t.volatile {
+		return k.emit(t, e, event, args)
+	}
 	if !t.local && t.ns.srv.cluster.adapter != nil {
 		m := t.message(KindEmit)
 		m.Args, m.Attachments = e.array(), e.binary
@@ -134,11 +138,13 @@ func (t *Target) emit(e encoding) (watched []*Socket) {
 		return nil
 	}
 	var b engineio.Batch
-	if t.ns.log.on && !t.volatile {
+	if t.mirror != nil && t.ns.log.kept != nil && !t.volatile {
+		watched = t.sendMirrored(&b, e)
+	} else if t.ns.log.on && !t.volatile {
 		watched = t.sendLogged(&b, e)
 	} else {
 		t.ns.mu.RLock()
-		watched = t.sendAll(&b, e.finish(""))
+		watched = t.sendAll(&b, e.finish(""), nil)
 		t.ns.mu.RUnlock()
 	}
 	b.Flush()
@@ -150,17 +156,25 @@ func (t *Target) sendLogged(b *engineio.Batch, e encoding) (watched []*Socket) {
 	n := t.ns
 	n.mu.Lock() // not for reading: every client has to get packets in the order of their numbers
 	defer n.mu.Unlock()
-	rooms := n.log.rooms(n, t.rooms)
-	if len(rooms) == 0 {
+	var p *place
+	if k := n.log.kept; k != nil {
+		p = k.here(local)
+		n.log.pin(n, t.rooms)
+	}
+	shelves := n.log.shelves(n, t.rooms)
+	if len(shelves) == 0 {
 		return nil // nobody is there, nor away
 	}
-	return t.sendAll(b, n.log.add(e, rooms, t.except))
+	return t.sendAll(b, n.log.add(e, shelves, t.except, p), nil)
 }
 
-// sendAll queues messages for the sockets chosen. The caller holds the namespace's mu.
-func (t *Target) sendAll(b *engineio.Batch, ms []*engineio.Message) (watched []*Socket) {
+// sendAll queues messages for the sockets chosen, but for those to be skipped. The caller holds the namespace's mu.
+func (t *Target) sendAll(b *engineio.Batch, ms []*engineio.Message, skip func(*Socket) bool) (watched []*Socket) {
 	all := t.ns.srv.watch.Load() != nil
 	t.each(func(s *Socket) {
+		if skip != nil && skip(s) {
+			return
+		}
 		t.send(b, s, ms)
 		if all || s.watched.Load() {
 			watched = append(watched, s)

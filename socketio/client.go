@@ -319,6 +319,10 @@ func (c *client) connect(p *parser.Packet) {
 	}
 	s := newSocket(n, c, p.Payload)
 	claim := n.log.claim(p.Payload)
+	if claim != nil && n.log.kept != nil && c.srv.opts.Recovery.Export != nil {
+		n.fetch(claim)
+		defer n.settle(s, claim)
+	}
 	recoverable := claim != nil && n.prepare(s, claim)
 	use, greet := n.registered()
 	if recoverable && c.srv.opts.Recovery.SkipMiddleware {

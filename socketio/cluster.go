@@ -16,9 +16,10 @@ import (
 
 // cluster is a server's side of its adapter. It is the adapter's Host.
 type cluster struct {
-	srv     *Server // immutable, like the next three
+	srv     *Server // immutable, like the next four
 	adapter Adapter // nil when alone
 	watcher RoomWatcher
+	keeping *keeping // nil unless the adapter is a Keeper and sockets are recovered
 	node    string
 
 	mu      sync.Mutex // guards everything below
@@ -33,6 +34,9 @@ func (c *cluster) start(s *Server, a Adapter) error {
 	c.adapter = a
 	c.watcher, _ = a.(RoomWatcher)
 	c.waiting = make(map[string]func(*NodeMessage))
+	if k, ok := a.(Keeper); ok && s.opts.Recovery.Enabled {
+		c.keep(k)
+	}
 	if err := a.Start(c); err != nil {
 		return fmt.Errorf("start the adapter: %w", err)
 	}
@@ -98,6 +102,9 @@ func (c *cluster) Deliver(m *NodeMessage) {
 		}
 		return
 	}
+	if c.keeping != nil && m.At != (Position{}) {
+		c.keeping.meet(m.At)
+	}
 	n := c.srv.namespace(m.Namespace)
 	if n == nil {
 		if m.Kind == KindFetch { // or the one who asks waits for nothing
@@ -110,7 +117,11 @@ func (c *cluster) Deliver(m *NodeMessage) {
 	case KindEmit:
 		if m.ID != "" {
 			c.callFor(m, t)
-		} else if e, err := m.encoding(head{namespace: n.name, codec: n.srv.opts.Parser, plain: m.Plain}); err == nil {
+		} else if e, err := m.encoding(head{namespace: n.name, codec: n.srv.opts.Parser, plain: m.Plain}); err != nil {
+			return
+		} else if c.keeping != nil && m.At != (Position{}) && !m.Volatile {
+			t.arrive(e, m.At, 0)
+		} else {
 			t.emit(e)
 		}
 	case KindJoin:
@@ -125,6 +136,12 @@ func (c *cluster) Deliver(m *NodeMessage) {
 		c.answer(m, &NodeMessage{Kind: KindSockets, Sockets: t.describe()})
 	case KindRooms:
 		c.answer(m, &NodeMessage{Kind: KindRoomNames, Names: n.everyRoom()})
+	case KindClaim:
+		if n.giveUp(m.PID) {
+			c.answer(m, &NodeMessage{Kind: KindGiven, PID: m.PID})
+		}
+	case KindTaken:
+		n.taken(m.PID)
 	}
 }
 

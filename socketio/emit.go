@@ -50,8 +50,15 @@ func (s *Socket) sendLogged(event string, e encoding) error {
 	if x == nil || n.log.byPID[x.pid] != x {
 		return fmt.Errorf("emit %q: %w", event, ErrDisconnected)
 	}
-	ms := n.log.add(e, []*room{x.own}, nil)
+	var p *place
+	if k := n.log.kept; k != nil {
+		p = k.here(local)
+	}
+	ms := n.log.add(e, []*shelf{x.own}, nil, p)
 	if x.socket == nil {
+		if p != nil {
+			n.log.kept.hold(x)
+		}
 		return nil
 	}
 	// Not always s: the client may have come back.

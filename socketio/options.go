@@ -120,6 +120,10 @@ type Recovery struct {
 	// MaxSessions bounds the clients of a namespace, connected and away, above which one that loses its connection is not kept.
 	// Default: 100,000.
 	MaxSessions int
+	// Export, if set, lets clients be recovered at other nodes than the one they left, where the adapter is a [Keeper]. It is asked when a socket has lost its connection, and
+	// returns what other nodes are to have as the socket's data, where [Socket.Data] then is a [json.RawMessage]: something of which encoding/json makes an
+	// object, or nil. With false the socket is recovered at this node only. It is called by many goroutines at once, also the adapter's, and must not block.
+	Export func(*Socket) (data any, ok bool)
 }
 
 // Hooks are functions that learn what happens; each may be nil. They are called by the server's workers or by the goroutine of

@@ -16,6 +16,8 @@ import (
 // is kept by room. A session can be recovered as long as every packet after its offset that was meant for one of its rooms is
 // still there: however old the offset is, and also when the client has no offset because it has got no event yet. The old
 // connection need not have been noticed dead: a client that comes back with the pid takes its place.
+//
+// With a Keeper as the adapter there is more to it: see kept.go.
 
 // history is what a namespace keeps for recovery. The namespace's mu guards it.
 type history struct {
@@ -31,6 +33,7 @@ type history struct {
 	bySID   map[string]*session
 	sweeper *time.Timer // nil while there is nothing to expire
 	stopped bool
+	kept    *kept // immutable; nil without a Keeper
 }
 
 // entry is an event that was sent.
@@ -39,8 +42,16 @@ type entry struct {
 	at       time.Time
 	messages []*engineio.Message
 	size     int
-	rooms    []*room
+	shelves  []*shelf
 	except   []string
+	place    *place // nil without a Keeper
+}
+
+// shelf holds what was sent to a room.
+type shelf struct {
+	log     []*entry // oldest first
+	dropped uint64   // number of the last packet that is no longer in log
+	*label           // nil without a Keeper
 }
 
 // session is what outlives a socket's connection. The namespace's mu guards it.
@@ -48,10 +59,11 @@ type session struct {
 	pid, sid string
 	socket   *Socket // nil while the client is away
 	start    uint64  // number of the last packet before the client connected
-	own      *room   // what was sent to this client alone
+	own      *shelf  // what was sent to this client alone
 	rooms    []membership
 	data     any
 	leftAt   time.Time
+	far      *far // what concerns other nodes; nil without a Keeper
 }
 
 func (h *history) init(n *Namespace, o Options) {
@@ -63,43 +75,71 @@ func (h *history) init(n *Namespace, o Options) {
 	h.maxAge = o.Recovery.MaxDisconnection + o.PingInterval + o.PingTimeout
 	h.maxMiss = o.MaxQueueBytes / 2
 	h.byPID, h.bySID = make(map[string]*session), make(map[string]*session)
+	if k := n.srv.cluster.keeping; k != nil {
+		h.kept = k.history()
+		h.seq = firstSeq
+	}
 }
 
 // offset is a packet's number as clients see it.
 func offset(seq uint64) string { return strconv.FormatUint(seq, 36) }
 
-// rooms returns the rooms of these names in which anybody is, or is missed. No names mean everybody.
-func (h *history) rooms(n *Namespace, names []string) []*room {
+// shelves returns those of the rooms of these names in which anybody is, or is missed. No names mean everybody.
+func (h *history) shelves(n *Namespace, names []string) []*shelf {
 	if len(names) == 0 {
 		if len(h.byPID) == 0 {
 			return nil
 		}
-		return []*room{&n.all}
+		return []*shelf{h.shelf(&n.all)}
 	}
-	var list []*room
+	var list []*shelf
 	for _, name := range names {
-		r := n.rooms[name]
-		if s := h.bySID[name]; s != nil && r == nil {
-			r = s.own
+		var sh *shelf
+		if r := n.rooms[name]; r != nil {
+			sh = h.shelf(r)
+		} else if s := h.bySID[name]; s != nil {
+			sh = s.own
 		}
-		if r != nil && !slices.Contains(list, r) {
-			list = append(list, r)
+		if sh != nil && !slices.Contains(list, sh) {
+			list = append(list, sh)
 		}
 	}
 	return list
 }
 
-// add numbers an event, keeps it for the rooms and returns its messages.
-func (h *history) add(e encoding, rooms []*room, except []string) []*engineio.Message {
+// shelf gives that of a room.
+func (h *history) shelf(r *room) *shelf {
+	if r.shelf == nil {
+		r.shelf = h.newShelf(r.name)
+	}
+	return r.shelf
+}
+
+func (h *history) newShelf(name string) *shelf {
+	sh := new(shelf)
+	if h.kept != nil {
+		sh.label = &label{name: name}
+	}
+	return sh
+}
+
+// add numbers an event, keeps it on the shelves and returns its messages. p is its place, nil without a Keeper.
+func (h *history) add(e encoding, shelves []*shelf, except []string, p *place) []*engineio.Message {
 	h.seq++
-	x := &entry{seq: h.seq, at: time.Now(), messages: e.finish(offset(h.seq)), rooms: rooms, except: except}
+	x := &entry{seq: h.seq, at: time.Now(), shelves: shelves, except: except, place: p}
+	if p == nil {
+		x.messages = e.finish(offset(h.seq))
+	} else {
+		h.kept.shelve(x)
+		x.messages = e.finish(p.stamp(h.kept.tag))
+	}
 	for _, m := range x.messages {
 		x.size += m.Size()
 	}
 	h.entries = append(h.entries, x)
 	h.bytes += x.size
-	for _, r := range rooms {
-		r.log = append(r.log, x)
+	for _, sh := range shelves {
+		sh.log = append(sh.log, x)
 	}
 	for len(h.entries) > h.opts.MaxPackets || h.bytes > h.opts.MaxBytes && len(h.entries) > 1 {
 		h.dropOldest()
@@ -113,18 +153,24 @@ func (h *history) dropOldest() {
 	h.entries[0] = nil
 	h.entries = h.entries[1:]
 	h.bytes -= x.size
-	for _, r := range x.rooms {
-		if len(r.log) > 0 && r.log[0] == x {
-			r.log[0] = nil
-			r.log = r.log[1:]
+	for _, sh := range x.shelves {
+		if len(sh.log) > 0 && sh.log[0] == x {
+			sh.log[0] = nil
+			sh.log = sh.log[1:]
 		}
-		r.dropped = x.seq
+		sh.dropped = x.seq
+	}
+	if h.kept != nil {
+		h.kept.drop(x)
 	}
 }
 
 // open makes the session of a new socket.
 func (h *history) open(s *Socket) *session {
-	x := &session{pid: newID(), sid: s.id, socket: s, start: h.seq, own: &room{name: s.id}}
+	x := &session{pid: newID(), sid: s.id, socket: s, start: h.seq, own: h.newShelf(s.id)}
+	if h.kept != nil {
+		x.far = &far{resident: true}
+	}
 	h.byPID[x.pid], h.bySID[x.sid] = x, x
 	h.arm(s.ns)
 	return x
@@ -137,33 +183,47 @@ func (h *history) forget(n *Namespace, x *session) {
 		delete(h.bySID, x.sid)
 	}
 	for _, m := range x.rooms {
-		m.room.absent--
+		m.room.missed(x, false)
 		n.tidy(m.room)
 	}
 	x.rooms = nil
+	if h.kept != nil {
+		delete(h.kept.away, x)
+		h.kept.spare(x.own)
+	}
+}
+
+// recoverable says whether a client may come back after its socket has ended for a reason.
+func recoverable(reason string) bool {
+	switch reason {
+	case ReasonClientDisconnect, ReasonServerDisconnect, ReasonParseError:
+		return false
+	}
+	return true
 }
 
 // leave keeps the session of a socket that has lost its connection, or removes that of one that has left. It comes before exit.
-func (h *history) leave(n *Namespace, s *Socket, reason string) {
+func (h *history) leave(n *Namespace, s *Socket, reason string, d *exported) {
 	x := s.session
 	if x.socket != s {
 		return // another connection has taken over
 	}
 	x.socket = nil
-	switch reason {
-	case ReasonClientDisconnect, ReasonServerDisconnect, ReasonParseError:
-		h.forget(n, x)
-		return
-	}
-	if len(h.byPID) > h.opts.MaxSessions {
+	if !recoverable(reason) || len(h.byPID) > h.opts.MaxSessions {
 		h.forget(n, x)
 		return
 	}
 	x.rooms = slices.Clone(s.rooms)
 	for _, m := range x.rooms {
-		m.room.absent++
+		m.room.missed(x, true)
 	}
 	x.data, x.leftAt = s.Data(), time.Now()
+	if h.kept != nil {
+		h.kept.away[x] = struct{}{}
+		if d != nil && !x.far.staying {
+			h.save(n, x, d)
+		}
+	}
 }
 
 // in says whether an absent session is a member of the room.
@@ -178,7 +238,7 @@ func (h *history) join(n *Namespace, x *session, rooms []string) {
 			continue
 		}
 		if r := n.room(name); !x.in(r) {
-			r.absent++
+			r.missed(x, true)
 			x.rooms = append(x.rooms, membership{r, h.seq})
 		}
 	}
@@ -190,7 +250,7 @@ func (h *history) quit(n *Namespace, x *session, rooms []string) {
 		if !slices.Contains(rooms, m.room.name) {
 			return false
 		}
-		m.room.absent--
+		m.room.missed(x, false)
 		n.tidy(m.room)
 		return true
 	})
@@ -200,6 +260,10 @@ func (h *history) quit(n *Namespace, x *session, rooms []string) {
 type claim struct {
 	PID    string `json:"pid"`
 	Offset string `json:"offset"`
+
+	// With a Keeper: what was taken from it for the claim, and what was made of that if the session was not here.
+	taken   *KeptSession
+	adopted *session
 }
 
 // claim reads it from the payload of a Connect packet; nil means that the client wants none.
@@ -214,27 +278,45 @@ func (h *history) claim(payload json.RawMessage) *claim {
 	return &c
 }
 
-// find returns the session that a claim is good for, and the number of the last packet its client has. The caller holds mu.
-func (h *history) find(c *claim) (*session, uint64) {
+// from is what a client has got, as far as a node can tell: where what it has missed begins.
+type from struct {
+	seq uint64 // number of the last packet that it has, among this node's
+	// far says that seq counts for nothing: what the client has is told by its places in the orders of all nodes.
+	far    bool
+	at     Position
+	mark   Mark
+	plain  bool  // it knows nothing of events without a Keeper
+	recent int64 // events without an order are given from then on, in ms since 1970
+}
+
+// find returns the session that a claim is good for, and what its client has got. The caller holds mu.
+func (h *history) find(n *Namespace, c *claim) (*session, from) {
 	x := h.byPID[c.PID]
 	if x == nil || x.socket == nil && time.Since(x.leftAt) > h.opts.MaxDisconnection {
-		return nil, 0
+		return nil, from{}
+	}
+	if h.kept != nil {
+		f, v := h.whence(n, x, c.Offset)
+		if v != fine {
+			return nil, from{}
+		}
+		return x, f
 	}
 	if c.Offset == "" {
-		return x, x.start
+		return x, from{seq: x.start}
 	}
 	seen, err := strconv.ParseUint(c.Offset, 36, 64)
 	if err != nil || seen < x.start || seen > h.seq || offset(seen) != c.Offset {
-		return nil, 0
+		return nil, from{}
 	}
-	return x, seen
+	return x, from{seq: seen}
 }
 
 // prepare looks whether the claim is good and gives the socket the identity that it is going to have, for the middleware to see.
 func (n *Namespace) prepare(s *Socket, c *claim) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	x, _ := n.log.find(c)
+	x, _ := n.log.find(n, c)
 	if x == nil {
 		return false
 	}
@@ -249,30 +331,38 @@ func (n *Namespace) prepare(s *Socket, c *claim) bool {
 
 var errSuperseded = errors.New("client has come back on another connection")
 
+// supersede ends the connection of a socket whose client has come back on another one.
+func (s *Socket) supersede() {
+	s.client.conn.Abort(ReasonTransportClose, errSuperseded)
+	s.detach(ReasonTransportClose)
+	s.client.put(job{socket: s})
+	s.client.conn.Schedule()
+}
+
 // restore connects the socket in the place of the one the claim is for: in its rooms, and with what it has missed. It returns
 // false, and has done nothing, if that isn't possible any more.
 func (n *Namespace) restore(s *Socket, c *claim) bool {
 	n.mu.Lock()
-	x, _ := n.log.find(c)
+	x, _ := n.log.find(n, c)
 	var old *Socket
 	if x != nil {
 		old = x.socket
+		if x.far != nil {
+			x.far.staying = old != nil
+		}
 	}
 	n.mu.Unlock()
 	if old != nil {
-		old.client.conn.Abort(ReasonTransportClose, errSuperseded)
-		old.detach(ReasonTransportClose)
-		old.client.put(job{socket: old})
-		old.client.conn.Schedule()
+		old.supersede()
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	h := &n.log
-	x, seen := h.find(c)
+	x, f := h.find(n, c)
 	if x == nil || x.socket != nil {
 		return false
 	}
-	missed, ok := h.missed(n, x, seen)
+	missed, ok := h.missed(n, x, f)
 	if !ok {
 		return false
 	}
@@ -284,34 +374,45 @@ func (n *Namespace) restore(s *Socket, c *claim) bool {
 	x.socket = s
 	n.enter(s)
 	for _, m := range x.rooms {
-		m.room.absent--
+		m.room.missed(x, false)
 		if m.room.add(s) {
 			s.rooms = append(s.rooms, m)
 		}
 	}
 	x.rooms = nil
+	if x.far != nil {
+		delete(h.kept.away, x)
+		x.far.settled(h.kept, x)
+	}
 	return true
 }
 
-// missed returns what a session has not got since the packet numbered seen; false if part of that is gone, or it is too much.
-func (h *history) missed(n *Namespace, x *session, seen uint64) ([]*engineio.Message, bool) {
+// missed returns what a session has not got; false if part of that is gone, or it is too much.
+func (h *history) missed(n *Namespace, x *session, f from) ([]*engineio.Message, bool) {
 	names := []string{x.sid}
 	for _, m := range x.rooms {
 		names = append(names, m.room.name)
 	}
 	var list []*entry
-	for _, m := range append([]membership{{x.own, 0}, {&n.all, 0}}, x.rooms...) {
-		after := max(seen, m.since)
-		if m.room.dropped > after {
+	for _, st := range x.stays(n) {
+		if f.far {
+			list = h.missedFar(list, x, st, f)
+			continue
+		}
+		after := max(f.seq, st.since)
+		if st.shelf.dropped > after {
 			return nil, false
 		}
-		i, _ := slices.BinarySearchFunc(m.room.log, after+1, func(e *entry, seq uint64) int { return int(int64(e.seq - seq)) })
-		for _, e := range m.room.log[i:] {
-			if !slices.ContainsFunc(e.except, func(r string) bool { return slices.Contains(names, r) }) {
+		i, _ := slices.BinarySearchFunc(st.shelf.log, after+1, func(e *entry, seq uint64) int { return int(int64(e.seq - seq)) })
+		for _, e := range st.shelf.log[i:] {
+			if e.place == nil || !e.place.repeated(x) {
 				list = append(list, e)
 			}
 		}
 	}
+	list = slices.DeleteFunc(list, func(e *entry) bool {
+		return slices.ContainsFunc(e.except, func(r string) bool { return slices.Contains(names, r) })
+	})
 	slices.SortFunc(list, func(a, b *entry) int { return int(int64(a.seq - b.seq)) })
 	list = slices.Compact(list) // sent to several of its rooms
 	var ms []*engineio.Message
@@ -323,6 +424,31 @@ func (h *history) missed(n *Namespace, x *session, seen uint64) ([]*engineio.Mes
 		ms = append(ms, e.messages...)
 	}
 	return ms, true
+}
+
+// stay is a time that an absent session has been in a room.
+type stay struct {
+	*shelf
+	since uint64
+	room  *room // nil for what was sent to it alone, or to everybody
+}
+
+// stays are those of a session, in all rooms where anything was sent.
+func (x *session) stays(n *Namespace) []stay {
+	list := []stay{{x.own, 0, nil}}
+	if n.all.shelf != nil {
+		list = append(list, stay{n.all.shelf, 0, nil})
+	}
+	rooms := x.rooms
+	if x.socket != nil {
+		rooms = x.socket.rooms
+	}
+	for _, m := range rooms {
+		if m.room.shelf != nil {
+			list = append(list, stay{m.room.shelf, m.since, m.room})
+		}
+	}
+	return list
 }
 
 // arm has the namespace swept after a while, unless that is due already. The caller holds mu.

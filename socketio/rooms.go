@@ -9,9 +9,9 @@ type room struct {
 	index   map[*Socket]int32 // of each member in members
 
 	// For recovery.
-	absent  int      // disconnected sessions that are members
-	log     []*entry // what was sent to the room, oldest first
-	dropped uint64   // number of the last packet that is no longer in log
+	absent int                   // disconnected sessions that are members
+	away   map[*session]struct{} // those, with a Keeper
+	shelf  *shelf                // what was sent to the room; nil if nothing
 }
 
 // membership is a socket's stay in a room.
@@ -48,6 +48,22 @@ func (r *room) remove(s *Socket) bool {
 		r.members = slices.Clone(r.members)
 	}
 	return true
+}
+
+// missed notes that a session which is a member is absent, or no longer.
+func (r *room) missed(x *session, absent bool) {
+	if !absent {
+		r.absent--
+		delete(r.away, x)
+		return
+	}
+	r.absent++
+	if x.far != nil {
+		if r.away == nil {
+			r.away = make(map[*session]struct{})
+		}
+		r.away[x] = struct{}{}
+	}
 }
 
 func (r *room) has(s *Socket) bool {
@@ -108,6 +124,9 @@ func (n *Namespace) room(name string) *room {
 	if r == nil {
 		r = &room{name: name}
 		n.rooms[name] = r
+		if k := n.log.kept; k != nil {
+			k.furnish(r)
+		}
 		if w := n.srv.cluster.watcher; w != nil {
 			w.RoomOpened(n.name, name)
 		}
@@ -146,6 +165,9 @@ func (n *Namespace) leave(s *Socket, rooms []string) {
 func (n *Namespace) tidy(r *room) {
 	if len(r.members) == 0 && r.absent == 0 && n.rooms[r.name] == r {
 		delete(n.rooms, r.name)
+		if k := n.log.kept; k != nil && r.shelf != nil {
+			k.spare(r.shelf)
+		}
 		if w := n.srv.cluster.watcher; w != nil {
 			w.RoomClosed(n.name, r.name)
 		}

@@ -267,9 +267,10 @@ func (s *Socket) detach(reason string) {
 	s.detached, s.reason = true, reason
 	s.mu.Unlock()
 	n := s.ns
+	d := n.export(s, reason)
 	n.mu.Lock()
 	if s.session != nil {
-		n.log.leave(n, s, reason)
+		n.log.leave(n, s, reason, d)
 	}
 	n.exit(s)
 	n.mu.Unlock()
