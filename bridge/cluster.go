@@ -59,7 +59,7 @@ func (b *Bridge) newCluster() (*cluster, error) {
 	c := &cluster{b: b, node: uuid.NewString(), redis: client, lease: cfg.Lease, key: cfg.Prefix + ":supabridge:leader",
 		first: first, heardOf: heardOf, peers: make(map[string]*peer)}
 	c.adapter, err = redisadapter.New(c.redis, redisadapter.Options{
-		Mode: redisadapter.Mode(cfg.Mode), Prefix: cfg.Prefix, MaxQueue: int(cfg.MaxQueue), MaxAge: cfg.MaxWait, Changed: c.changed,
+		Mode: redisadapter.Mode(cfg.Mode), Prefix: cfg.Prefix, MaxQueue: int(cfg.MaxQueue), MaxAge: cfg.MaxWait, MaxLen: int64(cfg.StreamLength), Changed: c.changed,
 	})
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("bridge: cluster: %w", err), c.redis.Close())

@@ -676,9 +676,15 @@ type Cluster struct {
 	// Sentinels the name they have for the Redis, redis://sentinel1:26379/0?master_name=mymaster&addr=sentinel2:26379&password=secret.
 	Redis Secret `key:"redis"`
 	// How nodes speak through Redis. pubsub is what createAdapter of @socket.io/redis-adapter and @socket.io/redis-emitter speak; sharded is what createShardedAdapter does,
-	// needs Redis 7, and has each node hear only of rooms it has, but no emitter reaches it. All nodes must have the same.
-	Mode string `key:"mode" enum:"pubsub|sharded"`
-	// What the names of channels begin with: the option key of the adapter and the emitter, channelPrefix of the sharded one. Projects that share a Redis need different ones.
+	// needs Redis 7, and has each node hear only of rooms it has, but no emitter reaches it. streams is what createAdapter of @socket.io/redis-streams-adapter does: what is sent to rooms
+	// stays in Redis for a while, so that a node which loses Redis for a moment misses nothing, and a browser that comes back to another node than it left gets what it missed;
+	// the emitter does not reach it. All nodes must have the same.
+	Mode string `key:"mode" enum:"pubsub|sharded|streams"`
+	// How many events stay in Redis in the mode streams. It has to hold what all nodes send to rooms within socketio.recovery.window, or browsers that come back to another node are
+	// not always recovered there; each takes some hundred bytes more than its content.
+	StreamLength int `key:"stream_length" min:"1000" max:"10000000"`
+	// What the names of channels begin with: the option key of the adapter and the emitter, channelPrefix of the sharded one; in the mode streams it is the options streamName and channelPrefix. Projects
+	// that share a Redis need different ones.
 	Prefix string `key:"prefix"`
 	// Send row changes, typing and presence to the rooms of Socket.IO servers in Node too, while there are any in the cluster, as the preset of vocabulary says them. false where
 	// those servers tell their own clients of them.
