@@ -115,8 +115,8 @@ test(`${count} clients lose nothing while the nodes of a cluster are stopped and
   if (logs) closed(() => writeLogs(browsers, nodes, sequence));
   const olds = [];
   for (let i = 0; i < old; i++) {
-    const room = `conversation:${rooms[i % rooms.length]}`;
-    const socket = io(server.url, { forceNew: true, transports: ['websocket'], auth: { room } });
+    const room = rooms[i % rooms.length];
+    const socket = io(server.url, { forceNew: true, transports: ['websocket'], auth: { room: `conversation:${room}` } });
     const one = { socket, room, news: [] };
     socket.on('news', (n) => one.news.push(n));
     olds.push(one);
@@ -135,18 +135,16 @@ test(`${count} clients lose nothing while the nodes of a cluster are stopped and
   let stopped = false;
   let quiet = false; // nothing is emitted: nobody could hear it
   closed(() => (stopped = true));
+  const emit = async () => {
+    const one = { n: sent.length, room: rooms[sent.length % rooms.length], at: clock(), taken: Infinity };
+    sent.push(one);
+    await server.emit(`conversation:${one.room}`, 'news', one.n);
+    one.taken = clock();
+    did(`emitted ${one.n} at ${stamp(one.at)}`);
+  };
   const load = Promise.all([
     (async () => {
-      for (let n = 0; !stopped; n++) {
-        const room = rooms[n % rooms.length];
-        const one = { n, room, at: clock(), taken: Infinity };
-        if (!quiet) sent.push(one);
-        if (!quiet) server.emit(`conversation:${room}`, 'news', n).then(() => {
-          one.taken = clock();
-          did(`emitted ${n} at ${stamp(one.at)}`);
-        }, (error) => did(`${n} could not be emitted: ${error.message}`));
-        await after(50);
-      }
+      for (; !stopped; await after(50)) if (!quiet) emit().catch((error) => did(`an event could not be emitted: ${error.message}`));
     })(),
     (async () => {
       for (let n = 0; !stopped; n++) {
@@ -221,11 +219,13 @@ test(`${count} clients lose nothing while the nodes of a cluster are stopped and
   did('the load has ended');
   await allIn('all clients back in their rooms', 30);
   const missing = () => browsers.flatMap((browser) => rows.filter((row) => row.room === browser.room && !browser.rows.has(row.id)).map((row) => `row ${row.id} at browser ${browser.i}`));
-  await until('every row everywhere', () => missing().length === 0, 20).catch(() => {}); // what is missing is counted
+  await Promise.all(rooms.map(emit)); // the last of each room, which has come when all before it have
+  const lasts = new Map(sent.slice(-rooms.length).map(({ n, room }) => [room, n]));
+  await until('every row and the last event everywhere', () => missing().length === 0 && browsers.every(({ room, news }) => news.has(lasts.get(room))) && olds.every(({ room, news }) => news.includes(lasts.get(room))), 20).catch(() => {}); // what is missing is counted
 
   const lost = missing();
   const { due, missed, tail } = reckon(browsers, sent, new Map(nodes.flatMap((node) => [...node.ends()])));
-  const oldLost = olds.reduce((sum, one) => sum + sent.filter(({ n, room }) => one.room === `conversation:${room}` && !one.news.includes(n)).length, 0);
+  const oldLost = olds.reduce((sum, one) => sum + sent.filter(({ n, room }) => one.room === room && !one.news.includes(n)).length, 0);
   const oldDuplicated = olds.reduce((sum, one) => sum + one.news.length - new Set(one.news).size, 0);
   const events = browsers.reduce((sum, browser) => sum + browser.rows.size + browser.news.size, 0);
 
