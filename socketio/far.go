@@ -184,6 +184,9 @@ func (h *history) whence(n *Namespace, x *session, text string) (from, verdict) 
 	if s.tag == k.tag && s.seq > x.start && text != x.far.stale {
 		return here(s.seq)
 	}
+	if x.start < k.gapSeq && s.at.Compare(k.gapAt) < 0 {
+		return from{}, refused
+	}
 	if x.far.abroad != nil {
 		return h.whenceFar(n, x, s)
 	}

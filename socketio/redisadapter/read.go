@@ -362,7 +362,7 @@ func (r *reader) before(ctx context.Context, from socketio.Position) (socketio.P
 	}
 	first, err := r.a.client.XRangeN(ctx, r.key(), "-", "+", 1).Result()
 	if err != nil || len(first) == 0 {
-		return from.Before(), err // without a stream there is nothing to know: it may have been lost
+		return socketio.Position{}, err // a node that has seen a stream which was lost says so of its sessions
 	}
 	if all, err := r.untrimmed(ctx, r.a.client); err != nil || all {
 		return socketio.Position{}, err
