@@ -93,3 +93,8 @@ func (s *Server) Client() *redis.Client {
 
 // URL is what configurations name it by.
 func (s *Server) URL() string { return fmt.Sprintf("redis://%s", s.Addr) }
+
+// Hasty gives a client that tries nothing twice, which the caller closes.
+func (s *Server) Hasty() redis.UniversalClient {
+	return redis.NewClient(&redis.Options{Addr: s.Addr, DialTimeout: time.Second, MaxRetries: -1})
+}

@@ -93,13 +93,15 @@ type Adapter struct {
 	log      socketio.Log  // set before that
 	listener listener
 	sender   sender
-	reader   *reader // nil but in the mode Streams
+	lanes    []*sender // it, and others where a.sharding: a master that is away shall not hold up what goes to others
+	reader   *reader   // nil but in the mode Streams
 	links    links
 	stop     context.CancelFunc
 	running  sync.WaitGroup
 	closing  sync.Once
 	nodes    atomic.Int64 // others, when they were last counted
 
+	queued                                           atomic.Int64 // bytes in the queue, under way, and in entries that have not come back
 	up                                               atomic.Bool
 	sent, received, dropped, malformed, breaks, gaps atomic.Uint64
 }
@@ -112,9 +114,6 @@ func New(client redis.UniversalClient, opts Options) (*Adapter, error) {
 	case PubSub:
 		a.wire = &classic{prefix: a.opts.Prefix}
 	case Sharded:
-		if _, cluster := client.(*redis.ClusterClient); cluster {
-			return nil, errors.New("redisadapter: sharded channels of a Redis Cluster are not supported; use the mode pubsub")
-		}
 		a.wire = &sharded{prefix: a.opts.Prefix, static: a.opts.Static}
 	case Streams:
 		r, err := newReader(a)
@@ -128,7 +127,20 @@ func New(client redis.UniversalClient, opts Options) (*Adapter, error) {
 	}
 	a.listener = listener{a: a, want: make(map[string]route), wake: make(chan struct{}, 1), caughtUp: caughtUp{wake: make(chan struct{}, 1)}}
 	a.sender = sender{a: a, wake: make(chan struct{}, 1)}
+	a.lanes = []*sender{&a.sender}
+	for a.sharding() != nil && len(a.lanes) < shardLanes {
+		a.lanes = append(a.lanes, &sender{a: a, wake: make(chan struct{}, 1)})
+	}
 	return a, nil
+}
+
+// sharding is the client where channels are spread over the masters of a Redis Cluster; nil where they are not.
+func (a *Adapter) sharding() *redis.ClusterClient {
+	cluster, _ := a.client.(*redis.ClusterClient)
+	if !a.wire.onShards() {
+		return nil
+	}
+	return cluster
 }
 
 // wire is a protocol between nodes.
@@ -156,7 +168,9 @@ func (a *Adapter) Start(host socketio.Host) error {
 	ctx, stop := context.WithCancel(context.Background())
 	a.stop = stop
 	a.running.Go(func() { a.listener.run(ctx) })
-	a.running.Go(func() { a.sender.run(ctx) })
+	for _, s := range a.lanes {
+		a.running.Go(func() { s.run(ctx) })
+	}
 	if a.reader != nil {
 		a.running.Go(func() { a.persist(ctx, reading, a.reader.session) })
 		a.running.Go(func() { a.reader.remember(ctx) })
@@ -179,7 +193,9 @@ func (a *Adapter) end() {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), farewell)
 	defer cancel()
-	a.sender.drain(ctx)
+	for _, s := range a.lanes {
+		s.drain(ctx)
+	}
 	a.stop()
 	a.listener.hangUp()
 	if a.reader != nil {
@@ -219,31 +235,40 @@ func (a *Adapter) Publish(m *socketio.NodeMessage) error {
 	if err != nil {
 		return err
 	}
-	return a.sender.put(o)
+	return a.lanes[slot(o.channel)*len(a.lanes)/slots].put(o)
 }
 
 // Nodes asks Redis how many other nodes listen for a namespace.
 func (a *Adapter) Nodes(ctx context.Context, namespace string) (int, error) {
 	channel := a.wire.counted(namespace)
-	count := func(ctx context.Context, c redis.Cmdable) (int64, error) {
-		if a.wire.onShards() {
-			n, err := c.PubSubShardNumSub(ctx, channel).Result()
-			return n[channel], err
-		}
-		n, err := c.PubSubNumSub(ctx, channel).Result()
-		return n[channel], err
-	}
 	var total atomic.Int64
 	add := func(ctx context.Context, c redis.Cmdable) error {
-		n, err := count(ctx, c)
-		total.Add(n)
+		ask := pick(a.wire.onShards(), c.PubSubShardNumSub, c.PubSubNumSub)
+		n, err := ask(ctx, channel).Result()
+		total.Add(n[channel])
 		return err
 	}
 	var err error
-	if cluster, ok := a.client.(*redis.ClusterClient); ok {
-		err = cluster.ForEachMaster(ctx, func(ctx context.Context, c *redis.Client) error { return add(ctx, c) })
-	} else {
+	switch cluster, ok := a.client.(*redis.ClusterClient); {
+	case !ok:
 		err = add(ctx, a.client)
+	case a.wire.onShards():
+		var master *redis.Client
+		if master, err = cluster.MasterForKey(ctx, channel); err == nil {
+			err = add(ctx, master)
+		}
+	default: // a node listens at any of them, and who listens at one that is away does not listen
+		var answered atomic.Bool
+		err = cluster.ForEachShard(ctx, func(ctx context.Context, c *redis.Client) error {
+			err := add(ctx, c)
+			if err == nil {
+				answered.Store(true)
+			}
+			return err
+		})
+		if answered.Load() {
+			err = nil
+		}
 	}
 	if err != nil {
 		return 0, fmt.Errorf("redisadapter: %w", err)
@@ -267,6 +292,6 @@ type Stats struct {
 
 // Stats returns what the adapter has done so far.
 func (a *Adapter) Stats() Stats {
-	return Stats{Up: a.up.Load(), Nodes: int(a.nodes.Load()), Queued: a.sender.queued(), Sent: a.sent.Load(), Received: a.received.Load(), Dropped: a.dropped.Load(),
+	return Stats{Up: a.up.Load(), Nodes: int(a.nodes.Load()), Queued: int(a.queued.Load()), Sent: a.sent.Load(), Received: a.received.Load(), Dropped: a.dropped.Load(),
 		Malformed: a.malformed.Load(), Breaks: a.breaks.Load(), Gaps: a.gaps.Load()}
 }

@@ -94,16 +94,30 @@ func (c *caughtUp) answered(payload string) {
 
 // CaughtUp waits until this node has taken every message that was published before the call; where Redis isn't heard, it doesn't wait. A client that comes from
 // another node, which was ahead, is told nothing twice if it enters its rooms after that: have middleware call it (see [socketio.Namespace.Use]). It costs one
-// round trip to Redis, shared by those who come at once. On a Redis Cluster, whose members pass messages on to each other, it promises less. Errors: ctx's.
+// round trip to Redis, shared by those who come at once. On a Redis Cluster, whose members pass messages on to each other, it promises less, but with sharded channels. Errors: ctx's.
 func (a *Adapter) CaughtUp(ctx context.Context) error {
-	done := a.listener.caughtUp.ask()
-	if done == nil {
-		return nil
+	var waits []<-chan struct{}
+	for _, c := range a.listener.hearing() {
+		if done := c.ask(); done != nil {
+			waits = append(waits, done)
+		}
 	}
-	select {
-	case <-done:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
+	for _, done := range waits {
+		select {
+		case <-done:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
 	}
+	return nil
+}
+
+// hearing gives what tells of each connection that listens whether it has caught up.
+func (l *listener) hearing() []*caughtUp {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.sharded {
+		return l.ears
+	}
+	return []*caughtUp{&l.caughtUp}
 }

@@ -3,9 +3,6 @@ package redisadapter_test
 import (
 	"context"
 	"testing"
-	"time"
-
-	"github.com/redis/go-redis/v9"
 
 	"github.com/supabridge/supabridge/internal/redistest"
 	"github.com/supabridge/supabridge/socketio"
@@ -28,9 +25,9 @@ func (h *slowHost) Deliver(m *socketio.NodeMessage) {
 }
 
 // slowNode is node for such a server.
-func slowNode(t *testing.T, r *redistest.Server, o redisadapter.Options) (*slowHost, *redisadapter.Adapter) {
+func slowNode(t *testing.T, r running, o redisadapter.Options) (*slowHost, *redisadapter.Adapter) {
 	t.Helper()
-	client := redis.NewClient(&redis.Options{Addr: r.Addr, DialTimeout: time.Second, MaxRetries: -1})
+	client := r.Hasty()
 	a, err := redisadapter.New(client, o)
 	if err != nil {
 		t.Fatal(err)
@@ -50,9 +47,14 @@ func slowNode(t *testing.T, r *redistest.Server, o redisadapter.Options) (*slowH
 }
 
 func TestANodeHasCaughtUpOnceItHasTakenWhatWasPublishedBefore(t *testing.T) {
-	for mode, o := range map[string]redisadapter.Options{"pubsub": {}, "sharded": {Mode: redisadapter.Sharded, Static: true}} {
+	for mode, o := range map[string]redisadapter.Options{"pubsub": {}, "sharded": {Mode: redisadapter.Sharded, Static: true}, "cluster": {Mode: redisadapter.Sharded, Static: true}} {
 		t.Run(mode, func(t *testing.T) {
-			r := redistest.Start(t)
+			var r running
+			if mode == "cluster" {
+				r = redistest.StartCluster(t, 1)
+			} else {
+				r = redistest.Start(t)
+			}
 			_, a := node(t, r, "a", o)
 			h, slow := slowNode(t, r, o)
 			until(t, "both listen", func() bool { return a.Stats().Up && slow.Stats().Up })

@@ -5,7 +5,8 @@
 //	adapter, err := redisadapter.New(client, redisadapter.Options{})
 //	io := socketio.NewServer(socketio.Options{Adapter: adapter})
 //
-// An adapter serves one server. It starts two goroutines, one that sends what waits and one that listens, and a few beside the latter; [Adapter.Close],
+// An adapter serves one server. It starts two goroutines, one that sends what waits and one that listens, and a few beside the latter (with sharded channels of a Redis
+// Cluster sixteen that send and two for each master); [Adapter.Close],
 // which the server calls, ends them all. The client stays the caller's.
 //
 // Redis need not be there, neither at the start nor later: the server then goes on alone, what it would have sent waits, within bounds, and goes out once

@@ -42,3 +42,6 @@ func DecodeSession(text string) (*socketio.KeptSession, error) { return decodeSe
 
 // EncodeSession is the reverse.
 func EncodeSession(s *socketio.KeptSession) (string, error) { return encodeSession(s) }
+
+// Slot gives the slot of a channel.
+func Slot(channel string) int { return slot(channel) }

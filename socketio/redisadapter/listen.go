@@ -48,7 +48,9 @@ type listener struct {
 
 	mu      sync.Mutex // guards everything below
 	want    map[string]route
-	changes []change // of want that the connection has not been told
+	changes []change    // of want that the connection has not been told
+	sharded bool        // there are several connections, which shards has
+	ears    []*caughtUp // theirs; replaced, not changed
 	conn    *redis.PubSub
 	over    bool
 }
@@ -70,11 +72,15 @@ func (l *listener) change(gone bool, rs []route) {
 		} else {
 			l.want[r.channel] = r
 		}
-		if l.conn != nil {
+		if l.conn != nil || l.sharded {
 			l.changes = append(l.changes, change{r, gone})
 		}
 	}
 	l.mu.Unlock()
+	l.notify()
+}
+
+func (l *listener) notify() {
 	select {
 	case l.wake <- struct{}{}:
 	default:
@@ -90,7 +96,13 @@ func (l *listener) route(channel string) (route, bool) {
 }
 
 // run listens until ctx ends.
-func (l *listener) run(ctx context.Context) { l.a.persist(ctx, hearing, l.session) }
+func (l *listener) run(ctx context.Context) {
+	if cluster := l.a.sharding(); cluster != nil {
+		l.listenToShards(ctx, cluster)
+		return
+	}
+	l.a.persist(ctx, hearing, l.session)
+}
 
 // persist runs session again and again until ctx ends; after failures it waits longer each time. When a session ends the link is down.
 func (a *Adapter) persist(ctx context.Context, k link, session func(context.Context) error) {

@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/redis/go-redis/v9"
+
 	"github.com/supabridge/supabridge/internal/redistest"
 	"github.com/supabridge/supabridge/socketio"
 	"github.com/supabridge/supabridge/socketio/redisadapter"
@@ -26,18 +28,29 @@ const odd = "room [a-z]* #1 ü"
 type pair struct {
 	*peer
 	kind  string
-	redis *redistest.Server
+	redis *redistest.Server // where it is one
+	dial  func() redis.UniversalClient
 	io    *socketio.Server
 	g, n  string // the ids of the sockets
 	urls  map[string]string
 }
 
 func newPair(t *testing.T, kind string, o redisadapter.Options) *pair {
-	p := &pair{peer: newPeer(t), kind: kind, redis: redistest.Start(t)}
-	io, a, url := server(t, p.redis, o)
+	p := &pair{peer: newPeer(t), kind: kind}
+	address := ""
+	if kind == "cluster" {
+		cluster := redistest.StartCluster(t, 3)
+		p.dial = func() redis.UniversalClient { return cluster.Client() }
+		address = urls(cluster)
+	} else {
+		p.redis = redistest.Start(t)
+		p.dial = func() redis.UniversalClient { return p.redis.Client() }
+		address = fmt.Sprintf("%q", p.redis.URL())
+	}
+	io, a, url := server(t, p.dial(), o)
 	p.io = io
 	nodeURL := p.text(`
-		const url = await serve(%q, %q);
+		const url = await serve(%q, %s);
 		servers.io = servers[%[1]q];
 		for (const nsp of [servers.io, servers.io.of('/chat')]) {
 			nsp.on('connection', (socket) => {
@@ -45,7 +58,7 @@ func newPair(t *testing.T, kind string, o redisadapter.Options) *pair {
 				socket.on('join', (room, ack) => { socket.join(room); ack(); });
 			});
 		}
-		return url`, kind, p.redis.URL())
+		return url`, kind, address)
 	p.urls = map[string]string{"g": url, "n": nodeURL}
 	for client, id := range map[string]*string{"g": &p.g, "n": &p.n} {
 		*id = p.text("return connect(%q, %q)", client, p.urls[client])
@@ -72,16 +85,35 @@ func (p *pair) listening(room string) {
 		p.reading("n")
 		return
 	}
-	if p.kind != "sharded" {
+	if p.kind != "sharded" && p.kind != "cluster" {
 		return
 	}
-	client := p.redis.Client()
+	client := p.dial()
 	defer func() { _ = client.Close() }()
 	channel := "socket.io#/#" + room + "#"
-	until(p.t, "both listen to "+channel, func() bool {
-		n, err := client.PubSubShardNumSub(p.t.Context(), channel).Result()
-		return err == nil && n[channel] == 2
-	})
+	until(p.t, "both listen to "+channel, func() bool { return listeners(p.t, client, channel) == 2 })
+}
+
+// listeners counts who listens to a sharded channel.
+func listeners(t *testing.T, client redis.UniversalClient, channel string) int64 {
+	var master redis.Cmdable = client
+	if cluster, ok := client.(*redis.ClusterClient); ok {
+		var err error
+		if master, err = cluster.MasterForKey(t.Context(), channel); err != nil {
+			return 0
+		}
+	}
+	return master.PubSubShardNumSub(t.Context(), channel).Val()[channel]
+}
+
+// urls are the addresses of a cluster, in JavaScript.
+func urls(c *redistest.Cluster) string {
+	var list []string
+	for _, s := range c.Servers {
+		list = append(list, s.URL())
+	}
+	text, _ := json.Marshal(list) // of strings
+	return string(text)
 }
 
 // reading waits until the Node server reads the stream, which it does from whatever moment it has connected. Its client is named.
@@ -102,6 +134,7 @@ var modes = map[string]redisadapter.Options{
 	"sharded": {Mode: redisadapter.Sharded},
 	"static":  {Mode: redisadapter.Sharded, Static: true},
 	"streams": {Mode: redisadapter.Streams},
+	"cluster": {Mode: redisadapter.Sharded}, // a Redis Cluster
 }
 
 func eachMode(t *testing.T, f func(*testing.T, *pair)) {

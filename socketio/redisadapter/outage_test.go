@@ -43,10 +43,13 @@ func (h *host) args() []string {
 	return list
 }
 
+// running is a Redis, or a Redis Cluster.
+type running interface{ Hasty() redis.UniversalClient }
+
 // node starts an adapter alone.
-func node(t *testing.T, r *redistest.Server, name string, o redisadapter.Options) (*host, *redisadapter.Adapter) {
+func node(t *testing.T, r running, name string, o redisadapter.Options) (*host, *redisadapter.Adapter) {
 	t.Helper()
-	client := redis.NewClient(&redis.Options{Addr: r.Addr, DialTimeout: time.Second, MaxRetries: -1})
+	client := r.Hasty()
 	a, err := redisadapter.New(client, o)
 	if err != nil {
 		t.Fatal(err)

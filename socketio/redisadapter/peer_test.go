@@ -14,7 +14,6 @@ import (
 	"github.com/redis/go-redis/v9"
 	"go.uber.org/goleak"
 
-	"github.com/supabridge/supabridge/internal/redistest"
 	"github.com/supabridge/supabridge/socketio"
 	"github.com/supabridge/supabridge/socketio/redisadapter"
 )
@@ -115,10 +114,9 @@ func (p *peer) expect(client, event, args string) {
 	}
 }
 
-// server starts a server with an adapter, on which sockets join what they ask to, and gives its URL.
-func server(t *testing.T, r *redistest.Server, o redisadapter.Options) (*socketio.Server, *redisadapter.Adapter, string) {
+// server starts a server with an adapter, on which sockets join what they ask to, and gives its URL. It closes the client.
+func server(t *testing.T, client redis.UniversalClient, o redisadapter.Options) (*socketio.Server, *redisadapter.Adapter, string) {
 	t.Helper()
-	client := r.Client()
 	a, err := redisadapter.New(client, o)
 	if err != nil {
 		t.Fatal(err)

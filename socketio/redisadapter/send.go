@@ -28,7 +28,6 @@ type sender struct {
 
 	mu      sync.Mutex // guards everything below
 	queue   []outgoing
-	bytes   int           // in the queue, under way, and in entries that have not come back
 	drained chan struct{} // if set, closed once nothing waits
 	flights []flight      // entries of this node that were sent and are to come back, oldest first
 	seen    uint64        // number of the last that came back
@@ -36,13 +35,14 @@ type sender struct {
 
 // outgoing is a command for Redis.
 type outgoing struct {
-	size   int
-	at     time.Time
-	do     func(context.Context, redis.Pipeliner) redis.Cmder
-	serial uint64            // of an entry that is to come back
-	doubt  bool              // nobody knows whether Redis has carried it out
-	done   func(redis.Cmder) // if set, told how it went; nil: it was dropped
-	void   *atomic.Bool      // if set and true, it is not wanted any more
+	channel string // that it publishes on
+	size    int
+	at      time.Time
+	do      func(context.Context, redis.Pipeliner) redis.Cmder
+	serial  uint64            // of an entry that is to come back
+	doubt   bool              // nobody knows whether Redis has carried it out
+	done    func(redis.Cmder) // if set, told how it went; nil: it was dropped
+	void    *atomic.Bool      // if set and true, it is not wanted any more
 }
 
 type flight struct {
@@ -51,13 +51,12 @@ type flight struct {
 }
 
 func (s *sender) put(o outgoing) error {
-	s.mu.Lock()
-	if s.bytes+o.size > s.a.opts.MaxQueue {
-		s.mu.Unlock()
+	if s.a.queued.Add(int64(o.size)) > int64(s.a.opts.MaxQueue) {
+		s.a.queued.Add(-int64(o.size))
 		s.a.dropped.Add(1)
 		return ErrQueueFull
 	}
-	s.bytes += o.size
+	s.mu.Lock()
 	o.at = time.Now()
 	s.queue = append(s.queue, o)
 	s.mu.Unlock()
@@ -72,12 +71,12 @@ func (s *sender) returned(serial uint64) {
 	s.seen = max(s.seen, serial)
 	n := 0
 	for n < len(s.flights) && s.flights[n].serial <= serial {
-		s.bytes -= s.flights[n].size
+		s.a.queued.Add(-int64(s.flights[n].size))
 		n++
 	}
 	s.flights = slices.Delete(s.flights, 0, n)
 	for len(s.queue) > 0 && s.queue[0].doubt && s.queue[0].serial <= serial {
-		s.bytes -= s.queue[0].size
+		s.a.queued.Add(-int64(s.queue[0].size))
 		s.take(1)
 	}
 }
@@ -87,12 +86,6 @@ func (s *sender) notify() {
 	case s.wake <- struct{}{}:
 	default:
 	}
-}
-
-func (s *sender) queued() int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.bytes
 }
 
 // drain waits until nothing waits to be sent, or ctx ends.
@@ -130,7 +123,7 @@ func (s *sender) run(ctx context.Context) {
 		}
 		up := s.a.up.Load()
 		if up && broken {
-			s.gather(ctx, others)
+			s.gather(ctx, others, batch[0].channel)
 			broken = false
 		}
 		if up && (!batch[0].doubt || s.a.reader.passed(ctx)) {
@@ -155,20 +148,27 @@ func (s *sender) run(ctx context.Context) {
 const patience = 5 * time.Second
 
 // gather waits until as many other nodes listen as before Redis went away, since what is sent before that is lost to them.
-func (s *sender) gather(ctx context.Context, others int) {
+func (s *sender) gather(ctx context.Context, others int, channel string) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	again := time.NewTicker(firstWait)
 	defer again.Stop()
 	for {
-		if n, err := s.a.Nodes(ctx, everywhere); err == nil && n >= others {
-			return
+		if n, err := s.a.Nodes(ctx, everywhere); err == nil && n >= others && s.reaches(ctx, channel) {
+			break
 		}
 		select {
 		case <-ctx.Done():
 			return
 		case <-again.C:
 		}
+	}
+	if s.a.sharding() == nil {
+		return
+	}
+	select { // who listens to other channels than that which is counted can't be told
+	case <-ctx.Done():
+	case <-time.After(rejoining):
 	}
 }
 
@@ -178,7 +178,7 @@ func (s *sender) next() (batch, gone []outgoing) {
 	over := func(o outgoing) bool { return o.void != nil && o.void.Load() || now.Sub(o.at) > s.a.opts.MaxAge }
 	for len(s.queue) > 0 && over(s.queue[0]) {
 		gone = append(gone, s.queue[0])
-		s.bytes -= s.queue[0].size
+		s.a.queued.Add(-int64(s.queue[0].size))
 		s.take(1)
 	}
 	n, bytes := 0, 0
@@ -226,6 +226,9 @@ func (a *Adapter) lost(gone []outgoing) {
 func (s *sender) send(ctx context.Context, batch []outgoing) bool {
 	ctx, cancel := context.WithTimeout(ctx, sendTimeout)
 	defer cancel()
+	if cluster := s.a.sharding(); cluster != nil {
+		return s.sendToMasters(ctx, cluster, batch)
+	}
 	cmds := make([]redis.Cmder, len(batch))
 	_, err := s.a.client.Pipelined(ctx, func(p redis.Pipeliner) error {
 		for i, o := range batch {
@@ -247,7 +250,7 @@ func (s *sender) send(ctx context.Context, batch []outgoing) bool {
 			if o.serial > s.seen {
 				s.flights = append(s.flights, flight{o.serial, o.size})
 			} else {
-				s.bytes -= o.size
+				s.a.queued.Add(-int64(o.size))
 			}
 			if o.done != nil {
 				defer o.done(cmds[i])
@@ -256,7 +259,7 @@ func (s *sender) send(ctx context.Context, batch []outgoing) bool {
 			o.doubt = true
 			doubtful = append(doubtful, o)
 		default:
-			s.bytes -= o.size
+			s.a.queued.Add(-int64(o.size))
 			failed = append(failed, o)
 		}
 	}
@@ -274,7 +277,7 @@ func (s *sender) certain(batch []outgoing) []outgoing {
 		if !o.doubt || o.serial > s.seen {
 			return false
 		}
-		s.bytes -= o.size
+		s.a.queued.Add(-int64(o.size))
 		return true
 	})
 }
@@ -282,13 +285,15 @@ func (s *sender) certain(batch []outgoing) []outgoing {
 // unsent says whether an error means that nothing was sent.
 func unsent(err error) bool {
 	var op *net.OpError
-	return errors.As(err, &op) && op.Op == "dial" || errors.Is(err, redis.ErrPoolTimeout) || errors.Is(err, redis.ErrPoolExhausted) ||
-		redis.HasErrorPrefix(err, "LOADING") || redis.HasErrorPrefix(err, "MASTERDOWN")
+	if errors.As(err, &op) && op.Op == "dial" || errors.Is(err, redis.ErrPoolTimeout) || errors.Is(err, redis.ErrPoolExhausted) {
+		return true
+	}
+	return slices.ContainsFunc([]string{"LOADING", "MASTERDOWN", "MOVED", "ASK", "CLUSTERDOWN", "TRYAGAIN"}, func(prefix string) bool { return redis.HasErrorPrefix(err, prefix) })
 }
 
 // published is the command that publishes on a channel.
 func published(channel string, payload []byte, sharded bool) outgoing {
-	return outgoing{size: len(payload), do: func(ctx context.Context, p redis.Pipeliner) redis.Cmder {
+	return outgoing{channel: channel, size: len(payload), do: func(ctx context.Context, p redis.Pipeliner) redis.Cmder {
 		if sharded {
 			return p.SPublish(ctx, channel, payload)
 		}

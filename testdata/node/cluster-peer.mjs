@@ -4,7 +4,7 @@
 // are kept by name in servers, clients.
 import { createInterface } from 'node:readline';
 import { createServer } from 'node:http';
-import { createClient } from 'redis';
+import { createClient, createCluster } from 'redis';
 import { Server } from 'socket.io';
 import { io as dial } from 'socket.io-client';
 import { createAdapter, createShardedAdapter } from '@socket.io/redis-adapter';
@@ -14,12 +14,14 @@ import { Emitter } from '@socket.io/redis-emitter';
 const adapters = {
   pubsub: (pub, sub) => createAdapter(pub, sub),
   sharded: (pub, sub) => createShardedAdapter(pub, sub),
+  cluster: (pub, sub) => createShardedAdapter(pub, sub),
   static: (pub, sub) => createShardedAdapter(pub, sub, { subscriptionMode: 'static' }),
   streams: (pub) => createStreamsAdapter(pub),
 };
 
+// The addresses of a Redis Cluster are given as a list.
 const redisClient = async (url) => {
-  const client = createClient({ url });
+  const client = Array.isArray(url) ? createCluster({ rootNodes: url.map((url) => ({ url })) }) : createClient({ url });
   client.on('error', () => {});
   await client.connect();
   return client;
