@@ -3,12 +3,14 @@ import assert from 'node:assert/strict';
 import { createServer } from 'node:http';
 import { after, before, describe, test } from 'node:test';
 import { createAdapter, createShardedAdapter } from '@socket.io/redis-adapter';
-import { createClient } from 'redis';
+import { createAdapter as createStreamsAdapter } from '@socket.io/redis-streams-adapter';
+import { createClient, createCluster } from 'redis';
 import { Server } from 'socket.io';
 import { io } from 'socket.io-client';
 import { Client, startBridge } from './harness/bridge.mjs';
 import { until } from './harness/program.mjs';
 import { startRedis } from './harness/redis.mjs';
+import { startRedisCluster } from './harness/redis-cluster.mjs';
 import { startStandin } from './harness/standin.mjs';
 
 // The styles that browsers of the bridges hear besides the preset's, and how a frontend of each enters and what it calls things.
@@ -20,11 +22,13 @@ const styles = {
 };
 const text = (payload) => payload.content ?? payload.message?.content;
 
-for (const [mode, adapter] of [
+for (const [mode, adapter, cluster = false] of [
   ['pubsub', createAdapter],
   ['sharded', createShardedAdapter],
+  ['sharded', createShardedAdapter, true],
+  ['streams', createStreamsAdapter],
 ]) {
-  describe(`a Node server beside bridges (${mode})`, () => {
+  describe(`a Node server beside bridges (${mode}${cluster ? ' on a Redis Cluster' : ''})`, () => {
     let standin, redis, ours, open, bridges, server, pub, sub, url;
     const clients = [];
 
@@ -47,7 +51,7 @@ for (const [mode, adapter] of [
 
     before(async () => {
       standin = await startStandin();
-      redis = await startRedis();
+      redis = await (cluster ? startRedisCluster() : startRedis());
       [ours] = await standin.tenants();
       [open] = ours.conversations;
       bridges = [];
@@ -63,8 +67,10 @@ for (const [mode, adapter] of [
           }),
         );
       }
-      pub = await createClient({ url: redis.url }).connect();
-      sub = await pub.duplicate().connect();
+      pub = cluster ? createCluster({ rootNodes: redis.urls.map((url) => ({ url })) }) : createClient({ url: redis.url });
+      await pub.connect();
+      sub = pub.duplicate();
+      await sub.connect();
       const http = createServer();
       server = new Server(http, { adapter: adapter(pub, sub) });
       server.on('connection', (socket) => {

@@ -6,8 +6,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { freePort, until } from './program.mjs';
 
-export async function startRedis() {
-  const redis = new Redis(await freePort());
+// startRedis gives one that is started with these arguments besides its own.
+export async function startRedis(args = []) {
+  const redis = new Redis(await freePort(), args);
   await redis.start();
   return redis;
 }
@@ -16,13 +17,14 @@ class Redis {
   #child;
   #folder = mkdtempSync(join(tmpdir(), 'redis-'));
 
-  constructor(port) {
+  constructor(port, args) {
     this.port = port;
+    this.args = args;
     this.url = `redis://127.0.0.1:${port}`;
   }
 
   async start() {
-    const args = ['--port', `${this.port}`, '--bind', '127.0.0.1', '--save', '', '--appendonly', 'no', '--dir', this.#folder];
+    const args = ['--port', `${this.port}`, '--bind', '127.0.0.1', '--save', '', '--appendonly', 'no', '--dir', this.#folder, ...this.args];
     this.#child = spawn('redis-server', args, { stdio: 'ignore' });
     const failed = new Promise((_, reject) => {
       this.#child.on('error', (error) => reject(new Error(`missing: redis-server; scripts/prepare redis installs it (${error.message})`)));
