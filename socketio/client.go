@@ -325,6 +325,12 @@ func (c *client) connect(p *parser.Packet) {
 	}
 	recoverable := claim != nil && n.prepare(s, claim)
 	use, greet := n.registered()
+	connected := false
+	defer func() {
+		if !connected {
+			n.refused(s)
+		}
+	}()
 	if recoverable && c.srv.opts.Recovery.SkipMiddleware {
 		use = nil
 	}
@@ -343,6 +349,7 @@ func (c *client) connect(p *parser.Packet) {
 	if !recoverable && !s.attach() {
 		return
 	}
+	connected = true
 	c.srv.watch.Load().connected(s)
 	for _, f := range greet {
 		f(s)

@@ -21,6 +21,7 @@ type Namespace struct {
 	setup      sync.RWMutex // guards what the application has registered
 	use        []func(*Socket) error
 	greet      []func(*Socket)
+	turnedAway []func(*Socket)
 	on         handlers
 	serverSide handlers
 
@@ -54,6 +55,27 @@ func (n *Namespace) OnConnection(f func(*Socket)) {
 	n.setup.Lock()
 	defer n.setup.Unlock()
 	n.greet = append(n.greet, f)
+}
+
+// OnRefused adds a function that is called with each socket that was to connect and does not: since middleware refused it, or its connection ended meanwhile. What
+// middleware has begun for the socket ends there, as with a disconnect for those that have connected.
+func (n *Namespace) OnRefused(f func(*Socket)) {
+	n.setup.Lock()
+	defer n.setup.Unlock()
+	n.turnedAway = append(n.turnedAway, f)
+}
+
+// refused tells of a socket that does not connect.
+func (n *Namespace) refused(s *Socket) {
+	if n.parent != nil {
+		n.parent.refused(s)
+	}
+	n.setup.RLock()
+	turnedAway := n.turnedAway
+	n.setup.RUnlock()
+	for _, f := range turnedAway {
+		f(s)
+	}
 }
 
 // On has f called for an event of any socket in the namespace: cheaper than a handler on each socket, if there are many.
