@@ -82,17 +82,20 @@ func (c *client) takeToken(e *socketio.Event) {
 	switch {
 	case err != nil:
 		c.refuseToken(e, reasonOf(err), err)
-	case c.who.Pending && c.b.guard.users.full(who.UserID, c.b.limits().User.Connections):
-		c.b.guard.exceed("user.connections", "")
-		c.refuseToken(e, refusedTooMany, errTooMany)
 	case c.who.Pending:
+		seat, err := c.b.guard.seat(who.UserID)
+		if err != nil {
+			c.refuseToken(e, refusedTooMany, err)
+			return
+		}
 		if !c.deadline.Stop() {
+			c.b.guard.users.leave(who.UserID)
 			c.refuseToken(e, refusedNoToken, errors.New("it came too late"))
 			return
 		}
 		c.socket.Leave(waitingRoom)
 		c.become(who)
-		c.countUser()
+		c.user.Store(seat)
 		c.arrive()
 		c.tookToken(e)
 	case !c.who.Verified || who.UserID != c.who.UserID:

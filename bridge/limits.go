@@ -165,12 +165,18 @@ func newMeters() *meters {
 
 // enter counts a connection; "" is nobody.
 func (ms *meters) enter(key string) *meter {
+	m, _ := ms.admit(key, 0)
+	return m
+}
+
+// admit is enter, unless it would be one too many: more than most, where that is not 0.
+func (ms *meters) admit(key string, most int) (m *meter, ok bool) {
 	if key == "" {
-		return nil
+		return nil, true
 	}
 	ms.mu.Lock()
 	defer ms.mu.Unlock()
-	m := ms.here[key]
+	m = ms.here[key]
 	if m == nil {
 		if m, _ = ms.left.Get(key); m == nil {
 			m = new(meter)
@@ -180,8 +186,11 @@ func (ms *meters) enter(key string) *meter {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if most != 0 && m.connections >= most {
+		return nil, false
+	}
 	m.connections++
-	return m
+	return m, true
 }
 
 // leave takes that back.
@@ -344,10 +353,10 @@ func forwardedFor(r *http.Request, proxies []netip.Prefix) (client netip.Addr, o
 	return client, ok // all are proxies: the first of them
 }
 
-// count begins to count the client towards its address and its user.
-func (c *client) count(address string) {
+// count begins to count the client towards its address and its user, of whom it has a seat already.
+func (c *client) count(address string, seat *meter) {
 	c.address = c.b.guard.addresses.peek(address)
-	c.countUser()
+	c.user.Store(seat)
 	for _, in := range []*entered{&c.conversations, &c.tenants} {
 		in.count = func(n int) {
 			c.address.addRooms(n)
@@ -356,10 +365,20 @@ func (c *client) count(address string) {
 	}
 }
 
-// countUser counts it towards its user, who may be known only later than its address. It is in no room then.
-func (c *client) countUser() {
-	if id := c.who.UserID; id != "" && c.user.Load() == nil {
-		c.user.Store(c.b.guard.users.enter(id))
+// seat counts a connection of a user's, so that none of those that come at the same time is let in as one too many. errTooMany where it is that.
+func (g *guard) seat(user string) (*meter, error) {
+	m, ok := g.users.admit(user, g.b.limits().User.Connections)
+	if !ok {
+		g.exceed("user.connections", "")
+		return nil, errTooMany
+	}
+	return m, nil
+}
+
+// turnedAway takes back the seat of a socket that was let in and did not come.
+func (b *Bridge) turnedAway(s *socketio.Socket) {
+	if a, ok := s.Data().(*admission); ok && a.seat != nil {
+		b.guard.users.leave(a.who.UserID)
 	}
 }
 

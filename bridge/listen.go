@@ -44,6 +44,7 @@ func (b *Bridge) listen() (err error) {
 	for _, name := range s.Namespaces {
 		space := b.io.Of(name)
 		space.Use(b.admit)
+		space.OnRefused(b.turnedAway)
 		space.OnConnection(b.welcome)
 		b.spaces = append(b.spaces, space)
 	}
@@ -54,9 +55,9 @@ func (b *Bridge) listen() (err error) {
 func (b *Bridge) admit(s *socketio.Socket) error {
 	h := s.Handshake()
 	who, err := b.identify(h)
-	if err == nil && b.guard.users.full(who.UserID, b.limits().User.Connections) {
-		b.guard.exceed("user.connections", "")
-		err = errTooMany
+	var seat *meter
+	if err == nil {
+		seat, err = b.guard.seat(who.UserID)
 	}
 	if err != nil {
 		reason := reasonOf(err)
@@ -71,7 +72,7 @@ func (b *Bridge) admit(s *socketio.Socket) error {
 		before = nil
 	}
 	b.cluster.catchUp(s.Context())
-	s.SetData(&admission{who, before, b.rechecker.settled.Load(), hostOf(h.RemoteAddr)})
+	s.SetData(&admission{who, before, b.rechecker.settled.Load(), hostOf(h.RemoteAddr), seat})
 	return nil
 }
 
@@ -87,6 +88,7 @@ type admission struct {
 	before  *client
 	epoch   uint64 // up to which the rights of before are known
 	address string
+	seat    *meter // in which the socket counts towards its user's; nil of nobody
 }
 
 // welcome takes up a client that was let in. One that is back after a short absence has its rooms and what it missed already.
@@ -95,7 +97,7 @@ func (b *Bridge) welcome(s *socketio.Socket) {
 	c := &client{b: b, socket: s, key: strconv.FormatUint(b.serial.Add(1), 36), stays: new(stays)}
 	c.become(a.who)
 	c.speaker.c = c
-	c.count(a.address)
+	c.count(a.address, a.seat)
 	s.SetData(c)
 	if s.Recovered() && a.before != nil {
 		c.resume(a.before)
