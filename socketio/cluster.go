@@ -137,9 +137,7 @@ func (c *cluster) Deliver(m *NodeMessage) {
 	case KindRooms:
 		c.answer(m, &NodeMessage{Kind: KindRoomNames, Names: n.everyRoom()})
 	case KindClaim:
-		if n.giveUp(m.PID) {
-			c.answer(m, &NodeMessage{Kind: KindGiven, PID: m.PID})
-		}
+		n.giveUp(m)
 	case KindTaken:
 		n.taken(m.PID)
 	}

@@ -9,10 +9,11 @@ import (
 
 // far is what a session has where it may be recovered at another node. The namespace's mu guards it.
 type far struct {
-	saved    bool   // the Keeper has it, or will
-	staying  bool   // its client is coming back to this node right now
-	resident bool   // its client has been connected here
-	stale    string // an offset that its client had before
+	saved    bool           // the Keeper has it, or will
+	staying  bool           // its client is coming back to this node right now
+	resident bool           // its client has been connected here
+	asked    []*NodeMessage // by other nodes that its client has come to, which wait for it to be saved
+	stale    string         // an offset that its client had before
 	// abroad is what another node knew of it; nil if it began here.
 	abroad *abroad
 }
@@ -358,20 +359,32 @@ func (k *keeping) claim(ctx context.Context, n *Namespace, pid string) (*KeptSes
 	}
 }
 
-// giveUp ends the connection of a session that its client wants back at another node. It returns false if there is no such session here. What is saved of it is on its way to the
-// Keeper then.
-func (n *Namespace) giveUp(pid string) bool {
-	n.mu.RLock()
-	x := n.log.byPID[pid]
-	var old *Socket
-	if x != nil {
-		old = x.socket
+// giveUp has the session that a client wants back at another node saved, which may mean that its connection has to be ended, and the question answered then. Where there is no such
+// session there is no answer.
+func (n *Namespace) giveUp(q *NodeMessage) {
+	n.mu.Lock()
+	x := n.log.byPID[q.PID]
+	if x == nil {
+		n.mu.Unlock()
+		return
 	}
-	n.mu.RUnlock()
+	old := x.socket
+	x.far.asked = append(x.far.asked, q)
+	if old == nil {
+		n.log.kept.given(x)
+	}
+	n.mu.Unlock()
 	if old != nil {
 		old.supersede()
 	}
-	return x != nil
+}
+
+// given answers the nodes that have asked for a session, after it was saved.
+func (k *kept) given(x *session) {
+	for _, q := range x.far.asked {
+		k.c.answer(q, &NodeMessage{Kind: KindGiven, PID: x.pid})
+	}
+	x.far.asked = nil
 }
 
 // taken forgets a session that another node has.

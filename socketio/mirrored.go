@@ -37,6 +37,8 @@ func (m *marks) reach(to Mark) bool {
 // passed says whether this node has sent what a client has got that has this mark. If it has not but may do so yet the verdict is to wait.
 func (m *marks) passed(c Mark) verdict {
 	switch {
+	case c == Mark{}:
+		return fine
 	case c.Term > m.mark.Term:
 		return later
 	case c.Term == m.mark.Term:

@@ -223,6 +223,7 @@ func (h *history) leave(n *Namespace, s *Socket, reason string, d *exported) {
 		if d != nil && !x.far.staying {
 			h.save(n, x, d)
 		}
+		h.kept.given(x)
 	}
 }
 

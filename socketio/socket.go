@@ -259,6 +259,7 @@ func (s *Socket) welcome() *engineio.Message {
 
 // detach takes the socket out of its namespace, the first time it is called.
 func (s *Socket) detach(reason string) {
+	d := s.ns.export(s, reason) // before anybody takes the socket for detached
 	s.mu.Lock()
 	if s.detached {
 		s.mu.Unlock()
@@ -267,7 +268,6 @@ func (s *Socket) detach(reason string) {
 	s.detached, s.reason = true, reason
 	s.mu.Unlock()
 	n := s.ns
-	d := n.export(s, reason)
 	n.mu.Lock()
 	if s.session != nil {
 		n.log.leave(n, s, reason, d)

@@ -47,7 +47,7 @@ func newReader(a *Adapter) (*reader, error) {
 	return &reader{a: a, wake: make(chan struct{}, 1)}, nil
 }
 
-// dial makes a client with one connection, which a read may hold and hangUp can end.
+// dial makes a client for one connection, which a read may hold and hangUp can end.
 func (r *reader) dial() (redis.UniversalClient, error) {
 	// The options hold this by reference, and the other client changes it as it connects.
 	quiet := &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
@@ -55,11 +55,11 @@ func (r *reader) dial() (redis.UniversalClient, error) {
 	switch c := r.a.client.(type) {
 	case *redis.Client:
 		o := *c.Options()
-		o.PoolSize, o.MinIdleConns, o.MaxRetries, o.MaintNotificationsConfig = 1, 0, -1, quiet
+		o.MinIdleConns, o.MaxRetries, o.MaintNotificationsConfig = 0, -1, quiet
 		conn = redis.NewClient(&o)
 	case *redis.ClusterClient:
 		o := *c.Options()
-		o.PoolSize, o.MinIdleConns, o.MaxRetries, o.MaintNotificationsConfig = 1, 0, -1, quiet
+		o.MinIdleConns, o.MaxRetries, o.MaintNotificationsConfig = 0, -1, quiet
 		conn = redis.NewClusterClient(&o)
 	}
 	r.mu.Lock()
