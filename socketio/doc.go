@@ -32,6 +32,20 @@
 // messages are dropped for a client that isn't reading. The library's delivery promise is at most once; connection state recovery
 // ([Options.Recovery]) brings what was missed during a short loss of the connection.
 //
+// # Several nodes
+//
+// An [Adapter] joins the servers of several processes. With one that is a [Keeper] (package redisadapter has it, in its mode Streams) and [Recovery].Export, a client that comes back to another
+// node than it left is recovered there all the same. This is what holds then:
+//
+//   - Events to rooms ([Target.Emit], unless local or volatile) are kept for all nodes, and come back from the Keeper to the node that emitted them too, after the way to it and back: so all nodes send
+//     them in one order. They may come after what the same goroutine sends later by [Socket.Emit] or [Target.Local], which go out at once. While the Keeper is away a node's own
+//     clients get them at once, and not again when it is back.
+//   - What a node sends to its clients alone, by [Socket.Emit] or [Target.Local], is recovered at that node only. A client that has missed such an event is a new one at any other node. Where every node
+//     emits the same by itself, [Target.Mirrored] has it recovered everywhere.
+//   - A client is recovered only where it can be shown that it gets everything once: not if something was lost on the way, if its node died (it saved nothing), or if the new node
+//     knows too little of the past. It then is a new client, as it is after too long an absence: [Socket.Recovered] says so to the application, the property recovered to the client.
+//   - A node keeps for recovery what is sent to all rooms, whether anybody is in them or not, within [Recovery].MaxBytes and MaxPackets of each namespace; one that starts reads it from the Keeper.
+//
 // # Goroutines
 //
 // With the first connection the server starts what package engineio describes: a timer wheel, on Linux one goroutine that waits
