@@ -34,6 +34,8 @@ type cluster struct {
 	key     string          // of the leader's lease
 	first   context.Context // ends when other nodes are heard for the first time, or it has been waited long enough for that
 	heardOf context.CancelFunc
+	ready   context.Context // ends when the Socket.IO server is there
+	begin   context.CancelFunc
 
 	leadsUntil   atomic.Int64 // in nanoseconds since 1970; 0 while another leads
 	foreignUntil atomic.Int64 // likewise, of taking servers that are no bridges for being there
@@ -56,8 +58,9 @@ func (b *Bridge) newCluster() (*cluster, error) {
 		return nil, fmt.Errorf("bridge: cluster.redis: %w", err)
 	}
 	first, heardOf := context.WithTimeout(context.Background(), joinWait)
+	ready, begin := context.WithCancel(context.Background())
 	c := &cluster{b: b, node: uuid.NewString(), redis: client, lease: cfg.Lease, key: cfg.Prefix + ":supabridge:leader",
-		first: first, heardOf: heardOf, peers: make(map[string]*peer)}
+		first: first, heardOf: heardOf, ready: ready, begin: begin, peers: make(map[string]*peer)}
 	c.adapter, err = redisadapter.New(c.redis, redisadapter.Options{
 		Mode: redisadapter.Mode(cfg.Mode), Prefix: cfg.Prefix, MaxQueue: int(cfg.MaxQueue), MaxAge: cfg.MaxWait, MaxLen: int64(cfg.StreamLength), Changed: c.changed,
 	})
@@ -90,6 +93,10 @@ func (c *cluster) changed(err error) {
 	if err != nil {
 		c.b.log.Warn().Err(withoutSecret(err, c.b.cfg().Cluster)).Msg("cluster: Redis is away; this node goes on with its own browsers")
 		return
+	}
+	<-c.ready.Done()
+	if c.b.io == nil {
+		return // it could not be made
 	}
 	c.b.log.Info().Str("node", c.node).Str("mode", c.b.cfg().Cluster.Mode).Msg("cluster: joined")
 	c.reviveAll()
@@ -274,6 +281,7 @@ func (c *cluster) close() {
 		return
 	}
 	c.heardOf()
+	c.begin()
 	_ = c.adapter.Close() // where the server never ran
 	_ = c.redis.Close()
 }

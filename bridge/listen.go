@@ -38,15 +38,17 @@ func (b *Bridge) listen() (err error) {
 	if err != nil {
 		return fmt.Errorf("bridge: %w", err)
 	}
-	if b.cluster != nil {
-		b.io.OnServerSide(serverSide, b.cluster.heard)
-	}
 	for _, name := range s.Namespaces {
 		space := b.io.Of(name)
 		space.Use(b.admit)
 		space.OnRefused(b.turnedAway)
 		space.OnConnection(b.welcome)
 		b.spaces = append(b.spaces, space)
+	}
+	if b.cluster != nil {
+		b.io.OnServerSide(serverSide, b.cluster.heard)
+		b.io.OnServerSide(countEvent, b.cluster.count)
+		b.cluster.begin()
 	}
 	return nil
 }

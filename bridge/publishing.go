@@ -1,12 +1,14 @@
 package bridge
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"net/http"
 	"slices"
 
 	"github.com/supabridge/supabridge/bridge/publish"
+	"github.com/supabridge/supabridge/socketio"
 )
 
 // mountPublishing puts the routes for the application's server on the mux; none without a secret.
@@ -25,24 +27,45 @@ type sender struct{ b *Bridge }
 
 // Send sends an event once to every socket in any of its rooms or of its users, at all nodes. Counted are those of this node.
 func (s sender) Send(e publish.Event) (reached int, err error) {
-	rooms := slices.Clone(e.Rooms)
-	for _, user := range e.Users {
-		rooms = append(rooms, userRoom(user))
-	}
-	for _, space := range s.b.spaces {
-		target := space.To(rooms...).Except(e.Except...)
+	for _, target := range s.targets(e) {
 		reached += len(target.Local().Sockets())
 		err = errors.Join(err, target.Emit(e.Name, e.Data))
 	}
 	return reached, err
 }
 
-// Disconnect closes connections, at all nodes. Clients come back by themselves, and are let in again if their token still is. Counted are those of this node.
-func (s sender) Disconnect(whom publish.Whom) (reached int) {
+// targets chooses whom an event goes to, in each namespace.
+func (s sender) targets(e publish.Event) []*socketio.Target {
+	rooms := slices.Clone(e.Rooms)
+	for _, user := range e.Users {
+		rooms = append(rooms, userRoom(user))
+	}
+	targets := make([]*socketio.Target, len(s.b.spaces))
+	for i, space := range s.b.spaces {
+		targets[i] = space.To(rooms...).Except(e.Except...)
+	}
+	return targets
+}
+
+// Elsewhere asks the other bridges.
+func (s sender) Elsewhere(ctx context.Context, events []publish.Event) (reached []int, missing int) {
+	q := countQuestion{Events: make([]counted, len(events))}
+	for i, e := range events {
+		q.Events[i] = counted{e.Rooms, e.Users, e.Except}
+	}
+	return s.b.cluster.collect(ctx, q)
+}
+
+// Disconnect closes connections, at all nodes. Clients come back by themselves, and are let in again if their token still is.
+func (s sender) Disconnect(ctx context.Context, whom publish.Whom) (reached, missing int) {
+	elsewhere, missing := s.b.cluster.collect(ctx, countQuestion{Whom: &whom})
+	for _, n := range elsewhere {
+		reached += n
+	}
 	if text, err := json.Marshal(whom); err == nil {
 		s.b.cluster.tell(note{Kind: noteDisconnect, Whom: text})
 	}
-	return s.disconnectHere(whom)
+	return reached + s.disconnectHere(whom), missing
 }
 
 // disconnectNoted does it for another node.
@@ -54,18 +77,25 @@ func (b *Bridge) disconnectNoted(text json.RawMessage) {
 }
 
 func (s sender) disconnectHere(whom publish.Whom) (reached int) {
+	meant := s.meant(whom)
+	for _, socket := range meant {
+		socket.CloseConnection()
+	}
+	s.b.log.Info().Int("sockets", len(meant)).Msg("disconnected by the application")
+	return len(meant)
+}
+
+// meant lists the sockets of this node that are to be disconnected.
+func (s sender) meant(whom publish.Whom) []*socketio.Socket {
+	var meant []*socketio.Socket
 	for _, space := range s.b.spaces {
 		for _, socket := range space.Except().Local().Sockets() {
-			c, ok := socket.Data().(*client)
-			if !ok || !c.is(whom) {
-				continue
+			if c, ok := socket.Data().(*client); ok && c.is(whom) {
+				meant = append(meant, socket)
 			}
-			reached++
-			socket.CloseConnection()
 		}
 	}
-	s.b.log.Info().Int("sockets", reached).Msg("disconnected by the application")
-	return reached
+	return meant
 }
 
 // is tells whether a socket is meant.

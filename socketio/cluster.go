@@ -209,6 +209,11 @@ func (c *cluster) ask(ctx context.Context, m *NodeMessage, f func(*NodeMessage))
 	if err != nil {
 		return fmt.Errorf("count the other nodes: %w", err)
 	}
+	return c.askOf(ctx, m, want, f)
+}
+
+// askOf is ask for that many answers.
+func (c *cluster) askOf(ctx context.Context, m *NodeMessage, want int, f func(*NodeMessage)) error {
 	m.ID = newID()
 	ch := make(chan *NodeMessage, want)
 	defer c.wait(m.ID, func(a *NodeMessage) {
@@ -336,11 +341,25 @@ func (n *Namespace) ServerSideEmitWithAck(ctx context.Context, event string, arg
 		return nil, err
 	}
 	var replies []Reply
-	err = n.srv.cluster.ask(ctx, m, func(a *NodeMessage) {
-		values, _ := parser.Split(a.Args) // a reply without values is one too
-		replies = append(replies, Reply{Args: values, Attachments: a.Attachments})
-	})
+	err = n.srv.cluster.ask(ctx, m, func(a *NodeMessage) { replies = append(replies, a.reply()) })
 	return replies, err
+}
+
+// ServerSideCollect is ServerSideEmitWithAck for so many answers as there are servers with a function for the event, where the caller knows that: others would be awaited in vain.
+func (n *Namespace) ServerSideCollect(ctx context.Context, want int, event string, args ...any) ([]Reply, error) {
+	m, err := n.serverMessage(event, args)
+	if err != nil || n.srv.cluster.adapter == nil {
+		return nil, err
+	}
+	var replies []Reply
+	err = n.srv.cluster.askOf(ctx, m, want, func(a *NodeMessage) { replies = append(replies, a.reply()) })
+	return replies, err
+}
+
+// reply is what an answer to an event for servers holds.
+func (m *NodeMessage) reply() Reply {
+	values, _ := parser.Split(m.Args) // a reply without values is one too
+	return Reply{Args: values, Attachments: m.Attachments}
 }
 
 // OnServerSide has f called for an event that another node sent with [Namespace.ServerSideEmit]. It runs on the adapter's

@@ -1,6 +1,7 @@
 package publish_test
 
 import (
+	"context"
 	"fmt"
 	"net/http/httptest"
 	"strings"
@@ -16,7 +17,9 @@ func (printer) Send(e publish.Event) (int, error) {
 	return 1, nil
 }
 
-func (printer) Disconnect(publish.Whom) int { return 0 }
+func (printer) Elsewhere(context.Context, []publish.Event) ([]int, int) { return nil, 0 }
+
+func (printer) Disconnect(context.Context, publish.Whom) (int, int) { return 0, 0 }
 
 func Example() {
 	secret := []byte("shared with the application")

@@ -10,6 +10,7 @@ package publish
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -53,10 +54,15 @@ type Whom struct {
 	Socket string `json:"socket"`
 }
 
-// Sender sends to browsers. Both methods tell how many sockets they reached on this node, must not wait for them, and are called by any goroutine.
+// Sender sends to browsers. Its methods must not wait for them, and are called by any goroutine.
 type Sender interface {
+	// Send tells how many sockets of this node it reached.
 	Send(Event) (reached int, err error)
-	Disconnect(Whom) (reached int)
+	// Elsewhere tells how many sockets of other nodes events that were sent reached, one by one, and how many nodes have not said so in time. It waits for that, for a
+	// second at most.
+	Elsewhere(context.Context, []Event) (reached []int, missing int)
+	// Disconnect tells how many sockets it reached, on all nodes, and how many nodes have not said so in time. It waits as Elsewhere does.
+	Disconnect(context.Context, Whom) (reached, missing int)
 }
 
 // Options of a Handler. Secret is required; zero values mean the defaults.
@@ -75,19 +81,24 @@ type Handler struct {
 	sender Sender
 
 	mu    sync.Mutex // guards known, and that of two requests with one key the second waits
-	known *lru.Cache[string, answered]
+	known *lru.Cache[string, *answered]
 }
 
+// answered is a request and, once ready is closed, how it ended.
 type answered struct {
 	at     time.Time
+	ready  chan struct{}
 	answer Answer
+	err    error
 }
 
-// Answer is what a publisher gets. Reached counts sockets on this node that the event was sent to; of several events in Results, and their sum in Reached.
+// Answer is what a publisher gets. Reached counts the sockets that the event was sent to; of several events in Results, and their sum in Reached. Of MissingNodes it is not
+// known how many they reached: they did not answer in time.
 type Answer struct {
-	Reached   int   `json:"reached"`
-	Results   []int `json:"results,omitempty"`
-	Duplicate bool  `json:"duplicate,omitempty"`
+	Reached      int   `json:"reached"`
+	Results      []int `json:"results,omitempty"`
+	Duplicate    bool  `json:"duplicate,omitempty"`
+	MissingNodes int   `json:"missing_nodes,omitempty"`
 }
 
 // New makes a handler.
@@ -107,7 +118,7 @@ func New(opts Options, sender Sender) *Handler {
 	if opts.Now == nil {
 		opts.Now = time.Now
 	}
-	known, err := lru.New[string, answered](maxKeys)
+	known, err := lru.New[string, *answered](maxKeys)
 	if err != nil {
 		panic("publish: " + err.Error()) // the size is positive
 	}
@@ -132,7 +143,7 @@ func (h *Handler) Publish(w http.ResponseWriter, r *http.Request) {
 		refuse(w, http.StatusBadRequest, "the idempotency key is too long")
 		return
 	}
-	answer, err := h.once(key, func() (Answer, error) { return h.send(events, batch) })
+	answer, err := h.once(key, func() (Answer, error) { return h.send(r.Context(), events, batch) })
 	if err != nil {
 		refuse(w, http.StatusBadRequest, err.Error())
 		return
@@ -145,31 +156,49 @@ func (h *Handler) once(key string, send func() (Answer, error)) (Answer, error) 
 	if key == "" {
 		return send()
 	}
-	h.mu.Lock()
-	defer h.mu.Unlock()
 	now := h.opts.Now()
-	if before, ok := h.known.Get(key); ok && now.Sub(before.at) < h.opts.IdempotencyFor {
-		before.answer.Duplicate = true
-		return before.answer, nil
+	h.mu.Lock()
+	before, ok := h.known.Get(key)
+	if ok && now.Sub(before.at) < h.opts.IdempotencyFor {
+		h.mu.Unlock()
+		<-before.ready // it waits for other nodes, a second at most
+		answer := before.answer
+		answer.Duplicate = true
+		return answer, before.err
 	}
-	answer, err := send()
-	if err == nil {
-		h.known.Add(key, answered{now, answer})
+	this := &answered{at: now, ready: make(chan struct{})}
+	h.known.Add(key, this)
+	h.mu.Unlock()
+	defer close(this.ready)
+	this.answer, this.err = send()
+	if this.err != nil {
+		h.mu.Lock()
+		if at, ok := h.known.Peek(key); ok && at == this {
+			h.known.Remove(key)
+		}
+		h.mu.Unlock()
 	}
-	return answer, err
+	return this.answer, this.err
 }
 
-func (h *Handler) send(events []Event, batch bool) (Answer, error) {
-	var answer Answer
-	for _, e := range events {
-		reached, err := h.sender.Send(e)
-		if err != nil {
-			return answer, err
+func (h *Handler) send(ctx context.Context, events []Event, batch bool) (Answer, error) {
+	reached := make([]int, len(events))
+	for i, e := range events {
+		var err error
+		if reached[i], err = h.sender.Send(e); err != nil {
+			return Answer{}, err
 		}
-		answer.Reached += reached
-		if batch {
-			answer.Results = append(answer.Results, reached)
+	}
+	elsewhere, missing := h.sender.Elsewhere(ctx, events)
+	answer := Answer{MissingNodes: missing}
+	for i := range reached {
+		if i < len(elsewhere) {
+			reached[i] += elsewhere[i]
 		}
+		answer.Reached += reached[i]
+	}
+	if batch {
+		answer.Results = reached
 	}
 	return answer, nil
 }
@@ -195,7 +224,9 @@ func (h *Handler) Disconnect(w http.ResponseWriter, r *http.Request) {
 		refuse(w, http.StatusBadRequest, "name one of user, tenant and socket")
 		return
 	}
-	reply(w, http.StatusOK, Answer{Reached: h.sender.Disconnect(whom)})
+	var answer Answer
+	answer.Reached, answer.MissingNodes = h.sender.Disconnect(r.Context(), whom)
+	reply(w, http.StatusOK, answer)
 }
 
 // admit reads a request's body and checks whose it is.

@@ -1,6 +1,7 @@
 package publish
 
 import (
+	"context"
 	"encoding/json"
 	"io"
 	"net/http"
@@ -21,6 +22,9 @@ const secret = "a secret of this test"
 type sender struct {
 	sent []Event
 	gone []Whom
+
+	elsewhere []int
+	missing   int
 }
 
 func (s *sender) Send(e Event) (int, error) {
@@ -28,9 +32,13 @@ func (s *sender) Send(e Event) (int, error) {
 	return len(e.Rooms) + len(e.Users), nil
 }
 
-func (s *sender) Disconnect(w Whom) int {
+func (s *sender) Elsewhere(_ context.Context, events []Event) ([]int, int) {
+	return s.elsewhere[:min(len(events), len(s.elsewhere))], s.missing
+}
+
+func (s *sender) Disconnect(_ context.Context, w Whom) (int, int) {
 	s.gone = append(s.gone, w)
-	return 2
+	return 2, s.missing
 }
 
 func ask(t *testing.T, handle http.HandlerFunc, body string, header ...string) (int, string) {
@@ -143,6 +151,25 @@ func TestOneKeyPublishesOnceWhileItIsRemembered(t *testing.T) {
 	now = now.Add(DefaultIdempotencyFor)
 	if _, answer := ask(t, h.Publish, body); strings.Contains(answer, "duplicate") || len(s.sent) != 2 {
 		t.Errorf("after its time: %s, sent %d", answer, len(s.sent))
+	}
+}
+
+func TestOtherNodesCount(t *testing.T) {
+	s := &sender{elsewhere: []int{10, 20}}
+	h := New(Options{Secret: []byte(secret)}, s)
+	const body = `[{"event":"n","rooms":["a","b"]},{"event":"m","room":"c"}]`
+	if _, answer := ask(t, h.Publish, body); answer != `{"reached":33,"results":[12,21]}` {
+		t.Error(answer)
+	}
+	s.elsewhere, s.missing = nil, 2
+	if _, answer := ask(t, h.Publish, body, "Idempotency-Key", "k"); answer != `{"reached":3,"results":[2,1],"missing_nodes":2}` {
+		t.Error(answer)
+	}
+	if _, answer := ask(t, h.Publish, body, "Idempotency-Key", "k"); answer != `{"reached":3,"results":[2,1],"duplicate":true,"missing_nodes":2}` {
+		t.Error(answer)
+	}
+	if _, answer := ask(t, h.Disconnect, `{"user":"u"}`); answer != `{"reached":2,"missing_nodes":2}` {
+		t.Error(answer)
 	}
 }
 

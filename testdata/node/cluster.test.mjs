@@ -142,6 +142,7 @@ describe('a cluster', () => {
         body: JSON.stringify({ event: 'news', rooms: [room], data: 'published' }),
       });
       assert.equal(response.status, 202);
+      assert.deepEqual(await response.json(), { reached: 2 }, 'the browsers of both bridges');
       for (const client of clients) {
         for (const from of ['emitter', 'server', 'published']) await client.next('news', (payload) => payload === from);
         assert.equal(client.events.filter((event) => event.name === 'news').length, 3);
@@ -155,7 +156,7 @@ describe('a cluster', () => {
         headers: { 'Content-Type': 'application/json', Authorization: `Bearer ${secret}` },
         body: JSON.stringify({ user: ben.id }),
       });
-      assert.ok(answer.ok, `disconnect: HTTP ${answer.status}`);
+      assert.deepEqual(await answer.json(), { reached: 1 }, 'the one at the other node');
       await gone;
     } finally {
       old.close();
@@ -175,6 +176,14 @@ describe('a cluster', () => {
     await third.program.signal('SIGKILL');
     third.disconnectClients();
     nodes.pop();
+    const response = await fetch(`${nodes[0].url}/api/publish`, {
+      method: 'POST',
+      headers: { 'Content-Type': 'application/json', Authorization: `Bearer ${secret}` },
+      body: JSON.stringify({ event: 'news', rooms: [`conversation:${open}`], data: 'x' }),
+    });
+    const { reached, missing_nodes: missing = 0 } = await response.json();
+    assert.equal(reached, 1);
+    assert.ok(missing <= 1, 'the dead node, unless it is noticed already');
     await watcher.next('user_offline', by(ben));
     assert.ok(Date.now() - killed < 5000, `offline after ${Date.now() - killed} ms`);
     assert.deepEqual(await online(watcher), [ana.id]);
