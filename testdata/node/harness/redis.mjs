@@ -44,6 +44,7 @@ class Redis {
 
   // kill ends it as a machine that loses its power does.
   async kill() {
+    if (this.#child.exitCode !== null || this.#child.signalCode !== null) return;
     const ended = new Promise((resolve) => this.#child.once('close', resolve));
     this.#child.kill('SIGKILL');
     await ended;
