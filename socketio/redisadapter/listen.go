@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -93,6 +94,13 @@ func (l *listener) route(channel string) (route, bool) {
 	defer l.mu.Unlock()
 	r, ok := l.want[channel]
 	return r, ok
+}
+
+// wanted is how many subscriptions there are to be.
+func (l *listener) wanted() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.want)
 }
 
 // run listens until ctx ends.
@@ -193,7 +201,6 @@ func (l *listener) session(ctx context.Context) error {
 	for _, r := range l.want {
 		l.changes = append(l.changes, change{r, false})
 	}
-	left := len(l.changes)
 	l.mu.Unlock()
 	defer func() {
 		l.mu.Lock()
@@ -212,7 +219,7 @@ func (l *listener) session(ctx context.Context) error {
 	l.caughtUp.begin()
 	defer l.caughtUp.end()
 	beside.Go(func() { l.follow(ctx, conn, &heard) })
-	for {
+	for confirmed := 0; ; {
 		m, err := conn.Receive(ctx)
 		if err != nil {
 			return fmt.Errorf("listen to Redis: %w", err)
@@ -220,7 +227,10 @@ func (l *listener) session(ctx context.Context) error {
 		heard.Store(time.Now().UnixNano())
 		switch m := m.(type) {
 		case *redis.Subscription:
-			if left--; left <= 0 {
+			if strings.HasSuffix(m.Kind, "unsubscribe") {
+				continue
+			}
+			if confirmed++; confirmed >= l.wanted() { // also of what came to be wanted since the connection was made
 				l.a.established(hearing)
 			}
 		case *redis.Message:
