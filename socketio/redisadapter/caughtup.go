@@ -2,10 +2,13 @@ package redisadapter
 
 import (
 	"context"
+	"slices"
 	"strconv"
 	"sync"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/supabridge/supabridge/socketio"
 )
 
 // caughtUp tells when a node has heard what Redis had for it at some moment: Redis answers a ping on the connection that listens after all that came before. Those who ask
@@ -94,8 +97,17 @@ func (c *caughtUp) answered(payload string) {
 
 // CaughtUp waits until this node has taken every message that was published before the call; where Redis isn't heard, it doesn't wait. A client that comes from
 // another node, which was ahead, is told nothing twice if it enters its rooms after that: have middleware call it (see [socketio.Namespace.Use]). It costs one
-// round trip to Redis, shared by those who come at once. On a Redis Cluster, whose members pass messages on to each other, it promises less, but with sharded channels. Errors: ctx's.
+// round trip to Redis, shared by those who come at once, and in the mode Streams one more. On a Redis Cluster, whose members pass messages on to each other, it promises
+// less, but with sharded channels. Errors: ctx's, and of reading the stream's end.
 func (a *Adapter) CaughtUp(ctx context.Context) error {
+	if !a.up.Load() {
+		return nil
+	}
+	if a.reader != nil {
+		if err := a.reader.catchUp(ctx); err != nil {
+			return err
+		}
+	}
 	var waits []<-chan struct{}
 	for _, c := range a.listener.hearing() {
 		if done := c.ask(); done != nil {
@@ -120,4 +132,46 @@ func (l *listener) hearing() []*caughtUp {
 		return l.ears
 	}
 	return []*caughtUp{&l.caughtUp}
+}
+
+// waiting is for a position to be read.
+type waiting struct {
+	at   socketio.Position
+	done chan struct{}
+}
+
+// catchUp waits until what is in the stream now has been delivered, or the connection that reads is lost.
+func (r *reader) catchUp(ctx context.Context) error {
+	end, err := r.end(ctx, r.a.client)
+	if err != nil {
+		return err
+	}
+	r.mu.Lock()
+	if end.Compare(r.at) <= 0 {
+		r.mu.Unlock()
+		return nil
+	}
+	w := waiting{end, make(chan struct{})}
+	r.waiting = append(r.waiting, w)
+	r.mu.Unlock()
+	select {
+	case <-w.done:
+		return nil
+	case <-ctx.Done():
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.waiting = slices.DeleteFunc(r.waiting, func(other waiting) bool { return other.done == w.done })
+	return ctx.Err()
+}
+
+// release has those go on who wait for a position up to one. The caller holds mu.
+func (r *reader) release(to socketio.Position) {
+	r.waiting = slices.DeleteFunc(r.waiting, func(w waiting) bool {
+		past := w.at.Compare(to) <= 0
+		if past {
+			close(w.done)
+		}
+		return past
+	})
 }

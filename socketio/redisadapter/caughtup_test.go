@@ -47,7 +47,9 @@ func slowNode(t *testing.T, r running, o redisadapter.Options) (*slowHost, *redi
 }
 
 func TestANodeHasCaughtUpOnceItHasTakenWhatWasPublishedBefore(t *testing.T) {
-	for mode, o := range map[string]redisadapter.Options{"pubsub": {}, "sharded": {Mode: redisadapter.Sharded, Static: true}, "cluster": {Mode: redisadapter.Sharded, Static: true}} {
+	for mode, o := range map[string]redisadapter.Options{
+		"pubsub": {}, "sharded": {Mode: redisadapter.Sharded, Static: true}, "cluster": {Mode: redisadapter.Sharded, Static: true}, "streams": {Mode: redisadapter.Streams},
+	} {
 		t.Run(mode, func(t *testing.T) {
 			var r running
 			if mode == "cluster" {

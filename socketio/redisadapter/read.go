@@ -36,6 +36,8 @@ type reader struct {
 	live bool              // at is known
 	news []string          // namespaces that are to be told what was before
 	wake chan struct{}     // holds one token where news isn't empty and live is true
+
+	waiting []waiting // see catchUp
 }
 
 func newReader(a *Adapter) (*reader, error) {
@@ -98,7 +100,12 @@ func (r *reader) session(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer func() { _ = conn.Close() }() // it may be closed already
+	defer func() {
+		_ = conn.Close() // it may be closed already
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.release(socketio.Position{Time: math.MaxUint64, Number: math.MaxUint64})
+	}()
 	if err := r.begin(ctx, conn); err != nil {
 		return fmt.Errorf("read the stream: %w", err)
 	}
@@ -222,6 +229,7 @@ func (r *reader) deliver(list []redis.XMessage) {
 		}
 		r.mu.Lock()
 		r.at = e.at
+		r.release(e.at)
 		r.mu.Unlock()
 		r.a.log.Reach(e.at)
 	}
