@@ -336,7 +336,7 @@ func (n *Namespace) fetch(c *claim) {
 	})
 }
 
-// claim has the node that still has a session connected save it, if there is one, and takes it.
+// claim has the node that still has a session, connected or about to be saved, save it, if there is one, and takes it.
 func (k *keeping) claim(ctx context.Context, n *Namespace, pid string) (*KeptSession, error) {
 	m := &NodeMessage{Kind: KindClaim, Namespace: n.name, PID: pid, ID: newID()}
 	given := make(chan struct{}, 1)
@@ -353,10 +353,9 @@ func (k *keeping) claim(ctx context.Context, n *Namespace, pid string) (*KeptSes
 	defer wait.Stop()
 	select {
 	case <-given:
-		return k.keeper.Take(ctx, pid)
-	case <-wait.C:
-		return nil, nil
+	case <-wait.C: // or it has saved it and is gone
 	}
+	return k.keeper.Take(ctx, pid)
 }
 
 // giveUp has the session that a client wants back at another node saved, which may mean that its connection has to be ended, and the question answered then. Where there is no such
