@@ -287,7 +287,7 @@ func (h *history) missedFar(list []*entry, x *session, st stay, f from) []*entry
 
 // How long a client that comes back is kept waiting: for the Keeper and for this node to have come as far as the client, and for another node to give its session up.
 const (
-	comeWait = 1500 * time.Millisecond
+	comeWait = 3 * time.Second
 	giveWait = 500 * time.Millisecond
 )
 

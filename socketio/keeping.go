@@ -35,9 +35,6 @@ type pending struct {
 	ahead uint64 // where this node has sent it to its own sockets already, or 0
 }
 
-// tagLength is how much of a node's id is in offsets.
-const tagLength = 6
-
 // keep has the adapter keep what is sent.
 func (c *cluster) keep(a Keeper) {
 	k := &keeping{c: c, keeper: a, tag: c.node[:tagLength], away: true}

@@ -122,12 +122,22 @@ func parseSeen(text string) (s seen, ok bool) {
 		return s, false
 	}
 	number, tag, ok := strings.Cut(parts[2], ".")
-	if !ok || tag == "" {
+	if !ok || !isTag(tag) {
 		return s, false
 	}
 	s.tag = tag
 	s.seq, err = strconv.ParseUint(number, 36, 64)
 	return s, err == nil
+}
+
+// tagLength is how much of a node's id is in offsets.
+const tagLength = 6
+
+// isTag says whether a text may be of a node's id, which is base64 for URLs.
+func isTag(text string) bool {
+	return len(text) == tagLength && !strings.ContainsFunc(text, func(r rune) bool {
+		return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && r != '-' && r != '_'
+	})
 }
 
 // precedes says whether the offset is of before another place, so that a session which began there has no event yet.
