@@ -108,7 +108,8 @@ func (t *Target) Emit(event string, args ...any) error {
 		return err
 	}
 	if k := t.ns.srv.cluster.keeping; k != nil && !t.local && !t.volatile {
-		return k.emit(t, e, event, args)
+		u := *t // or t had to be allocated where there is no Keeper too
+		return k.emit(&u, e, event, args)
 	}
 	if !t.local && t.ns.srv.cluster.adapter != nil {
 		m := t.message(KindEmit)
