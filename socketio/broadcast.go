@@ -95,7 +95,8 @@ func (t *Target) Local() *Target {
 }
 
 // Emit sends an event to the sockets chosen, with arguments as for [Socket.Emit]. It is encoded once, and never waits for a
-// client. An error means that an argument can't be encoded, [ErrReservedEvent], or that the other nodes could not be told.
+// client. An error means that an argument can't be encoded, [ErrReservedEvent], or that the other nodes could not be told. Where there is a [Keeper] the event goes out, here
+// too, when it has come back from that.
 func (t *Target) Emit(event string, args ...any) error {
 	if parser.Reserved(event) {
 		return fmt.Errorf("emit %q: %w", event, ErrReservedEvent)

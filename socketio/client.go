@@ -331,7 +331,7 @@ func (c *client) connect(p *parser.Packet) {
 			n.refused(s)
 		}
 	}()
-	if recoverable && c.srv.opts.Recovery.SkipMiddleware {
+	if recoverable && c.srv.opts.Recovery.SkipMiddleware && !claim.strange() {
 		use = nil
 	}
 	for _, f := range use {

@@ -10,6 +10,7 @@ import (
 // far is what a session has where it may be recovered at another node. The namespace's mu guards it.
 type far struct {
 	saved    bool           // the Keeper has it, or will
+	left     seen           // how far this node had come when it was saved
 	staying  bool           // its client is coming back to this node right now
 	resident bool           // its client has been connected here
 	asked    []*NodeMessage // by other nodes that its client has come to, which wait for it to be saved
@@ -28,8 +29,9 @@ type abroad struct {
 	Sent *spot `json:"sent,omitempty"`
 	// Own is the last that no other node has, if any. Who hasn't that can't be recovered elsewhere.
 	Own *spot `json:"own,omitempty"`
-	// Least is what a client must have that hasn't Sent: what came before is not known, or would come twice.
-	Least Position `json:"least"`
+	// Least and LeastMark are what a client must have that hasn't Sent: what came before is not known, or would come twice.
+	Least     Position `json:"least"`
+	LeastMark Mark     `json:"least_mark"`
 	// Gap is what a client must have in any case: before it something was lost.
 	Gap Position `json:"gap"`
 	// Since are where it joined its rooms, but for its own, in their order.
@@ -83,7 +85,7 @@ func (h *history) save(n *Namespace, x *session, d *exported) {
 		at.at = k.gapAt
 	}
 	last, own := h.lastOf(n, x)
-	a := abroad{At: spot{seen: at}, Least: k.floor, NSP: n.name, Kept: h.opts.MaxDisconnection.Milliseconds()}
+	a := abroad{At: spot{seen: at}, Least: k.floor, LeastMark: k.markFloor, NSP: n.name, Kept: h.opts.MaxDisconnection.Milliseconds()}
 	if k.repeated.Compare(a.Least) > 0 {
 		a.Least = k.repeated
 	}
@@ -122,7 +124,13 @@ func (h *history) save(n *Namespace, x *session, d *exported) {
 	s := &KeptSession{PID: x.pid, SID: x.sid, Rooms: rooms, Data: data, Expires: h.opts.MaxDisconnection, More: more,
 		// What was sent longer ago has been received, or the heartbeat would have failed.
 		Exclusive: k.mark != (Mark{}) || own != nil && own.when+k.grace > time.Now().UnixMilli()}
-	x.far.saved = k.store(n, x, s) == nil
+	x.far.saved, x.far.left = k.store(n, x, s) == nil, at
+}
+
+// same says whether a session that the Keeper had is the one that was saved here.
+func (f *far) same(s *KeptSession) bool {
+	var a abroad
+	return s.More != nil && json.Unmarshal(s.More, &a) == nil && a.At.seen == f.left
 }
 
 // store has the Keeper save a session.
@@ -225,7 +233,7 @@ func (h *history) whenceFar(n *Namespace, x *session, s seen) (from, verdict) {
 		if f.mark.Compare(a.At.mark) < 0 {
 			f.mark = a.At.mark
 		}
-	case !known || has.at.Compare(a.Least) < 0:
+	case !known || has.at.Compare(a.Least) < 0 || has.mark.Compare(a.LeastMark) < 0:
 		return from{}, refused
 	}
 	if a.Own != nil && !s.covers(*a.Own) || a.Gap != (Position{}) && (!known || has.at.Compare(a.Gap) < 0) {
@@ -291,6 +299,12 @@ const (
 	giveWait = 500 * time.Millisecond
 )
 
+// strange says whether the session comes from a server that does not tell the namespace it is of: middleware has to let its client in, in any case.
+func (c *claim) strange() bool { return c.adopted != nil && c.adopted.far.abroad.node }
+
+// pidLength is how long private ids are, those of Node servers too.
+const pidLength = 20
+
 // fetch gets the session of a claim, from where it is, and waits until it can be recovered or it shows that it can't.
 func (n *Namespace) fetch(c *claim) {
 	k := n.log.kept
@@ -300,7 +314,7 @@ func (n *Namespace) fetch(c *claim) {
 	x := n.log.byPID[c.PID]
 	here := x != nil && (x.socket != nil || !x.far.saved)
 	n.mu.RUnlock()
-	if here {
+	if here || len(c.PID) != pidLength {
 		return // nobody else can have it
 	}
 	s, err := k.keeper.Take(ctx, c.PID)
@@ -310,14 +324,18 @@ func (n *Namespace) fetch(c *claim) {
 		}
 	}
 	n.mu.Lock()
+	x = n.log.byPID[c.PID]
+	if x != nil && x.socket == nil && x.far.saved && err == nil && (s == nil || !x.far.same(s)) {
+		n.log.forget(n, x) // another node has it, or has had it
+		x = nil
+	}
 	switch {
-	case x != nil && err == nil && s == nil && x.socket == nil && x.far.saved:
-		n.log.forget(n, x) // another node has it
-	case x != nil && s != nil:
+	case s == nil:
+	case x == nil:
+		c.taken, c.adopted = s, n.log.adopt(n, s)
+	case x.far.saved:
 		x.far.saved = false
 		c.taken = s
-	case x == nil && s != nil:
-		c.taken, c.adopted = s, n.log.adopt(n, s)
 	}
 	n.mu.Unlock()
 	if c.adopted == nil {

@@ -129,7 +129,17 @@ func (k *keeping) Returned(serial uint64, at Position) {
 			k.miss(p)
 			continue
 		}
-		watched := p.target.arrive(p.encoding, at, p.ahead)
+		t := p.target
+		switch n := k.c.srv.namespace(t.ns.name); n {
+		case nil:
+			continue
+		case t.ns:
+		default: // it has gone, and come into being again
+			u := *t
+			u.ns = n
+			t, p.ahead = &u, 0
+		}
+		watched := t.arrive(p.encoding, at, p.ahead)
 		if p.ahead == 0 {
 			k.note(p, watched)
 		}

@@ -40,13 +40,15 @@ func TestAClientOfANodeServerIsRecoveredByOursAndTheOtherWayRound(t *testing.T) 
 	n := 0
 	for i := range 4 {
 		ours := i%2 == 1 // where the client is
-		_ = a.To("x").Emit("news", n)
+		room := fmt.Sprint("entered", i)
+		p.do("await clients.c.socket.emitWithAck('join', %q)", room)
+		_ = a.To(room).Emit("news", n)
 		_ = a.To("x").Emit("mark")
 		p.do("return next('c', 'mark')") // it has an offset
 		g.lead("")
 		g.cut(true)
 		p.away("c")
-		_ = a.To("x").Emit("news", n+1)
+		_ = a.To("x", room).Emit("news", n+1)
 		a.settle(t)
 		p.do("servers.io.to('x').emit('news', %d); servers.io.except(%q).emit('news', 99); servers.io.to('y').emit('news', 99)", n+2, id)
 		n += 3
@@ -65,6 +67,13 @@ func TestAClientOfANodeServerIsRecoveredByOursAndTheOtherWayRound(t *testing.T) 
 		}
 		if data != `{"joined":1}` {
 			t.Errorf("move %d: data %s", i, data)
+		}
+		rooms := p.do("return [...(servers.io.of('/').sockets.get(%q)?.rooms ?? [])].length", id)
+		if s := a.Socket(id); s != nil {
+			rooms = fmt.Sprint(len(s.Rooms()))
+		}
+		if rooms != fmt.Sprint(i+3) {
+			t.Errorf("move %d: %s rooms", i, rooms)
 		}
 	}
 }

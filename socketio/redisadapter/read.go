@@ -15,7 +15,10 @@ import (
 	"github.com/supabridge/supabridge/socketio"
 )
 
-var errDropped = errors.New("dropped before Redis was there")
+var (
+	errDropped = errors.New("dropped before Redis was there")
+	errAway    = errors.New("redisadapter: Redis is away")
+)
 
 // Bounds of reading the stream.
 const (

@@ -43,6 +43,7 @@ type outgoing struct {
 	doubt   bool              // nobody knows whether Redis has carried it out
 	done    func(redis.Cmder) // if set, told how it went; nil: it was dropped
 	void    *atomic.Bool      // if set and true, it is not wanted any more
+	lasting bool              // it is as good however late
 }
 
 type flight struct {
@@ -175,7 +176,9 @@ func (s *sender) gather(ctx context.Context, others int, channel string) {
 // next drops what has waited too long or isn't wanted any more, and takes from the queue what is to be sent together. The caller holds mu.
 func (s *sender) next() (batch, gone []outgoing) {
 	now := time.Now()
-	over := func(o outgoing) bool { return o.void != nil && o.void.Load() || now.Sub(o.at) > s.a.opts.MaxAge }
+	over := func(o outgoing) bool {
+		return o.void != nil && o.void.Load() || !o.lasting && now.Sub(o.at) > s.a.opts.MaxAge
+	}
 	for len(s.queue) > 0 && over(s.queue[0]) {
 		gone = append(gone, s.queue[0])
 		s.a.queued.Add(-int64(s.queue[0].size))

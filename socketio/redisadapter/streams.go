@@ -209,7 +209,7 @@ func (a *Adapter) Save(s *socketio.KeptSession, lost func()) error {
 // Drop removes a session.
 func (a *Adapter) Drop(pid string) {
 	key := a.opts.SessionPrefix + pid
-	_ = a.sender.put(outgoing{size: len(key), do: func(ctx context.Context, p redis.Pipeliner) redis.Cmder {
+	_ = a.sender.put(outgoing{size: len(key), lasting: true, do: func(ctx context.Context, p redis.Pipeliner) redis.Cmder {
 		return p.Del(ctx, key)
 	}}) // where it finds no place the session expires by itself
 }
@@ -221,8 +221,12 @@ local left = redis.call('PTTL', KEYS[1])
 redis.call('DEL', KEYS[1])
 return {v, left}`
 
-// Take removes a session and returns it; nil if there is none. The command waits in the queue like all others, so that it comes after what was saved before.
+// Take removes a session and returns it; nil if there is none. The command waits in the queue like all others, so that it comes after what was saved before. While Redis is away it
+// fails at once.
 func (a *Adapter) Take(ctx context.Context, pid string) (*socketio.KeptSession, error) {
+	if !a.up.Load() && a.breaks.Load() > 0 {
+		return nil, errAway
+	}
 	key := a.opts.SessionPrefix + pid
 	var settled atomic.Bool // by the answer, or by the end of ctx: whichever comes first
 	answer := make(chan redis.Cmder, 1)
