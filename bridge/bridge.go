@@ -119,6 +119,9 @@ func (b *Bridge) build(ctx context.Context) (err error) {
 			return err
 		}
 	}
+	if b.cluster, err = b.newCluster(); err != nil {
+		return err
+	}
 	if b.upstream, err = b.newUpstream(); err != nil {
 		return err
 	}
@@ -129,9 +132,6 @@ func (b *Bridge) build(ctx context.Context) (err error) {
 		b.reporter = newReporter(b, cfg.Webhooks.Outgoing, b.webhooks.box)
 	}
 	b.sharer = b.newSharer()
-	if b.cluster, err = b.newCluster(); err != nil {
-		return err
-	}
 	if err = b.listen(); err != nil {
 		return err
 	}

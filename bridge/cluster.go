@@ -37,8 +37,12 @@ type cluster struct {
 	ready   context.Context // ends when the Socket.IO server is there
 	begin   context.CancelFunc
 
-	leadsUntil   atomic.Int64 // in nanoseconds since 1970; 0 while another leads
-	foreignUntil atomic.Int64 // likewise, of taking servers that are no bridges for being there
+	leadsUntil   atomic.Int64  // in nanoseconds since 1970; 0 while another leads
+	foreignUntil atomic.Int64  // likewise, of taking servers that are no bridges for being there
+	term         atomic.Uint64 // of this node's last lead
+	led          *changesBus   // nil where each node hears Realtime for itself; immutable
+	turned       chan struct{} // holds one where it may have changed who leads: for led
+	hurry        chan struct{} // and for run
 
 	saying sync.Mutex // has notes of presence go out in the order of their numbers; held while they do
 	serial uint64     // of the last one
@@ -60,13 +64,15 @@ func (b *Bridge) newCluster() (*cluster, error) {
 	first, heardOf := context.WithTimeout(context.Background(), joinWait)
 	ready, begin := context.WithCancel(context.Background())
 	c := &cluster{b: b, node: uuid.NewString(), redis: client, lease: cfg.Lease, key: cfg.Prefix + ":supabridge:leader",
-		first: first, heardOf: heardOf, ready: ready, begin: begin, peers: make(map[string]*peer)}
+		first: first, heardOf: heardOf, ready: ready, begin: begin, peers: make(map[string]*peer),
+		turned: make(chan struct{}, 1), hurry: make(chan struct{}, 1)}
 	c.adapter, err = redisadapter.New(c.redis, redisadapter.Options{
 		Mode: redisadapter.Mode(cfg.Mode), Prefix: cfg.Prefix, MaxQueue: int(cfg.MaxQueue), MaxAge: cfg.MaxWait, MaxLen: int64(cfg.StreamLength), Changed: c.changed,
 	})
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("bridge: cluster: %w", err), c.redis.Close())
 	}
+	c.led = c.newChangesBus(int(cfg.MaxQueue))
 	return c, nil
 }
 
@@ -158,6 +164,7 @@ const (
 	noteAsk   noteKind = "ask"   // another node is to say who is present there
 	noteWhole noteKind = "whole" // a part of the answer
 	noteBye   noteKind = "bye"   // a node stops
+	noteMark  noteKind = "mark"  // whoever leads is to tell how it stands (cluster.changes: leader)
 )
 
 // note is what bridges tell each other, as JSON. Fields that a node does not know it leaves alone, kinds too: versions may be mixed.
@@ -247,6 +254,8 @@ func (c *cluster) heard(e *socketio.Event) {
 		b.tellRead(n.spelled(), n.who(), n.Messages, reach{remote: true})
 	case noteDisconnect:
 		b.disconnectNoted(n.Whom)
+	case noteMark:
+		c.led.remark()
 	}
 	c.met(n)
 }
@@ -256,6 +265,11 @@ func (c *cluster) run(ctx context.Context) {
 	if c == nil {
 		return
 	}
+	following, stop := context.WithCancel(context.WithoutCancel(ctx))
+	var led sync.WaitGroup
+	led.Go(func() { c.led.run(following) })
+	defer led.Wait()
+	defer stop()
 	tick := time.NewTicker(c.lease / 3)
 	defer tick.Stop()
 	for {
@@ -267,9 +281,11 @@ func (c *cluster) run(ctx context.Context) {
 		c.lookForForeign()
 		select {
 		case <-ctx.Done():
-			c.say(note{Kind: noteBye})
+			c.led.hands()
 			c.resign()
+			c.say(note{Kind: noteBye})
 			return
+		case <-c.hurry:
 		case <-tick.C:
 		}
 	}

@@ -7,12 +7,18 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// lead takes the lease, or prolongs it, where nobody else has it: KEYS[1] is the lease, ARGV[1] who asks, ARGV[2] its length in ms. It answers 1 if that one leads now.
+// lead takes the lease, or prolongs it, where nobody else has it: KEYS are the lease and the number of the term, ARGV who asks, the length of the lease in ms, and
+// the last term that one has heard of. It answers the number of the term if that one leads now, else 0. Each leader has a term of its own, higher than those before.
 var lead = redis.NewScript(`
 local holder = redis.call('get', KEYS[1])
 if holder and holder ~= ARGV[1] then return 0 end
+local term = math.max(tonumber(redis.call('get', KEYS[2]) or 0), tonumber(ARGV[3]))
+if not holder then
+  term = term + 1
+  redis.call('set', KEYS[2], term)
+end
 redis.call('set', KEYS[1], ARGV[1], 'px', ARGV[2])
-return 1`)
+return term`)
 
 // yield gives the lease up where it is one's own.
 var yield = redis.NewScript(`if redis.call('get', KEYS[1]) == ARGV[1] then return redis.call('del', KEYS[1]) end return 0`)
@@ -23,13 +29,15 @@ func (c *cluster) strive(ctx context.Context) {
 	defer cancel()
 	asked := time.Now()
 	led := c.leads()
-	n, err := lead.Run(ctx, c.redis, []string{c.key}, c.node, c.lease.Milliseconds()).Int()
+	term, err := lead.Run(ctx, c.redis, []string{c.key, c.keyOf("term")}, c.node, c.lease.Milliseconds(), c.term.Load()).Uint64()
 	switch {
 	case err != nil: // it is tried again
-	case n == 1:
+	case term > 0:
+		c.term.Store(term)
 		c.leadsUntil.Store(asked.Add(c.lease).UnixNano())
 		if !led {
-			c.b.log.Info().Msg("cluster: this node leads")
+			c.b.log.Info().Uint64("term", term).Msg("cluster: this node leads")
+			c.turn()
 		}
 	default:
 		c.leadsUntil.Store(0)
@@ -52,3 +60,16 @@ func (c *cluster) resign() {
 
 // speaks tells whether this node is the one that tells the application what all nodes know: the leader, or one that hears no other.
 func (c *cluster) speaks() bool { return c == nil || c.leads() || !c.up() }
+
+// keyOf names a key of the leader's, in the same slot of a Redis Cluster as the lease.
+func (c *cluster) keyOf(what string) string { return "{" + c.key + "}:" + what }
+
+// turn has it be looked at at once who leads.
+func (c *cluster) turn() {
+	for _, wake := range []chan struct{}{c.turned, c.hurry} {
+		select {
+		case wake <- struct{}{}:
+		default:
+		}
+	}
+}

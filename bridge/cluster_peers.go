@@ -68,6 +68,7 @@ func (c *cluster) met(n note) {
 		p.gone = true
 		c.dismiss(p)
 		c.b.log.Info().Str("peer", n.Node).Msg("cluster: a node left")
+		c.turn() // it may have led
 		return
 	case noteEnter, noteLeave:
 		if !p.known || n.Serial != p.serial+1 {

@@ -154,7 +154,7 @@ func TestWithoutTheTriggersOrWithTheLaneOffRowsComeAsBefore(t *testing.T) {
 			if got := ana.event("new_message"); got["id"] != id {
 				t.Errorf("new_message %v", got)
 			}
-			joined := w.bridge.upstream.fast != nil
+			joined := w.bridge.upstream.source.fast != nil
 			if joined != (lane != "off") {
 				t.Errorf("the lane is joined: %t", joined)
 			}

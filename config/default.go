@@ -131,7 +131,7 @@ func Default() *Config {
 		Publish: Publish{
 			Path: "/api/publish", DisconnectPath: "/api/disconnect", Window: 5 * time.Minute, IdempotencyFor: 10 * time.Minute, MaxBody: 1 << 20, MaxBatch: 100,
 		},
-		Cluster: Cluster{Mode: "pubsub", StreamLength: 10_000, Prefix: "socket.io", Relay: true, Lease: 3 * time.Second, MaxQueue: 16 << 20, MaxWait: 10 * time.Second},
+		Cluster: Cluster{Mode: "pubsub", Changes: "each", StreamLength: 10_000, Prefix: "socket.io", Relay: true, Lease: 3 * time.Second, MaxQueue: 16 << 20, MaxWait: 10 * time.Second},
 		Ops:     Ops{ShutdownTimeout: 10 * time.Second, Traces: Traces{OneIn: 1}},
 		Log:     Log{Level: "info", Format: "auto"},
 	}

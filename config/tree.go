@@ -689,6 +689,10 @@ type Cluster struct {
 	// Send row changes, typing and presence to the rooms of Socket.IO servers in Node too, while there are any in the cluster, as the preset of vocabulary says them. false where
 	// those servers tell their own clients of them.
 	Relay bool `key:"relay"`
+	// Which node hears Realtime and reads rows that it did not bring. each: every node does, so that a Redis that is away costs nothing. leader: one does and tells the
+	// others by way of Redis, which saves Supabase connections, messages and reads; another takes its place within cluster.lease and a third of it, and a node that can't hear a leader
+	// hears Realtime for itself. All nodes must have the same.
+	Changes string `key:"changes" enum:"each|leader"`
 	// How long a node may be silent before it counts as dead: its users then go offline (after presence.grace), and another node takes its place if it led. Shorter notices
 	// sooner, and takes a node that is short of breath for dead; each node sends three signs of life in this time.
 	Lease time.Duration `key:"lease" min:"500ms" max:"5m"`

@@ -90,6 +90,8 @@ type Options struct {
 	// that it brings the changes of every table; without, it is trusted to be alone only once it has brought one of each.
 	Fast     Lane
 	FastSure bool
+	// Bus brings what the feed of another node passes on, which leads this one; nil where there is none. See bus.go.
+	Bus <-chan BusEvent
 
 	Pace
 	// Window is how many rows of each table are remembered. It must hold those that change within Interval and Overlap.
@@ -120,6 +122,7 @@ type Feed struct {
 	lastLag     time.Duration
 	reason      string
 	read        reading
+	lead        leading
 }
 
 // tableFeed is what the feed knows of one table.
@@ -154,13 +157,16 @@ func (f *Feed) Run(ctx context.Context) {
 	f.read.init()
 	defer f.read.stop()
 	f.want()
-	fast := f.fastEvents()
+	fast, bus := f.fastEvents(), f.opts.Bus
 	for events := f.opts.Channel.Events(); ; {
-		if len(fast) > 0 && !f.drain(ctx, fast, f.hearFast) {
+		if len(fast) > 0 && !drain(ctx, fast, f.hearFast) {
 			fast = nil
 		}
+		if len(bus) > 0 && !drain(ctx, bus, f.hearBus) {
+			bus = nil
+		}
 		if len(events) > 0 { // what has been heard goes before what is read: it keeps the order of commits
-			if !f.drain(ctx, events, f.hear) {
+			if !drain(ctx, events, f.hear) {
 				return
 			}
 		}
@@ -181,6 +187,13 @@ func (f *Feed) Run(ctx context.Context) {
 				continue
 			}
 			f.hearFast(ctx, event)
+		case event, open := <-bus:
+			if !open {
+				bus = nil
+				f.hearBus(ctx, BusLost{"the bus ended"})
+				continue
+			}
+			f.hearBus(ctx, event)
 		case answer := <-f.read.answers:
 			f.answered(ctx, answer)
 		case <-f.read.timer.C:
@@ -195,7 +208,7 @@ func (f *Feed) Run(ctx context.Context) {
 
 // drain takes the events that are waiting, but no more than a queue of them at once, so that a flood does not shut everything else out. It returns
 // false where the feed, or the lane, is to end.
-func (f *Feed) drain(ctx context.Context, events <-chan phoenix.Event, hear func(context.Context, phoenix.Event)) bool {
+func drain[E any](ctx context.Context, events <-chan E, hear func(context.Context, E)) bool {
 	for range cap(events) {
 		select {
 		case <-ctx.Done():
@@ -237,11 +250,11 @@ func (f *Feed) hear(ctx context.Context, event phoenix.Event) {
 		f.want()
 	case *phoenix.Live:
 		f.main = lineState{live: true, since: time.Now()}
-		f.flows()
+		f.flows(byChanges)
 		f.want()
 	case *phoenix.Gap:
 		f.interrupted(byChanges)
-		if !f.fastCovers(e.Since) && f.gap == nil {
+		if !f.covers(e.Since) && f.gap == nil {
 			f.gap = e
 		}
 		f.lost(string(e.Reason))
@@ -263,7 +276,7 @@ func (f *Feed) hear(ctx context.Context, event phoenix.Event) {
 func (f *Feed) lost(reason string) {
 	was := f.main.live
 	f.main.live = false
-	if f.fastStands() {
+	if f.stands(byChanges) {
 		if was {
 			f.want() // the lane that stands may have been behind
 		}
@@ -272,9 +285,9 @@ func (f *Feed) lost(reason string) {
 	f.ebbs(reason)
 }
 
-// flows notes that changes flow.
-func (f *Feed) flows() {
-	if !f.live || !f.fastStands() {
+// flows notes that changes flow by a lane.
+func (f *Feed) flows(by lane) {
+	if !f.live || !f.stands(by) {
 		f.live, f.whole, f.liveFrom = true, false, time.Now()
 	}
 }

@@ -15,6 +15,7 @@ const (
 	byNone      lane = iota - 1 // none: a read found it
 	byChanges                   // postgres_changes, with the time of the commit
 	byBroadcast                 // a broadcast from the database, with the whole row before
+	byBus                       // the feed of another node passed it on
 	lanes       = iota - 1
 )
 
@@ -125,12 +126,12 @@ func (f *Feed) hearFast(ctx context.Context, event phoenix.Event) {
 	case *phoenix.Live:
 		f.fast = lineState{live: true, since: time.Now()}
 		if !f.live && f.fastStands() {
-			f.live, f.whole, f.liveFrom = true, false, time.Now()
+			f.flows(byBroadcast)
 			f.want()
 		}
 	case *phoenix.Gap:
 		f.interrupted(byBroadcast)
-		if !f.main.live && f.fastStands() && f.gap == nil {
+		if f.fastStands() && !f.stands(byBroadcast) && f.gap == nil {
 			f.gap = e
 		}
 		f.fastLost(string(e.Reason))
@@ -167,11 +168,8 @@ func (f *Feed) fastStands() bool {
 	return f.fast.live && (f.opts.FastSure || !slices.ContainsFunc(f.tables, func(t *tableFeed) bool { return !t.fast }))
 }
 
-// fastCovers tells whether the fast lane has brought the deletes since an instant too.
-func (f *Feed) fastCovers(since time.Time) bool { return f.fastStands() && f.fast.since.Before(since) }
-
 func (f *Feed) fastLost(reason string) {
-	alone := f.live && !f.main.live
+	alone := f.live && !f.stands(byBroadcast)
 	f.fast.live = false
 	if alone {
 		f.ebbs(reason)

@@ -236,6 +236,7 @@ func (m *merger) fresh(e *entry, c Change, s state, by lane) bool {
 // deleted says less, since an older version may have been committed later: its row is read by the key.
 func (m *merger) freshDelete(e *entry, c Change, by lane) bool {
 	last, bound := e.states.last().at, deletedAt(c, m.table)
+	dated := by == byChanges || !c.Commit.IsZero()
 	switch {
 	case e.states.caughtUp(by) && !e.deleted:
 		return true
@@ -250,10 +251,10 @@ func (m *merger) freshDelete(e *entry, c Change, by lane) bool {
 		m.count++
 		e.count = m.count // a read under way may have seen it
 		return false
-	case by == byChanges && last.After(bound):
+	case dated && last.After(bound):
 		e.states.advance(deleteMark, by)
 		return false
-	case by == byChanges:
+	case dated:
 		last = last.Add(reinserted)
 	}
 	if !last.IsZero() && bound.After(last) {

@@ -99,6 +99,8 @@ func (f *Feed) due() time.Time {
 	switch {
 	case !r.wanted.IsZero():
 		at = r.wanted
+	case f.led():
+		at = time.Now().Add(f.opts.Interval) // the leader reads
 	case f.polling():
 		at = r.last.Add(r.poll)
 	case !f.live:

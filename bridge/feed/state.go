@@ -64,6 +64,8 @@ func (f *Feed) report() {
 	r := &f.read
 	state := CatchingUp
 	switch {
+	case f.led():
+		state = f.lead.mark.State
 	case f.live && f.whole:
 		state = Live
 	case r.failing && !f.live, r.last.IsZero() && !f.live:
@@ -72,6 +74,9 @@ func (f *Feed) report() {
 		state = Polling
 	}
 	now := Report{State: state, Since: time.Now(), Lag: f.lastLag, Reason: f.reason}
+	if f.led() {
+		now.Reason = f.lead.mark.Reason
+	}
 	was := f.latest.Load()
 	if was.State == state {
 		now.Since = was.Since

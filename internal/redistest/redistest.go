@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -84,6 +85,19 @@ func (s *Server) Kill() {
 	_ = s.cmd.Process.Kill()
 	_ = s.cmd.Wait() // says that it was killed
 	s.cmd = nil
+}
+
+// Suspend has the server stand still; what is sent to it waits. Resume has it go on.
+func (s *Server) Suspend() { s.signal(syscall.SIGSTOP) }
+
+// Resume has a suspended server go on.
+func (s *Server) Resume() { s.signal(syscall.SIGCONT) }
+
+func (s *Server) signal(what os.Signal) {
+	s.tb.Helper()
+	if err := s.cmd.Process.Signal(what); err != nil {
+		s.tb.Fatalf("signal redis-server: %v", err)
+	}
 }
 
 // Client gives a client of it, which the caller closes.

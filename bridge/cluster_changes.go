@@ -1,0 +1,307 @@
+package bridge
+
+import (
+	"context"
+	"encoding/json"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/supabridge/supabridge/bridge/bus"
+	"github.com/supabridge/supabridge/bridge/feed"
+)
+
+// changesBus has the leader alone hear Realtime and read, and tell the other nodes what its feed passes on (cluster.changes: leader). Every node tells its own
+// browsers, as it does where each hears Realtime for itself: the leader before the others have it, since it waits for nobody.
+//
+// A node hears Realtime for itself (it is "on") while it leads, and while no leader is heard, be it that there is none or that Redis is away. One that has been on
+// goes off once a leader has been live for overlap: what both bring in that time the feed knows to be the same, so that nothing is missing between the two.
+type changesBus struct {
+	c      *cluster // immutable, like the next three
+	bus    *bus.Bus
+	source *switched
+	events chan feed.BusEvent
+
+	appending bool // what the feed passes on goes to the others; the feed's goroutine alone uses it
+
+	on atomic.Bool // Realtime is heard; step's goroutine alone writes it
+
+	// step's goroutine alone uses these.
+	leading bool // this node leads, and has heard all that was told before
+	live    bool // the feed was told that the bus is
+
+	mu     sync.Mutex // guards what is below
+	began  time.Time
+	down   time.Time // since when Redis is away; zero while it is there
+	marked time.Time // when a leader was heard last
+	steady time.Time // since when it is live; zero while it is not
+}
+
+// overlap is how long a node goes on to hear Realtime beside a leader that is live. It must exceed what a change may take by either way, but for changes that a read
+// finds.
+const overlap = 10 * time.Second
+
+// The kinds of entries on the bus.
+const (
+	busChange = "change" // of feed.Change
+	busResync = "resync" // of gap
+	busMark   = "mark"   // of feed.Mark
+)
+
+// gap tells that deletes may be missing.
+type gap struct {
+	Since  time.Time `json:"since"`
+	Reason string    `json:"reason"`
+}
+
+// busQueue bounds what waits for the feed; what is beyond waits in Redis.
+const busQueue = 1024
+
+// newChangesBus makes it where the configuration wants one, else nil.
+func (c *cluster) newChangesBus(queue int) *changesBus {
+	if c.b.cfg().Cluster.Changes != "leader" {
+		return nil
+	}
+	return &changesBus{c: c, source: newSwitched(c.b), events: make(chan feed.BusEvent, busQueue), bus: bus.New(c.redis, bus.Options{
+		Stream: c.keyOf("changes"), Lease: c.key, Node: c.node, MaxQueue: queue, Timeout: c.lease,
+	})}
+}
+
+// changes is the bus of changes; nil where each node hears Realtime for itself.
+func (c *cluster) changes() *changesBus {
+	if c == nil {
+		return nil
+	}
+	return c.led
+}
+
+// passOn tells the others of a change, where this node leads. The feed's goroutine calls it, like the next two.
+func (x *changesBus) passOn(c feed.Change) { x.put(busChange, c) }
+
+// passOnResync tells them that deletes may be missing.
+func (x *changesBus) passOnResync(since time.Time, reason string) {
+	x.put(busResync, gap{since, reason})
+}
+
+// mark tells them how this node's feed stands.
+func (x *changesBus) mark() {
+	if x != nil && x.appending {
+		x.put(busMark, x.c.b.upstream.feed.Mark())
+	}
+}
+
+// remark has mark done soon.
+func (x *changesBus) remark() {
+	if x != nil {
+		x.do(x.mark)
+	}
+}
+
+func (x *changesBus) put(kind string, what any) {
+	if x == nil || !x.appending {
+		return
+	}
+	body, err := json.Marshal(what)
+	if err != nil { // of a row, which came as JSON
+		x.c.b.log.Error().Err(err).Str("kind", kind).Msg("cluster: the other nodes can't be told")
+		return
+	}
+	x.bus.Put(kind, body)
+}
+
+// run listens and decides until ctx ends.
+func (x *changesBus) run(ctx context.Context) {
+	if x == nil {
+		return
+	}
+	x.began = time.Now()
+	var listening sync.WaitGroup
+	defer listening.Wait()
+	listening.Go(func() { x.bus.Listen(ctx, &hearing{x, ctx}) })
+	x.tell(ctx, feed.BusLed{Led: true})
+	tick := time.NewTicker(max(x.c.lease/20, 10*time.Millisecond))
+	defer tick.Stop()
+	var marked time.Time
+	for {
+		x.step(ctx)
+		if x.leading && time.Since(marked) >= x.c.lease/3 {
+			marked = time.Now()
+			x.remark()
+		}
+		select {
+		case <-ctx.Done():
+			if err := x.source.off(ctx); err != nil {
+				x.c.b.log.Warn().Err(err).Msg("stopping")
+			}
+			return
+		case <-x.c.turned:
+		case <-tick.C:
+		}
+	}
+}
+
+// tell gives the feed an event, in order.
+func (x *changesBus) tell(ctx context.Context, e feed.BusEvent) {
+	select {
+	case x.events <- e:
+	case <-ctx.Done():
+	case <-x.c.b.upstream.over.Done():
+	}
+}
+
+// do has the feed run something in order, but not where it is behind: it is done anew soon.
+func (x *changesBus) do(f func()) {
+	select {
+	case x.events <- feed.BusDo(f):
+	default:
+	}
+}
+
+// step looks who leads, and whether this node is to hear Realtime for itself.
+func (x *changesBus) step(ctx context.Context) {
+	switch leads := x.c.leads(); {
+	case leads && !x.leading:
+		x.lead(ctx)
+	case !leads && x.leading:
+		x.leading = false
+		x.tell(ctx, feed.BusDo(func() { x.appending = false; x.bus.End() }))
+		x.c.b.log.Info().Msg("cluster: this node does not lead any more")
+	}
+	if x.leading {
+		return
+	}
+	now := time.Now()
+	x.mu.Lock()
+	heard := now.Sub(x.marked) < 2*x.c.lease && x.down.IsZero()
+	waited := now.Sub(x.began) > 2*x.c.lease && now.Sub(x.marked) > 2*x.c.lease
+	away := !x.down.IsZero() && (x.marked.IsZero() || now.Sub(x.down) > x.c.lease/2)
+	steady := heard && !x.steady.IsZero() && now.Sub(x.steady) > overlap
+	x.mu.Unlock()
+	switch {
+	case heard && !x.live:
+		x.live = true
+		x.tell(ctx, feed.BusLive{})
+	case (waited || away) && x.live:
+		x.live = false
+		x.tell(ctx, feed.BusLost{Reason: "no leader is heard"})
+	}
+	switch {
+	case (waited || away) && !x.on.Load():
+		x.hearRealtime(ctx, time.Time{}, "no leader is heard")
+	case steady && x.live && x.on.Load():
+		x.on.Store(false)
+		if err := x.source.off(ctx); err != nil {
+			x.c.b.log.Warn().Err(err).Msg("cluster: leaving Realtime to the leader")
+		}
+		x.tell(ctx, feed.BusLed{Led: true})
+		x.c.b.log.Info().Msg("cluster: changes come from the leader")
+	}
+}
+
+// lead takes the lead once everything has been heard that another leader told before.
+func (x *changesBus) lead(ctx context.Context) {
+	last, since, err := x.bus.Last(ctx)
+	if err != nil || !x.bus.Past(last) {
+		return // the next step tries again
+	}
+	term := x.c.term.Load()
+	x.leading = true
+	if x.live {
+		x.live = false
+		x.tell(ctx, feed.BusLost{Reason: "this node leads"})
+	}
+	x.tell(ctx, feed.BusDo(func() {
+		x.bus.Begin(term, last)
+		x.appending = true
+		x.mark()
+	}))
+	x.hearRealtime(ctx, since, "this node leads")
+}
+
+// hearRealtime has this node hear Realtime for itself; since is when a leader was heard last, by others at least.
+func (x *changesBus) hearRealtime(ctx context.Context, since time.Time, why string) {
+	if x.on.Load() {
+		return
+	}
+	x.tell(ctx, feed.BusLed{Led: false, Since: since})
+	if err := x.source.on(ctx); err != nil {
+		if ctx.Err() == nil {
+			x.c.b.log.Error().Err(err).Msg("cluster: Realtime can't be heard; changes are read")
+		}
+		return
+	}
+	x.on.Store(true)
+	x.c.b.log.Info().Str("reason", why).Msg("cluster: this node hears Realtime")
+}
+
+// hands waits until what is queued for the others is written, for a moment.
+func (x *changesBus) hands() {
+	if x == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), resignWait)
+	defer cancel()
+	x.bus.Flush(ctx)
+}
+
+// hearing takes what comes by the bus.
+type hearing struct {
+	x   *changesBus
+	ctx context.Context
+}
+
+// Heard implements bus.Listener.
+func (h *hearing) Heard(err error) {
+	if err == nil {
+		h.x.c.say(note{Kind: noteMark}) // for this node to know at once that there is a leader
+	}
+	h.x.mu.Lock()
+	defer h.x.mu.Unlock()
+	if err == nil {
+		h.x.down = time.Time{}
+	} else if h.x.down.IsZero() {
+		h.x.down, h.x.steady = time.Now(), time.Time{}
+	}
+}
+
+// Turn implements bus.Listener.
+func (h *hearing) Turn() { h.x.tell(h.ctx, feed.BusTurn{}) }
+
+// Missing implements bus.Listener.
+func (h *hearing) Missing(since time.Time) {
+	h.x.tell(h.ctx, feed.BusGap{Since: since, Reason: "entries of the leader's are missing"})
+}
+
+// Entry implements bus.Listener.
+func (h *hearing) Entry(e bus.Entry) {
+	x := h.x
+	switch e.Kind {
+	case busChange:
+		var c feed.Change
+		if err := json.Unmarshal(e.Body, &c); err != nil {
+			x.c.b.log.Warn().Err(err).Str("peer", e.From).Msg("cluster: a change of the leader's makes no sense; rows are read")
+			h.Missing(e.At)
+			return
+		}
+		x.tell(h.ctx, feed.BusChange{Change: c})
+	case busResync:
+		var g gap
+		if json.Unmarshal(e.Body, &g) == nil {
+			x.tell(h.ctx, feed.BusResync{Since: g.Since, Reason: g.Reason})
+		}
+	case busMark:
+		var m feed.Mark
+		if json.Unmarshal(e.Body, &m) != nil {
+			return
+		}
+		x.tell(h.ctx, feed.BusMark{Mark: m})
+		x.mu.Lock()
+		defer x.mu.Unlock()
+		x.marked = time.Now()
+		if m.State != feed.Live {
+			x.steady = time.Time{}
+		} else if x.steady.IsZero() {
+			x.steady = x.marked
+		}
+	}
+}
