@@ -3,6 +3,7 @@ package bridge
 import (
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/supabridge/supabridge/bridge/bus"
 	"github.com/supabridge/supabridge/socketio/redisadapter"
 )
 
@@ -35,5 +36,18 @@ func (c *cluster) watch(r *prometheus.Registry) {
 	count("dropped_total", "Messages to other nodes that were lost since Redis was away for longer than cluster.max_wait, failed, or cluster.max_queue was full.",
 		func(s redisadapter.Stats) uint64 { return s.Dropped })
 	count("malformed_total", "Messages from other nodes that made no sense.", func(s redisadapter.Stats) uint64 { return s.Malformed })
+	gauge("hears_realtime", "1 for a node that hears Realtime for itself: each (cluster.changes: each), or the leader and those that hear none.",
+		func() float64 { return yes(c.led == nil || c.led.on.Load()) })
+	if x := c.led; x != nil {
+		gauge("changes_queue_bytes", "Bytes of changes that wait to be told to other nodes (cluster.max_queue).", func() float64 { return float64(x.bus.Stats().Queued) })
+		told := func(name, help string, value func(bus.Stats) uint64) {
+			count(name, help, func(redisadapter.Stats) uint64 { return value(x.bus.Stats()) })
+		}
+		told("changes_told_total", "Changes, and signs of life, that this node told the others while it led.", func(s bus.Stats) uint64 { return s.Written })
+		told("changes_heard_total", "Changes, and signs of life, heard of a leader.", func(s bus.Stats) uint64 { return s.Heard })
+		told("changes_missing_total", "Times that something a leader told was found to be missing; rows are then read.", func(s bus.Stats) uint64 { return s.Missing })
+		told("changes_dropped_total", "Changes that were not told to other nodes, since cluster.max_queue was full or another node took the lead; those read them.",
+			func(s bus.Stats) uint64 { return s.Dropped })
+	}
 	count("breaks_total", "Times the connection by which other nodes are heard was lost.", func(s redisadapter.Stats) uint64 { return s.Breaks })
 }

@@ -194,6 +194,7 @@ func TestEveryKeyIsSetByItsVariableAndByTheFile(t *testing.T) {
 		"ops.tail_bodies":                           "true",
 		"cluster.redis":                             "rediss://:secret@redis.example.com:6380/1",
 		"cluster.mode":                              "sharded",
+		"cluster.changes":                           "leader",
 		"cluster.relay":                             "false",
 	}
 	var environ []string
