@@ -240,7 +240,7 @@ test(`${count} clients lose nothing while the nodes of a cluster are stopped and
   const took = await presence(staying, staying, killed);
   const duplicated = browsers.flatMap((browser) => browser.duplicated);
 
-  const summary = `${count - old} clients of 3 bridges, ${old} of a Node server; ${rows.length} rows, ${sent.length} events of the emitter, ${events} events received; ` +
+  const summary = `${count - old} clients of 3 bridges, ${old} of a Node server; ${rows.length} rows, ${sent.length} events of the emitter, ${events} events received; ${browsers.reduce((sum, { recovered }) => sum + recovered, 0)} times recovered; ` +
     `lost ${lost.length}, duplicated ${duplicated.length}, missed ${missed.length} of ${due}, tail ${Math.round(tail)} ms; on the Node server lost ${oldLost}, duplicated ${oldDuplicated}; ` +
     `presence right ${took} ms after the last kill`;
   console.log(summary);

@@ -18,6 +18,7 @@ export class Frontend {
   rows = new Map(); // id -> updated_at of the messages that events brought
   news = new Map(); // n -> when it came
   duplicated = [];
+  recovered = 0; // how often its socket came back to it
   stays = []; // { from, to, id }: when it was in its room, from the answer to its joining to the end of the last connection of the socket
   typing = new Map(); // user -> when they began to type
   journal = []; // lines, where they are wanted
@@ -58,6 +59,7 @@ export class Frontend {
     const { id, recovered } = this.socket;
     this.happened(`connected as ${id} by ${this.socket.io.engine.transport.name}${recovered ? ', recovered' : ''}`);
     const stay = this.stays.at(-1);
+    if (recovered) this.recovered++;
     if (recovered && stay?.id === id) stay.to = Infinity; // and what came meanwhile comes still
     else this.enter(id);
   }
