@@ -47,8 +47,11 @@ type cluster struct {
 	saying sync.Mutex // has notes of presence go out in the order of their numbers; held while they do
 	serial uint64     // of the last one
 
-	mu    sync.Mutex // guards what is below; taken before presence's
-	peers map[string]*peer
+	rooms roomsHere
+
+	mu           sync.Mutex // guards what is below; taken before presence's, and before that of rooms
+	peers        map[string]*peer
+	ledElsewhere time.Time // when another node was last heard to lead
 }
 
 // newCluster makes it; it connects to nothing yet. nil where none is configured.
@@ -165,6 +168,10 @@ const (
 	noteWhole noteKind = "whole" // a part of the answer
 	noteBye   noteKind = "bye"   // a node stops
 	noteMark  noteKind = "mark"  // whoever leads is to tell how it stands (cluster.changes: leader)
+
+	noteRooms      noteKind = "rooms"       // which rooms came to be occupied or vacated at a node
+	noteRoomsAsk   noteKind = "rooms_ask"   // another node is to say which are occupied there
+	noteRoomsWhole noteKind = "rooms_whole" // a part of the answer
 )
 
 // note is what bridges tell each other, as JSON. Fields that a node does not know it leaves alone, kinds too: versions may be mixed.
@@ -184,6 +191,13 @@ type note struct {
 	All    []attends `json:"all,omitempty"`
 	Part   int       `json:"part,omitempty"`
 	Last   bool      `json:"last,omitempty"`
+
+	// Likewise of rooms.
+	RoomsSerial uint64   `json:"rooms_serial,omitempty"`
+	Occupied    []string `json:"occupied,omitempty"`
+	Vacated     []string `json:"vacated,omitempty"`
+
+	Leads bool `json:"leads,omitempty"` // the node does
 }
 
 // spelled is the conversation as the client wrote it; a node of another version may not say.
@@ -212,7 +226,7 @@ func (a attends) who() *Identity { return &Identity{UserID: a.User, Name: a.Name
 
 // say sends a note. A note that can't be sent is lost, and counted by the adapter: what it says of presence the next one shows to be missing.
 func (c *cluster) say(n note) {
-	n.Node = c.node
+	n.Node, n.Leads = c.node, c.leads()
 	_ = c.b.io.ServerSideEmit(serverSide, n)
 }
 
@@ -274,11 +288,9 @@ func (c *cluster) run(ctx context.Context) {
 	defer tick.Stop()
 	for {
 		c.strive(ctx)
-		c.saying.Lock()
-		c.say(note{Kind: noteBeat, Serial: c.serial})
-		c.saying.Unlock()
+		c.beat()
 		c.bury()
-		c.lookForForeign()
+		c.lookForForeign(ctx)
 		select {
 		case <-ctx.Done():
 			c.led.hands()
@@ -289,6 +301,15 @@ func (c *cluster) run(ctx context.Context) {
 		case <-tick.C:
 		}
 	}
+}
+
+// beat sends a sign of life.
+func (c *cluster) beat() {
+	c.saying.Lock()
+	defer c.saying.Unlock()
+	c.rooms.mu.Lock()
+	defer c.rooms.mu.Unlock()
+	c.say(note{Kind: noteBeat, Serial: c.serial, RoomsSerial: c.rooms.serial})
 }
 
 // close ends the connections.

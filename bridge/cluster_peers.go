@@ -32,6 +32,7 @@ type peer struct {
 	whole  []attends          // the parts of an answer that came
 	parts  int
 	gone   bool // it said farewell; what it still says is not heard
+	rooms  roomsThere
 }
 
 // met notes that a node is alive, and takes what it says of presence.
@@ -43,7 +44,7 @@ func (c *cluster) met(n note) {
 		if len(c.peers) >= maxPeers {
 			return
 		}
-		p = &peer{there: make(map[string]attends)}
+		p = &peer{there: make(map[string]attends), rooms: roomsThere{occupied: make(map[string]bool)}}
 		c.peers[n.Node] = p
 		c.b.log.Info().Str("peer", n.Node).Msg("cluster: a node came")
 	}
@@ -51,6 +52,10 @@ func (c *cluster) met(n note) {
 		return
 	}
 	p.heard, p.gone = time.Now(), false
+	if n.Leads {
+		c.ledElsewhere = p.heard
+	}
+	c.metRooms(p, n)
 	switch n.Kind {
 	case noteHello:
 		p.known = false

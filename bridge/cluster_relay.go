@@ -1,6 +1,7 @@
 package bridge
 
 import (
+	"context"
 	"time"
 
 	"github.com/supabridge/supabridge/bridge/vocabulary"
@@ -17,9 +18,14 @@ const kinRoom = "\x00supabridge"
 const foreignFor = time.Minute
 
 // lookForForeign looks whether there are servers that are no bridges.
-func (c *cluster) lookForForeign() {
+func (c *cluster) lookForForeign(ctx context.Context) {
 	if c.adapter.Stats().Nodes <= c.alive() {
 		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, c.lease/3)
+	defer cancel()
+	if n, err := c.adapter.Nodes(ctx, c.b.io.Name()); err != nil || n <= c.alive() {
+		return // that number was old
 	}
 	now := time.Now()
 	if before := c.foreignUntil.Swap(now.Add(foreignFor).UnixNano()); before < now.UnixNano() && c.b.cfg().Cluster.Relay {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"maps"
 	"net/http"
 	"slices"
 	"sync"
@@ -29,8 +30,9 @@ const (
 
 // Bounds of reports.
 const (
-	maxReports = 4096        // not on disk yet; more are dropped, and that is logged
-	roomsEvery = time.Second // how often rooms are looked over
+	maxReports = 4096            // not on disk yet; more are dropped, and that is logged
+	roomsEvery = time.Second     // how often rooms are looked over
+	roomsKept  = 5 * time.Second // how long, beyond two leases, their changes are kept for the case that this node comes to tell of them
 )
 
 // report is what the application is told, as it is posted.
@@ -43,14 +45,23 @@ type report struct {
 	lane string
 }
 
-// reporter takes what happens to the outbox. Those to whom it happens hand it over and go on: queue is all they touch. Its goroutine owns occupied.
+// reporter takes what happens to the outbox. Those to whom it happens hand it over and go on: queue is all they touch. Its goroutine owns what is below it.
 type reporter struct {
-	b        *Bridge
-	events   []string
-	box      *outbox.Outbox
-	queue    chan report
-	occupied map[string]bool
-	dropped  sync.Once
+	b       *Bridge
+	events  []string
+	box     *outbox.Outbox
+	dropped sync.Once
+	queue   chan report
+
+	occupied map[string]bool // at any node
+	changes  []roomChange    // that another node is to tell, of late
+	speaks   bool            // this node told the last ones
+}
+
+// roomChange is that a room came to be occupied, or vacated.
+type roomChange struct {
+	kind, room string
+	at         time.Time
 }
 
 func newReporter(b *Bridge, c config.Outgoing, box *outbox.Outbox) *reporter {
@@ -75,7 +86,7 @@ func (r *reporter) tell(kind, lane string, data json.RawMessage) {
 func (r *reporter) run(ctx context.Context) {
 	rooms := time.NewTicker(roomsEvery)
 	defer rooms.Stop()
-	if !slices.Contains(r.events, roomOccupied) && !slices.Contains(r.events, roomVacated) {
+	if !r.watchesRooms() {
 		rooms.Stop()
 	}
 	for {
@@ -101,7 +112,12 @@ func (r *reporter) keep(ctx context.Context, e report) {
 	}
 }
 
-// look tells which rooms of conversations and tenants came and went since the last time.
+// watchesRooms tells whether the application is told of rooms.
+func (r *reporter) watchesRooms() bool {
+	return r != nil && (slices.Contains(r.events, roomOccupied) || slices.Contains(r.events, roomVacated))
+}
+
+// look tells which rooms of conversations and tenants came and went since the last time, at all nodes together.
 func (r *reporter) look() {
 	now := make(map[string]bool)
 	for _, space := range r.b.spaces {
@@ -111,17 +127,49 @@ func (r *reporter) look() {
 			}
 		}
 	}
+	if r.b.cluster != nil {
+		r.b.cluster.tellRooms(now)
+		now = maps.Clone(now)
+		r.b.cluster.roomsElsewhere(func(room string) { now[room] = true })
+	}
+	at := time.Now()
 	for room := range now {
 		if !r.occupied[room] {
-			r.tell(roomOccupied, room, object("room", room))
+			r.changes = append(r.changes, roomChange{roomOccupied, room, at})
 		}
 	}
 	for room := range r.occupied {
 		if !now[room] {
-			r.tell(roomVacated, room, object("room", room))
+			r.changes = append(r.changes, roomChange{roomVacated, room, at})
 		}
 	}
 	r.occupied = now
+	r.tellChanges(at)
+}
+
+// tellChanges tells the application what has changed, if this node is the one that does. One that has just become it begins where the one before may have
+// ended, and of each room tells the last: so that in this moment something may be told twice, rather than not.
+func (r *reporter) tellChanges(now time.Time) {
+	c := r.b.cluster
+	if !c.speaks() {
+		r.speaks = false
+		keep := now.Add(-2*c.lease - roomsKept) // another takes its place within less
+		r.changes = slices.DeleteFunc(r.changes, func(change roomChange) bool { return change.at.Before(keep) })
+		r.changes = r.changes[max(0, len(r.changes)-maxReports):]
+		return
+	}
+	if !r.speaks {
+		since := c.lastLed().Add(-roomsEvery)
+		last := make(map[string]time.Time)
+		for _, change := range r.changes {
+			last[change.room] = change.at
+		}
+		r.changes = slices.DeleteFunc(r.changes, func(change roomChange) bool { return change.at.Before(since) || change.at != last[change.room] })
+	}
+	for _, change := range r.changes {
+		r.tell(change.kind, change.room, object("room", change.room))
+	}
+	r.changes, r.speaks = nil, true
 }
 
 // isRoom tells whether a name is one that the template makes.

@@ -628,7 +628,7 @@ type Outgoing struct {
 	URL string `key:"url"`
 	// Secret they are signed with, as X-Bridge-Signature: t=<seconds>,v1=<hex HMAC-SHA256 of "t.body">. Required with url.
 	Secret Secret `key:"secret"`
-	// What is told. Rooms come and go with every browser: with many that is many webhooks.
+	// What is told. Rooms come and go with every browser: with many that is many webhooks. In a cluster it is told of all nodes as of one, and each knows the rooms of all.
 	Events []string `key:"events" enum:"user_online|user_offline|room_occupied|room_vacated|messages_read"`
 }
 
