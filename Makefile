@@ -51,10 +51,12 @@ test-chaos: build
 	go run ./testdata/chaos -bin $(CURDIR)/bin/supabridge -duration 60s
 	go run ./testdata/chaos -bin $(CURDIR)/bin/supabridge -duration 20s -no-repair
 
-# Stops and kills the nodes of a cluster under 300 clients, in an order whose seed it prints, and takes Redis away meanwhile. LOGS names a folder for what happened to each.
+# Stops and kills the nodes of a cluster under 300 clients, in an order whose seed it prints, and takes Redis away meanwhile; then in the other ways to set a cluster up,
+# at once. LOGS names a folder for what happened to each.
 test-cluster: build
 	scripts/prepare node redis nginx
 	cd testdata/node && REDIS_OUTAGE=1 npm run cluster-chaos --silent
+	cd testdata/node && MODE=streams SETTINGS=CLUSTER_CHANGES=leader npm run cluster-chaos --silent
 
 clean:
 	rm -rf bin testdata/node/node_modules testdata/nextjs/node_modules testdata/nextjs/.next testdata/nextjs/next-env.d.ts
