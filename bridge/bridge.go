@@ -72,7 +72,9 @@ func New(cfg *config.Config, log zerolog.Logger) (*Bridge, error) {
 	b.settings.Store(&settings{cfg: cfg})
 	b.unknown = newUnknownEvents(log, b.metrics.unknown)
 	b.resync = &resyncer{log: log, ask: func(since time.Time, reason string) {
-		b.emitAll(b.cfg().Vocabulary.ResyncEvent, object("since", since.UTC().Format(time.RFC3339Nano), "reason", reason))
+		payload := object("since", since.UTC().Format(time.RFC3339Nano), "reason", reason)
+		b.emitAll(b.cfg().Vocabulary.ResyncEvent, payload)
+		b.cluster.relayAll(b.cfg().Vocabulary.ResyncEvent, payload)
 	}}
 	if err := b.build(ctx); err != nil {
 		b.Close()

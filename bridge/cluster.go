@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -208,6 +209,14 @@ func (n note) spelled() vocabulary.ID {
 	return vocabulary.ID{Text: n.Conversation, JSON: n.Spelled}
 }
 
+// maxNoted bounds a name in a note, in bytes. Bridges have none that long; whoever else can publish in Redis shall not fill their memory by it.
+const maxNoted = 4096
+
+// sound tells whether a note may be one of a bridge's.
+func (n note) sound() bool {
+	return n.Node != "" && len(n.Node) <= maxNoted && len(n.Conversation) <= maxNoted && len(n.Spelled) <= maxNoted && n.attends.sound() && !slices.ContainsFunc(n.All, attends.unsound)
+}
+
 // attends is a user's socket in a tenant.
 type attends struct {
 	Tenant string `json:"tenant,omitempty"`
@@ -221,6 +230,12 @@ type attends struct {
 func attendanceOf(tenant, socket string, who *Identity, word string) attends {
 	return attends{Tenant: tenant, Socket: socket, User: who.UserID, Name: who.Name, Home: who.Tenant, Word: word}
 }
+
+func (a attends) sound() bool {
+	return len(a.Tenant)+len(a.Socket)+len(a.User)+len(a.Name)+len(a.Home)+len(a.Word) <= maxNoted
+}
+
+func (a attends) unsound() bool { return !a.sound() }
 
 func (a attends) who() *Identity { return &Identity{UserID: a.User, Name: a.Name, Tenant: a.Home} }
 
@@ -251,20 +266,30 @@ func (c *cluster) attend(kind noteKind, a attends) {
 // heard takes a note of another node, on the adapter's goroutine.
 func (c *cluster) heard(e *socketio.Event) {
 	var n note
-	if err := e.Decode(0, &n); err != nil || n.Node == "" || n.Node == c.node {
-		return // not a bridge
+	if err := e.Decode(0, &n); err != nil || n.Node == c.node || !n.sound() {
+		return // not a bridge's
 	}
 	if n.To != "" && n.To != c.node {
 		c.met(n)
 		return
 	}
 	b := c.b
+	typing := b.cfg().Typing.Enabled && n.Conversation != "" && n.User != ""
 	switch n.Kind {
 	case noteTyping:
+		if !typing {
+			break
+		}
 		b.typing.start(n.spelled(), overNodes+n.Node+"/"+n.Socket, n.who())
 	case noteStopped:
+		if !typing {
+			break
+		}
 		b.typing.stop(n.Conversation, overNodes+n.Node+"/"+n.Socket, n.who())
 	case noteRead:
+		if n.Conversation == "" {
+			break
+		}
 		b.tellRead(n.spelled(), n.who(), n.Messages, reach{remote: true})
 	case noteDisconnect:
 		b.disconnectNoted(n.Whom)

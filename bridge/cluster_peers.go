@@ -15,8 +15,9 @@ func notHere(socket string) bool {
 
 // Bounds of what is known of other nodes.
 const (
-	maxPeers  = 1000 // nodes
-	wholePart = 500  // attendances in one note
+	maxPeers  = 1000      // nodes
+	wholePart = 500       // attendances in one note
+	maxThere  = 1_000_000 // attendances of a node
 )
 
 // goneFor is how long a node that said farewell is remembered, so that what it still says while its sockets close does not count.
@@ -111,6 +112,9 @@ func (c *cluster) apply(p *peer, kind noteKind, a attends) {
 		}
 		return
 	}
+	if _, known := p.there[key]; !known && len(p.there) >= maxThere {
+		return
+	}
 	p.there[key] = a
 	if a.Word != "" {
 		presence.say(a.Tenant, a.Socket, a.who(), a.Word)
@@ -128,7 +132,7 @@ func (p *peer) takePart(c *cluster, n note) {
 		return // one is missing: it is asked for again
 	}
 	p.parts++
-	p.whole = append(p.whole, n.All...)
+	p.whole = append(p.whole, n.All[:min(len(n.All), maxThere-len(p.whole))]...)
 	if !n.Last {
 		return
 	}

@@ -2,6 +2,7 @@ package bridge
 
 import (
 	"context"
+	"encoding/json"
 	"time"
 
 	"github.com/supabridge/supabridge/bridge/vocabulary"
@@ -43,13 +44,28 @@ func (c *cluster) relay(to reach, said []vocabulary.Utterance) {
 	if !c.relays() {
 		return
 	}
-	bridges := []string{kinRoom}
-	for _, style := range vocabulary.Styles() {
-		bridges = append(bridges, styleRoom(style)) // which a bridge that knows nothing of kin leaves too, and whoever recovers what was missed
-	}
 	for _, u := range said {
-		for _, target := range c.b.targets(to, u, bridges) {
+		for _, target := range c.b.targets(to, u, bridges()) {
 			_ = target.Emit(u.Name, asValues(u.Args)...)
 		}
 	}
+}
+
+// relayAll sends an event to every client of servers that are no bridges; nothing where it has no name.
+func (c *cluster) relayAll(name string, payload json.RawMessage) {
+	if name == "" || !c.relays() {
+		return
+	}
+	for _, space := range c.b.spaces {
+		_ = space.Except(bridges()...).Emit(name, payload)
+	}
+}
+
+// bridges are rooms in which every socket of a bridge is: by kinRoom, and by its style, for a bridge that knows nothing of kin, and for whoever recovers what was missed.
+func bridges() []string {
+	rooms := []string{kinRoom}
+	for _, style := range vocabulary.Styles() {
+		rooms = append(rooms, styleRoom(style))
+	}
+	return rooms
 }

@@ -50,6 +50,9 @@ type writing struct {
 // overRealtime begins the keys of those who are no sockets of this bridge's.
 const overRealtime = "realtime:"
 
+// maxWriters bounds those who type at one time, at all nodes: beyond it nobody begins to.
+const maxWriters = 100_000
+
 func newTyping(timeout, repeat func() time.Duration, tell func(typed)) *typing {
 	return &typing{timeout: timeout, repeat: repeat, tell: tell, writers: make(map[writer]*writing)}
 }
@@ -61,6 +64,9 @@ func (t *typing) start(conversation vocabulary.ID, socket string, who *Identity)
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	w, typing := t.writers[key]
+	if !typing && len(t.writers) >= maxWriters {
+		return
+	}
 	if !typing {
 		w = &writing{id: conversation, who: who, sockets: make(map[string]struct{}, 1)}
 		w.timer = time.AfterFunc(timeout, func() { t.expire(key, w) })
