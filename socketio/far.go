@@ -13,6 +13,7 @@ type far struct {
 	left     seen           // how far this node had come when it was saved
 	staying  bool           // its client is coming back to this node right now
 	resident bool           // its client has been connected here
+	base     seen           // what its client had when it came here, as far as at and mark tell
 	asked    []*NodeMessage // by other nodes that its client has come to, which wait for it to be saved
 	stale    string         // an offset that its client had before
 	// abroad is what another node knew of it; nil if it began here.
@@ -158,7 +159,7 @@ func (h *history) lastOf(n *Namespace, x *session) (last, own *place) {
 		if st.room == nil && x.far.abroad == nil {
 			after = x.start
 		}
-		if p := st.last; p != nil && p.seq > after && (last == nil || p.seq > last.seq) {
+		if p := st.last; p != nil && p.seq > after && (last == nil || p.seq > last.seq) && !x.had(p, st) {
 			last = p
 		}
 		if p := st.own; p != nil && p.seq > max(after, x.start) && (own == nil || p.seq > own.seq) {
@@ -166,6 +167,18 @@ func (h *history) lastOf(n *Namespace, x *session) (last, own *place) {
 		}
 	}
 	return last, own
+}
+
+// had says whether a client has got the last event in a room, or was not to get it, when it came here from another node.
+func (x *session) had(p *place, st stay) bool {
+	if p.seq > x.start || x.far.abroad == nil || p.kind == local || p.kind == early {
+		return false
+	}
+	before := func(s seen) bool { return p.at.Compare(s.at) <= 0 && p.mark.Compare(s.mark) <= 0 }
+	if st.room != nil && st.since == 0 && before(x.far.abroad.rooms[st.room]) {
+		return true
+	}
+	return x.far.resident && before(x.far.base)
 }
 
 // verdict is whether a session can be recovered.

@@ -159,7 +159,10 @@ func (k *kept) hold(x *session) {
 }
 
 // settled notes that a session has its client back.
-func (f *far) settled(k *kept, x *session) {
+func (f *far) settled(k *kept, x *session, has from) {
+	if has.far {
+		f.base = seen{at: has.at, mark: has.mark}
+	}
 	f.resident, f.staying = true, false
 	k.hold(x) // while the Keeper was away nobody could ask it
 	if f.abroad != nil {

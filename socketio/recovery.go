@@ -383,7 +383,7 @@ func (n *Namespace) restore(s *Socket, c *claim) bool {
 	x.rooms = nil
 	if x.far != nil {
 		delete(h.kept.away, x)
-		x.far.settled(h.kept, x)
+		x.far.settled(h.kept, x, f)
 	}
 	return true
 }
