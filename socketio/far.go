@@ -22,7 +22,7 @@ type far struct {
 
 // abroad is what a node says of a session for other nodes. The offsets a client may give are of events that the node sent, or of some that an earlier node did.
 type abroad struct {
-	// Start is where the session began; nil if that is too long ago to say.
+	// Start is where the session began, or what its client had when it came to the node; nil if that is too long ago to say.
 	Start *spot `json:"start,omitempty"`
 	// At is how far the node had come when the client left.
 	At spot `json:"at"`
@@ -100,7 +100,7 @@ func (h *history) save(n *Namespace, x *session, d *exported) {
 	}
 	before := x.far.abroad
 	if before != nil {
-		a.Start, a.Gap = before.Start, before.Gap
+		a.Start, a.Gap = &spot{seen: seen{at: x.far.base.at, mark: x.far.base.mark, seq: x.start, tag: k.tag}}, before.Gap
 	} else if start, known := h.placeAt(x.start); known {
 		a.Start = &spot{seen: start}
 	}
@@ -231,11 +231,15 @@ func (h *history) whence(n *Namespace, x *session, text string) (from, verdict) 
 // whenceFar is whence for a session that another node has had, and an offset that isn't of this one since.
 func (h *history) whenceFar(n *Namespace, x *session, s seen) (from, verdict) {
 	k, a := h.kept, x.far.abroad
-	has, known := s, true
-	if a.Start == nil {
-		known = !s.none
-	} else if s.none || s.precedes(a.Start.seen) {
-		has = a.Start.seen
+	has, known := s, !s.none
+	if a.Start != nil {
+		known = true
+		if has.at.Compare(a.Start.at) < 0 {
+			has.at = a.Start.at
+		}
+		if has.mark.Compare(a.Start.mark) < 0 {
+			has.mark = a.Start.mark
+		}
 	}
 	f := from{far: true, at: has.at, mark: has.mark, plain: a.node, recent: x.leftAt.Add(-recent).UnixMilli()}
 	switch {
