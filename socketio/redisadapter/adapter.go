@@ -101,6 +101,8 @@ type Adapter struct {
 	closing  sync.Once
 	nodes    atomic.Int64 // others, when they were last counted
 
+	elsewhere atomic.Int64 // chooses the member of a Redis Cluster by which this node publishes
+
 	queued                                           atomic.Int64 // bytes in the queue, under way, and in entries that have not come back
 	up                                               atomic.Bool
 	sent, received, dropped, malformed, breaks, gaps atomic.Uint64

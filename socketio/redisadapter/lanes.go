@@ -3,65 +3,54 @@ package redisadapter
 import (
 	"context"
 	"errors"
+	"fmt"
+	"slices"
 
 	"github.com/redis/go-redis/v9"
 )
 
-// With sharded channels of a Redis Cluster, what is to be sent is parted into lanes by slot, a sender each. Slots mostly belong to masters in long runs, so that a lane has one
-// master or two, and a master that is away holds up its own lanes only.
+// In a Redis Cluster a command goes to the master of its channel or key. With sharded channels what is to be sent is parted into lanes by slot, a sender each. Slots mostly belong to
+// masters in long runs, so that a lane has one master or two, and a master that is away holds up its own lanes only.
 
 // shardLanes is how many senders share the slots.
 const shardLanes = 16
 
-// sendToMasters sends a batch, each message to the master of its channel. It returns false, and has given back what is certain not to have been sent, where a master can't be
-// reached or a channel has moved to another. What else fails counts as dropped.
-func (s *sender) sendToMasters(ctx context.Context, cluster *redis.ClusterClient, batch []outgoing) bool {
-	errs := make([]error, len(batch))
-	to := make(map[*redis.Client][]int) // the indexes of messages, in order
+// carryOutAtMasters has the masters of a Redis Cluster carry out commands, each that of its channel or key. The cluster's client would do that by itself, but repeat what it got no
+// answer to, and publish by any member, of which one may be faster than another: so what has no slot goes to one master as long as that can be reached, since messages are to come
+// in order.
+func (s *sender) carryOutAtMasters(ctx context.Context, cluster *redis.ClusterClient, batch []outgoing, cmds []redis.Cmder, errs []error) {
+	at := make(map[*redis.Client][]int) // the indexes of commands, in order
 	for i, o := range batch {
-		master, err := cluster.MasterForKey(ctx, o.channel)
-		if errs[i] = err; err == nil {
-			to[master] = append(to[master], i)
+		key := o.channel
+		if key == "" {
+			key = fmt.Sprint(s.a.host.Node(), s.a.elsewhere.Load())
 		}
+		master, err := cluster.MasterForKey(ctx, key)
+		if err != nil {
+			errs[i] = fmt.Errorf("%w: %w", errNoMaster, err)
+			continue
+		}
+		at[master] = append(at[master], i)
 	}
-	for master, list := range to {
-		cmds := make([]redis.Cmder, len(list))
+	for master, list := range at {
 		_, _ = master.Pipelined(ctx, func(p redis.Pipeliner) error { // each command has its error
-			for n, i := range list {
-				cmds[n] = batch[i].do(ctx, p)
+			for _, i := range list {
+				cmds[i] = batch[i].do(ctx, p)
 			}
 			return nil
 		})
-		for n, i := range list {
-			if errs[i] = cmds[n].Err(); errs[i] != nil && !unsent(errs[i]) {
-				errs[i] = errors.Join(errLost, errs[i])
-			}
+		for _, i := range list {
+			errs[i] = cmds[i].Err()
 		}
 	}
-	var again, failed []outgoing
-	for i, o := range batch {
-		switch {
-		case errs[i] == nil:
-			s.a.sent.Add(1)
-			s.a.queued.Add(-int64(o.size))
-		case errors.Is(errs[i], errLost):
-			s.a.queued.Add(-int64(o.size))
-			failed = append(failed, o)
-		default:
-			again = append(again, o)
-		}
+	if slices.ContainsFunc(errs, unsent) {
+		s.a.elsewhere.Add(1)
+		cluster.ReloadState(ctx) // goes on by itself
 	}
-	s.a.lost(failed)
-	if len(again) == 0 {
-		return true
-	}
-	s.giveBack(again)
-	cluster.ReloadState(ctx) // goes on by itself
-	return false
 }
 
-// errLost marks what may have been sent, and is not sent again.
-var errLost = errors.New("may have been sent")
+// errNoMaster means that it is not known which master has a slot.
+var errNoMaster = errors.New("no master is known")
 
 // reaches tells whether the channel's master is there, where there are several.
 func (s *sender) reaches(ctx context.Context, channel string) bool {

@@ -35,7 +35,7 @@ type sender struct {
 
 // outgoing is a command for Redis.
 type outgoing struct {
-	channel string // that it publishes on
+	channel string // sharded, on which it publishes, or the key that it is about; empty where any member of a Redis Cluster will do
 	size    int
 	at      time.Time
 	do      func(context.Context, redis.Pipeliner) redis.Cmder
@@ -45,6 +45,8 @@ type outgoing struct {
 	void    *atomic.Bool      // if set and true, it is not wanted any more
 	lasting bool              // it is as good however late
 }
+
+func (o outgoing) isDoubtful() bool { return o.doubt }
 
 type flight struct {
 	serial uint64
@@ -127,7 +129,7 @@ func (s *sender) run(ctx context.Context) {
 			s.gather(ctx, others, batch[0].channel)
 			broken = false
 		}
-		if up && (!batch[0].doubt || s.a.reader.passed(ctx)) {
+		if up && (!slices.ContainsFunc(batch, outgoing.isDoubtful) || s.a.reader.passed(ctx)) {
 			if s.send(ctx, s.certain(batch)) {
 				continue
 			}
@@ -224,30 +226,18 @@ func (a *Adapter) lost(gone []outgoing) {
 	}
 }
 
-// send sends a batch. It returns false, and has given back what is to be sent again, if Redis can't be reached. Where the connection fails later than that nobody
-// knows what Redis has carried out. An entry that is to come back either does so or is sent again; for all else a repetition might do it twice, so it counts as dropped.
+// send sends a batch. It returns false, and has given back what is to be sent again, where Redis can't be reached, or not that member of a Redis Cluster. Where the connection
+// fails later than that nobody knows what Redis has carried out. An entry that is to come back either does so or is sent again; for all else a repetition might do it twice, so
+// it counts as dropped.
 func (s *sender) send(ctx context.Context, batch []outgoing) bool {
 	ctx, cancel := context.WithTimeout(ctx, sendTimeout)
 	defer cancel()
-	if cluster := s.a.sharding(); cluster != nil {
-		return s.sendToMasters(ctx, cluster, batch)
-	}
-	cmds := make([]redis.Cmder, len(batch))
-	_, err := s.a.client.Pipelined(ctx, func(p redis.Pipeliner) error {
-		for i, o := range batch {
-			cmds[i] = o.do(ctx, p)
-		}
-		return nil
-	})
-	if err != nil && unsent(err) {
-		s.giveBack(batch)
-		return false
-	}
-	var doubtful, failed []outgoing
+	cmds, errs := s.carryOut(ctx, batch)
+	var again, failed []outgoing
 	s.mu.Lock()
 	for i, o := range batch {
 		var refused redis.Error
-		switch err := cmds[i].Err(); {
+		switch err := errs[i]; {
 		case err == nil || errors.Is(err, redis.Nil):
 			s.a.sent.Add(1)
 			if o.serial > s.seen {
@@ -258,18 +248,39 @@ func (s *sender) send(ctx context.Context, batch []outgoing) bool {
 			if o.done != nil {
 				defer o.done(cmds[i])
 			}
+		case unsent(err):
+			again = append(again, o)
 		case o.serial > s.seen && !errors.As(err, &refused):
 			o.doubt = true
-			doubtful = append(doubtful, o)
+			again = append(again, o)
 		default:
 			s.a.queued.Add(-int64(o.size))
 			failed = append(failed, o)
 		}
 	}
 	s.mu.Unlock()
-	s.giveBack(doubtful)
+	s.giveBack(again)
 	s.a.lost(failed)
-	return len(doubtful) == 0
+	return len(again) == 0
+}
+
+// carryOut has Redis carry out commands, and gives each as it is then, and its error.
+func (s *sender) carryOut(ctx context.Context, batch []outgoing) ([]redis.Cmder, []error) {
+	cmds, errs := make([]redis.Cmder, len(batch)), make([]error, len(batch))
+	if cluster, ok := s.a.client.(*redis.ClusterClient); ok {
+		s.carryOutAtMasters(ctx, cluster, batch, cmds, errs)
+		return cmds, errs
+	}
+	_, _ = s.a.client.Pipelined(ctx, func(p redis.Pipeliner) error { // each command has its error
+		for i, o := range batch {
+			cmds[i] = o.do(ctx, p)
+		}
+		return nil
+	})
+	for i, c := range cmds {
+		errs[i] = c.Err()
+	}
+	return cmds, errs
 }
 
 // certain leaves out what has come back meanwhile.
@@ -288,18 +299,18 @@ func (s *sender) certain(batch []outgoing) []outgoing {
 // unsent says whether an error means that nothing was sent.
 func unsent(err error) bool {
 	var op *net.OpError
-	if errors.As(err, &op) && op.Op == "dial" || errors.Is(err, redis.ErrPoolTimeout) || errors.Is(err, redis.ErrPoolExhausted) {
+	if errors.As(err, &op) && op.Op == "dial" || errors.Is(err, redis.ErrPoolTimeout) || errors.Is(err, redis.ErrPoolExhausted) || errors.Is(err, errNoMaster) {
 		return true
 	}
-	return slices.ContainsFunc([]string{"LOADING", "MASTERDOWN", "MOVED", "ASK", "CLUSTERDOWN", "TRYAGAIN"}, func(prefix string) bool { return redis.HasErrorPrefix(err, prefix) })
+	return slices.ContainsFunc([]string{"LOADING", "MASTERDOWN", "READONLY", "MOVED", "ASK", "CLUSTERDOWN", "TRYAGAIN"}, func(prefix string) bool { return redis.HasErrorPrefix(err, prefix) })
 }
 
 // published is the command that publishes on a channel.
 func published(channel string, payload []byte, sharded bool) outgoing {
-	return outgoing{channel: channel, size: len(payload), do: func(ctx context.Context, p redis.Pipeliner) redis.Cmder {
-		if sharded {
-			return p.SPublish(ctx, channel, payload)
-		}
-		return p.Publish(ctx, channel, payload)
-	}}
+	o := outgoing{size: len(payload), do: func(ctx context.Context, p redis.Pipeliner) redis.Cmder { return p.Publish(ctx, channel, payload) }}
+	if sharded {
+		o.channel = channel
+		o.do = func(ctx context.Context, p redis.Pipeliner) redis.Cmder { return p.SPublish(ctx, channel, payload) }
+	}
+	return o
 }

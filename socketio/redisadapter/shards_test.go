@@ -167,3 +167,66 @@ func TestSlotsAreThoseOfRedis(t *testing.T) {
 		}
 	}
 }
+
+func TestNothingComesTwiceWhileAMasterIsReplaced(t *testing.T) {
+	for mode, o := range map[string]redisadapter.Options{
+		"pubsub": {}, "sharded": {Mode: redisadapter.Sharded}, "streams": {Mode: redisadapter.Streams},
+	} {
+		t.Run(mode, func(t *testing.T) {
+			p := newPeer(t)
+			cluster := redistest.StartCluster(t, 3)
+			o.MaxAge = time.Minute
+			_, heard, url := server(t, cluster.Client(), o)
+			io, sent, _ := server(t, cluster.Client(), o)
+			p.text("return connect('c', %q)", url)
+			const rooms = 20
+			for i := range rooms {
+				p.do("await clients.c.socket.emitWithAck('join', %q)", fmt.Sprint("room ", i))
+			}
+			until(t, "both listen", func() bool {
+				n, err := sent.Nodes(t.Context(), "/")
+				return err == nil && n == 1 && heard.Stats().Up && sent.Stats().Up
+			})
+			n := 0
+			send := func() {
+				if err := io.To(fmt.Sprint("room ", n%rooms)).Emit("e", n); err != nil {
+					t.Fatal(err)
+				}
+				n++
+			}
+			arrived := func(i int) bool {
+				return p.do("return clients.c.events.some(({ event, args }) => event === 'e' && args[0] === %d)", i) == "true"
+			}
+			for range rooms {
+				send()
+			}
+			cluster.Servers[0].Kill()
+			tick := time.NewTicker(5 * time.Millisecond)
+			defer tick.Stop()
+			for range 400 { // until after the replica has taken over
+				<-tick.C
+				send()
+			}
+			until(t, "all is sent", func() bool { return sent.Stats().Queued == 0 && heard.Stats().Up && sent.Stats().Up })
+			until(t, "what is sent now arrives from every room", func() bool {
+				first := n
+				for range rooms {
+					send()
+				}
+				for i := range rooms {
+					for deadline := time.Now().Add(time.Second); !arrived(first + i); {
+						if time.Now().After(deadline) {
+							return false
+						}
+					}
+				}
+				return true
+			})
+			if twice := p.do(`const seen = clients.c.events.filter(({ event }) => event === 'e').map(({ args }) => args[0]);
+				return seen.filter((n, i) => seen.indexOf(n) !== i)`); twice != "[]" {
+				t.Errorf("came twice: %s", twice)
+			}
+			t.Logf("sent %d, %+v; heard %+v", n, sent.Stats(), heard.Stats())
+		})
+	}
+}

@@ -75,7 +75,7 @@ func (w *streams) encode(m *socketio.NodeMessage) (outgoing, error) {
 	if m.Serial != 0 {
 		fields = append(fields, fieldSerial, m.Serial)
 	}
-	return outgoing{size: len(text) + len(m.Namespace), serial: m.Serial, do: func(ctx context.Context, p redis.Pipeliner) redis.Cmder {
+	return outgoing{channel: w.prefix, size: len(text) + len(m.Namespace), serial: m.Serial, do: func(ctx context.Context, p redis.Pipeliner) redis.Cmder {
 		return p.XAdd(ctx, &redis.XAddArgs{Stream: w.prefix, MaxLen: w.maxLen, Approx: true, Values: fields})
 	}}, nil
 }
@@ -197,7 +197,7 @@ func (a *Adapter) Save(s *socketio.KeptSession, lost func()) error {
 		return err
 	}
 	key, expires := a.opts.SessionPrefix+s.PID, max(s.Expires, time.Millisecond)
-	return a.sender.put(outgoing{size: len(key) + len(text), do: func(ctx context.Context, p redis.Pipeliner) redis.Cmder {
+	return a.sender.put(outgoing{channel: key, size: len(key) + len(text), do: func(ctx context.Context, p redis.Pipeliner) redis.Cmder {
 		return p.Set(ctx, key, text, expires)
 	}, done: func(c redis.Cmder) {
 		if c == nil {
@@ -209,7 +209,7 @@ func (a *Adapter) Save(s *socketio.KeptSession, lost func()) error {
 // Drop removes a session.
 func (a *Adapter) Drop(pid string) {
 	key := a.opts.SessionPrefix + pid
-	_ = a.sender.put(outgoing{size: len(key), lasting: true, do: func(ctx context.Context, p redis.Pipeliner) redis.Cmder {
+	_ = a.sender.put(outgoing{channel: key, size: len(key), lasting: true, do: func(ctx context.Context, p redis.Pipeliner) redis.Cmder {
 		return p.Del(ctx, key)
 	}}) // where it finds no place the session expires by itself
 }
@@ -230,7 +230,7 @@ func (a *Adapter) Take(ctx context.Context, pid string) (*socketio.KeptSession, 
 	key := a.opts.SessionPrefix + pid
 	var settled atomic.Bool // by the answer, or by the end of ctx: whichever comes first
 	answer := make(chan redis.Cmder, 1)
-	err := a.sender.put(outgoing{size: len(key), void: &settled, do: func(ctx context.Context, p redis.Pipeliner) redis.Cmder {
+	err := a.sender.put(outgoing{channel: key, size: len(key), void: &settled, do: func(ctx context.Context, p redis.Pipeliner) redis.Cmder {
 		return p.Eval(ctx, grab, []string{key})
 	}, done: func(c redis.Cmder) {
 		if settled.CompareAndSwap(false, true) {
