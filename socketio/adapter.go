@@ -42,6 +42,12 @@ type RoomWatcher interface {
 	RoomClosed(namespace, room string)
 }
 
+// Follower is an [Adapter] that can tell whether this node is behind. [Server.Shutdown] asks it before it closes connections, so that each gets what was sent to it before.
+type Follower interface {
+	// CaughtUp waits until every message that was published before the call has been delivered. Errors: ctx's, and why that can't be told.
+	CaughtUp(ctx context.Context) error
+}
+
 // NodeMessage is what nodes tell each other.
 type NodeMessage struct {
 	// From is the node that sends it; something that is no node, such as an emitter, has a name that nobody answers to, or none. To is the

@@ -46,6 +46,9 @@ func Open(opts Options) (*Server, error) {
 	s.bundle.source = s.opts.ClientBundle
 	eo := s.opts.engine()
 	eo.Accept = s.accept
+	if f, ok := s.opts.Adapter.(Follower); ok {
+		eo.Settle = func(ctx context.Context) { _ = f.CaughtUp(ctx) } // what does not come in time is for nobody here
+	}
 	s.engine = engineio.NewServer(eo)
 	return s, nil
 }

@@ -1,6 +1,7 @@
 package engineio
 
 import (
+	"context"
 	"net/http"
 	"slices"
 	"time"
@@ -85,6 +86,10 @@ type Options struct {
 	Headers func(http.Header, *http.Request)
 	// Refused, if set, learns of requests that were refused and why.
 	Refused func(*http.Request, *Error)
+
+	// Settle, if set, is called by [Server.Shutdown] before each slice of connections that it closes, to bring what is on its way to them. All calls together have
+	// half of the time over which the slices are spread; then ctx ends, and no more is asked.
+	Settle func(ctx context.Context)
 
 	// Accept makes the handler of a new connection, whose Work is called soon after. It must be set, must not block, and may not
 	// use the connection yet.

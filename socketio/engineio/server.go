@@ -239,7 +239,12 @@ func (s *Server) Shutdown(ctx context.Context, over time.Duration) error {
 		c.hurry()
 	}
 	rand.Shuffle(len(conns), func(i, j int) { conns[i], conns[j] = conns[j], conns[i] })
+	settling, cancel := context.WithTimeout(ctx, over/2)
+	defer cancel()
 	for n := slices; n > 0 && ctx.Err() == nil; n-- {
+		if s.opts.Settle != nil && settling.Err() == nil {
+			s.opts.Settle(settling)
+		}
 		size := (len(conns) + n - 1) / n
 		for _, c := range conns[:size] {
 			c.Close()

@@ -13,7 +13,7 @@
 //   lost        a row that was written, which no event brought to a client in its room
 //   duplicated  an event that brought a row, or one of the emitter's, a second time
 //   missed      an event of the emitter that a client did not get which was in its room when it was emitted and either got a later one on the same connection, or was
-//               connected for some time after Redis had taken it, by the log of its node. Redis keeps nothing for those who are between two connections.
+//               connected for a second after Redis had taken it, by its own or its node's clock. Redis keeps nothing for those who are between two connections.
 // and on the Node server the same of the emitter's events. tail is the longest that Redis had an event before a connection ended on which it did not come.
 import assert from 'node:assert/strict';
 import { mkdirSync, writeFileSync } from 'node:fs';
@@ -37,7 +37,7 @@ const mode = process.env.MODE || 'pubsub';
 const settings = Object.fromEntries((process.env.SETTINGS ?? '').split(/\s+/).filter(Boolean).map((setting) => `SUPABRIDGE_${setting}`.split(/=(.*)/s)));
 const withOutage = Boolean(process.env.REDIS_OUTAGE);
 const old = Math.round(count / 10); // clients of the Node server
-const carried = 250; // ms that an event may be on its way from Redis through a node whose machine is busy
+const carried = 1000; // ms that an event may be on its way from Redis through a node that is killed and whose machine is busy
 const outageTime = 5000; // ms
 const after = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
@@ -70,7 +70,7 @@ function reckon(frontends, sent, ends) {
     for (const { from, to, id } of frontend.stays) {
       const during = (inRoom.get(frontend.room) ?? []).filter(({ at }) => at > from && at < to);
       const last = during.findLastIndex(({ n }) => frontend.news.get(n) <= to);
-      const end = ends.get(id) ?? Infinity;
+      const end = Math.min(to, ends.get(id) ?? Infinity); // whoever noticed first
       during.forEach(({ n, at, taken }, i) => {
         if (frontend.news.has(n)) return result.due++;
         if (i > last && taken > end - carried) return (result.tail = Math.max(result.tail, end - taken));

@@ -30,7 +30,9 @@ class Redis {
       this.#child.on('error', (error) => reject(new Error(`missing: redis-server; scripts/prepare redis installs it (${error.message})`)));
     });
     const child = this.#child;
-    process.once('exit', () => child.kill('SIGKILL'));
+    const endWithUs = () => child.kill('SIGKILL');
+    process.once('exit', endWithUs);
+    child.once('close', () => process.off('exit', endWithUs));
     await Promise.race([failed, until(`Redis at ${this.url}`, () => this.#answers())]);
   }
 
