@@ -92,6 +92,9 @@ func TestShutdownDrainsAndRefusesNewConnections(t *testing.T) {
 	if status, _ := h.do(t, "GET", h.query("&transport=polling"), ""); status != 503 {
 		t.Errorf("new connection while draining: %d", status)
 	}
+	if status, _ := h.do(t, "GET", h.query("&transport=polling&sid=of-another-node"), ""); status != 503 {
+		t.Errorf("another node's connection while draining: %d", status)
+	}
 	h.post(t, sid, "4still served")
 	done := make(chan error, 1)
 	go func() { done <- h.engine.Shutdown(t.Context(), 10*time.Millisecond) }()
@@ -150,7 +153,7 @@ func TestShutdownWaitsOnlyBrieflyForClientsThatDoNotPoll(t *testing.T) {
 	if d := time.Since(began); d < 500*time.Millisecond || d > 5*time.Second {
 		t.Errorf("shutdown took %v", d)
 	}
-	if status, _ := h.poll(t, sid); status != 400 {
+	if status, _ := h.poll(t, sid); status != 503 {
 		t.Errorf("poll after the end: %d", status)
 	}
 }

@@ -115,8 +115,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, sid string, t Tra
 	case t == Polling && upgrade:
 		return refusal(CodeBadRequest, "upgrade with the polling transport")
 	case s.draining.Load():
-		w.Header().Set("Retry-After", "1")
-		return &Error{Code: CodeBadRequest, Message: "Server is shutting down", status: http.StatusServiceUnavailable}
+		return stopping(w)
 	}
 	if s.opts.Allow != nil {
 		if err := s.opts.Allow(r); err != nil {
@@ -135,12 +134,22 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, sid string, t Tra
 	return s.openPolling(w, r, c)
 }
 
+// stopping refuses a request since the server shuts down.
+func stopping(w http.ResponseWriter) *Error {
+	w.Header().Set("Retry-After", "1")
+	return &Error{Code: CodeBadRequest, Message: "Server is shutting down", status: http.StatusServiceUnavailable}
+}
+
 // serveOpen handles a request that names a connection.
 func (s *Server) serveOpen(w http.ResponseWriter, r *http.Request, sid string, t Transport, upgrade bool, version uint8) *Error {
 	s.mu.Lock()
 	c := s.conns[sid]
 	s.mu.Unlock()
-	if c == nil {
+	switch {
+	case c != nil:
+	case s.draining.Load(): // it may be another node's: have the proxy ask that
+		return stopping(w)
+	default:
 		return refusal(CodeUnknownSID, "")
 	}
 	if c.protocol != version {
