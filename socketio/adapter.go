@@ -77,8 +77,9 @@ type NodeMessage struct {
 	Sockets []RemoteSocket `json:"sockets,omitempty"`
 	// Count is how many clients have got an event that they are to acknowledge.
 	Count int `json:"count,omitempty"`
-	// PID is the session that is asked for or was taken.
-	PID string `json:"pid,omitempty"`
+	// PID is the session that is asked for or was taken; Left is how far the node that saved it had come then.
+	PID  string `json:"pid,omitempty"`
+	Left string `json:"left,omitempty"`
 
 	// Serial numbers an event that a [Keeper] is to bring back to this node: see [Log]. 0 where it need not.
 	Serial uint64 `json:"-"`

@@ -139,7 +139,7 @@ func (c *cluster) Deliver(m *NodeMessage) {
 	case KindClaim:
 		n.giveUp(m)
 	case KindTaken:
-		n.taken(m.PID)
+		n.taken(m.PID, m.Left)
 	}
 }
 

@@ -57,7 +57,7 @@ func (s *Socket) sendLogged(event string, e encoding) error {
 	ms := n.log.add(e, []*shelf{x.own}, nil, p)
 	if x.socket == nil {
 		if p != nil {
-			n.log.kept.hold(x)
+			n.log.kept.hold(n, x)
 		}
 		return nil
 	}

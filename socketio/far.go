@@ -10,6 +10,10 @@ import (
 // far is what a session has where it may be recovered at another node. The namespace's mu guards it.
 type far struct {
 	saved    bool           // the Keeper has it, or will
+	stored   bool           // it has, as far as this node knows: others may have taken it
+	token    string         // of what was saved
+	holding  bool           // the Keeper is to drop it
+	gone     bool           // it was no longer there then: another node has taken it
 	left     seen           // how far this node had come when it was saved
 	staying  bool           // its client is coming back to this node right now
 	resident bool           // its client has been connected here
@@ -125,21 +129,46 @@ func (h *history) save(n *Namespace, x *session, d *exported) {
 	s := &KeptSession{PID: x.pid, SID: x.sid, Rooms: rooms, Data: data, Expires: h.opts.MaxDisconnection, More: more,
 		// What was sent longer ago has been received, or the heartbeat would have failed.
 		Exclusive: k.mark != (Mark{}) || own != nil && own.when+k.grace > time.Now().UnixMilli()}
-	x.far.saved, x.far.left = k.store(n, x, s) == nil, at
+	x.far.left = at
+	k.store(n, x, s)
 }
 
 // same says whether a session that the Keeper had is the one that was saved here.
 func (f *far) same(s *KeptSession) bool {
-	var a abroad
-	return s.More != nil && json.Unmarshal(s.More, &a) == nil && a.At.seen == f.left
+	return leftOf(s) == f.left.text()
 }
 
-// store has the Keeper save a session.
-func (k *kept) store(n *Namespace, x *session, s *KeptSession) error {
-	return k.keeper.Save(s, func() {
+// store has the Keeper save a session. The caller holds the namespace's mu.
+func (k *kept) store(n *Namespace, x *session, s *KeptSession) {
+	f := x.far
+	f.stored, f.holding, f.gone = false, false, false
+	token := "" // until Save has returned nobody can be told
+	err := k.keeper.Save(s, func(stored bool) {
 		n.mu.Lock()
 		defer n.mu.Unlock()
-		x.far.saved = false
+		if f.token == token {
+			f.saved, f.stored = f.saved && stored, stored
+		}
+	})
+	token = s.Token
+	f.saved, f.token = err == nil, token
+}
+
+// hold takes back what was saved of a session. The caller holds the namespace's mu.
+func (k *kept) hold(n *Namespace, x *session) {
+	f := x.far
+	if !f.saved {
+		return
+	}
+	f.saved, f.holding = false, true
+	token := f.token
+	k.keeper.Drop(x.pid, token, func(there bool) {
+		n.mu.Lock()
+		if f.token == token && f.holding {
+			f.holding, f.gone = false, f.stored && !there
+		}
+		n.mu.Unlock()
+		k.move()
 	})
 }
 
@@ -167,6 +196,15 @@ func (h *history) lastOf(n *Namespace, x *session) (last, own *place) {
 		}
 	}
 	return last, own
+}
+
+// leftOf is how far the node that saved a session had come then; nothing if it did not say.
+func leftOf(s *KeptSession) string {
+	var a abroad
+	if s.More == nil || json.Unmarshal(s.More, &a) != nil {
+		return ""
+	}
+	return a.At.text()
 }
 
 // had says whether a client has got the last event in a room, or was not to get it, when it came here from another node.
@@ -329,10 +367,18 @@ func (n *Namespace) fetch(c *claim) {
 	defer cancel()
 	n.mu.RLock()
 	x := n.log.byPID[c.PID]
-	here := x != nil && (x.socket != nil || !x.far.saved)
+	here := x != nil && (x.socket != nil || !x.far.saved && !x.far.holding && !x.far.gone)
 	n.mu.RUnlock()
 	if here || len(c.PID) != pidLength {
 		return // nobody else can have it
+	}
+	if x != nil {
+		if n.held(ctx, x) {
+			return
+		}
+		n.mu.RLock()
+		x = n.log.byPID[c.PID]
+		n.mu.RUnlock()
 	}
 	s, err := k.keeper.Take(ctx, c.PID)
 	if s == nil && err == nil && x == nil {
@@ -342,8 +388,8 @@ func (n *Namespace) fetch(c *claim) {
 	}
 	n.mu.Lock()
 	x = n.log.byPID[c.PID]
-	if x != nil && x.socket == nil && x.far.saved && err == nil && (s == nil || !x.far.same(s)) {
-		n.log.forget(n, x) // another node has it, or has had it
+	if x != nil && x.socket == nil && x.far.saved && (err != nil && x.far.stored || err == nil && (s == nil || !x.far.same(s))) {
+		n.log.forget(n, x) // another node has it, or has had it, or nobody can say
 		x = nil
 	}
 	switch {
@@ -358,7 +404,7 @@ func (n *Namespace) fetch(c *claim) {
 	if c.adopted == nil {
 		return
 	}
-	_ = k.c.publish(&NodeMessage{Kind: KindTaken, Namespace: n.name, PID: c.PID}) // or they notice when it has expired
+	_ = k.c.publish(&NodeMessage{Kind: KindTaken, Namespace: n.name, PID: c.PID, Left: leftOf(s)}) // or they notice when it has expired
 	k.await(ctx, func() bool {
 		n.mu.RLock()
 		defer n.mu.RUnlock()
@@ -369,6 +415,26 @@ func (n *Namespace) fetch(c *claim) {
 		_, v := n.log.whence(n, x, c.Offset)
 		return v != later
 	})
+}
+
+// held waits until the Keeper has dropped a session, where it is to, and says whether this node alone has it. If another one has taken it, or nobody can say, it is forgotten.
+func (n *Namespace) held(ctx context.Context, x *session) bool {
+	k := n.log.kept
+	k.await(ctx, func() bool {
+		n.mu.RLock()
+		defer n.mu.RUnlock()
+		return !x.far.holding
+	})
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	switch {
+	case x.far.saved || n.log.byPID[x.pid] != x:
+		return false
+	case x.socket == nil && (x.far.gone || x.far.holding && x.far.stored):
+		n.log.forget(n, x)
+		return false
+	}
+	return true
 }
 
 // claim has the node that still has a session, connected or about to be saved, save it, if there is one, and takes it.
@@ -421,10 +487,10 @@ func (k *kept) given(x *session) {
 	x.far.asked = nil
 }
 
-// taken forgets a session that another node has.
-func (n *Namespace) taken(pid string) {
+// taken forgets a session that another node has, if it is the one that this node saved last: it may be back by now.
+func (n *Namespace) taken(pid, left string) {
 	n.mu.Lock()
-	if x := n.log.byPID[pid]; x != nil && x.socket == nil {
+	if x := n.log.byPID[pid]; x != nil && x.socket == nil && x.far.left.text() == left {
 		n.log.forget(n, x)
 	}
 	n.mu.Unlock()
@@ -488,8 +554,8 @@ func (n *Namespace) settle(s *Socket, c *claim) {
 
 // giveBack puts a session back where it was taken from.
 func (h *history) giveBack(n *Namespace, x *session, c *claim) {
-	if c.taken.Expires > 0 && h.kept.store(n, x, c.taken) == nil {
-		x.far.saved = true
+	if c.taken.Expires > 0 {
+		h.kept.store(n, x, c.taken)
 	}
 	if c.adopted == x {
 		h.forget(n, x)

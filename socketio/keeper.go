@@ -18,14 +18,15 @@ type Keeper interface {
 	// Keep is called once, before Start, by a server that recovers sockets. The adapter tells the log how far it has read, and hands it what was said in the
 	// window before it began. It returns false where it does not keep anything, as it is set up. A server that recovers nobody does not call it: its own messages then need not come back.
 	Keep(log Log, window time.Duration) bool
-	// Save stores the session of a client that has gone away, for as long as its Expires says, in place of an earlier one. It doesn't wait. lost is called if that turns
-	// out to be impossible, perhaps before Save returns.
-	Save(s *KeptSession, lost func()) error
+	// Save stores the session of a client that has gone away, for as long as its Expires says, in place of an earlier one. It doesn't wait. done is called once that has been
+	// tried, by another goroutine: with false if the session is certainly not stored.
+	Save(s *KeptSession, done func(stored bool)) error
 	// Take removes a session and returns it; nil if there is none. Of several nodes that ask only one gets it. It sees what this node has saved before. After an
 	// error, or when ctx has ended, the session is still there.
 	Take(ctx context.Context, pid string) (*KeptSession, error)
-	// Drop removes a session, after what this node has saved before. It doesn't wait.
-	Drop(pid string)
+	// Drop removes the session that a Save has stored, if it is still that: by its token. It doesn't wait, and goes on trying as long as the Keeper is away. done is called by another
+	// goroutine with whether it was there.
+	Drop(pid, token string, done func(there bool))
 }
 
 // Log is what a [Keeper] tells a server beside messages. All but Dropped and Away are called by one goroutine at a time, which is also the one that delivers
@@ -108,6 +109,8 @@ type KeptSession struct {
 	Expires time.Duration
 	// More is what servers of this package know besides, a JSON object; nil in a session that another kind of server has saved.
 	More json.RawMessage
+	// Token tells what was stored from what others store under the same id. Save sets it.
+	Token string
 	// Exclusive keeps it from other kinds of servers, which would lose something.
 	Exclusive bool
 }

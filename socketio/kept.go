@@ -135,36 +135,29 @@ func (h *history) pin(n *Namespace, names []string) {
 	}
 	if len(names) == 0 {
 		for x := range k.away {
-			k.hold(x)
+			k.hold(n, x)
 		}
 		return
 	}
 	for _, name := range names {
 		if r := n.rooms[name]; r != nil {
 			for x := range r.away {
-				k.hold(x)
+				k.hold(n, x)
 			}
 		} else if x := h.bySID[name]; x != nil && x.socket == nil {
-			k.hold(x)
+			k.hold(n, x)
 		}
 	}
 }
 
-// hold takes back what was saved of a session.
-func (k *kept) hold(x *session) {
-	if x.far.saved {
-		x.far.saved = false
-		k.keeper.Drop(x.pid)
-	}
-}
-
 // settled notes that a session has its client back.
-func (f *far) settled(k *kept, x *session, has from) {
+func (f *far) settled(n *Namespace, x *session, has from) {
+	k := n.log.kept
 	if has.far {
 		f.base = seen{at: has.at, mark: has.mark}
 	}
 	f.resident, f.staying = true, false
-	k.hold(x) // while the Keeper was away nobody could ask it
+	k.hold(n, x) // while the Keeper was away nobody could ask it
 	if f.abroad != nil {
 		f.abroad.Own = nil // the client has that
 	}

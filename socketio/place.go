@@ -145,6 +145,9 @@ func (s seen) precedes(o seen) bool {
 	return cmp.Or(s.at.Compare(o.at), s.mark.Compare(o.mark)) < 0
 }
 
+// text gives it as an offset.
+func (s seen) text() string { return (&place{at: s.at, mark: s.mark, seq: s.seq}).full(s.tag) }
+
 // spot is the place of an event that some node has sent, as told to other nodes.
 type spot struct {
 	seen
@@ -175,7 +178,7 @@ func (p *place) spot(tag string) spot {
 const spotKept = "!"
 
 func (p *spot) MarshalJSON() ([]byte, error) {
-	text := (&place{at: p.at, mark: p.mark, seq: p.seq}).full(p.tag)
+	text := p.text()
 	if p.kept {
 		text += spotKept
 	}

@@ -220,6 +220,7 @@ func (h *history) leave(n *Namespace, s *Socket, reason string, d *exported) {
 	x.data, x.leftAt = s.Data(), time.Now()
 	if h.kept != nil {
 		h.kept.away[x] = struct{}{}
+		x.far.left = seen{}
 		if d != nil && !x.far.staying {
 			h.save(n, x, d)
 		}
@@ -383,7 +384,7 @@ func (n *Namespace) restore(s *Socket, c *claim) bool {
 	x.rooms = nil
 	if x.far != nil {
 		delete(h.kept.away, x)
-		x.far.settled(h.kept, x, f)
+		x.far.settled(n, x, f)
 	}
 	return true
 }

@@ -164,6 +164,7 @@ func TestAClientGoesToAndFro(t *testing.T) {
 		}
 		g.cut(i%2 == 0)
 		p.away("c")
+		a.settle(t)
 		_ = b.To("r0").Emit("news", n)
 		n++
 		g.lead([]string{b.addr, a.addr}[i%2])

@@ -41,9 +41,9 @@ type outgoing struct {
 	do      func(context.Context, redis.Pipeliner) redis.Cmder
 	serial  uint64            // of an entry that is to come back
 	doubt   bool              // nobody knows whether Redis has carried it out
-	done    func(redis.Cmder) // if set, told how it went; nil: it was dropped
+	done    func(redis.Cmder) // if set, told how it went; nil: it was certainly not carried out
 	void    *atomic.Bool      // if set and true, it is not wanted any more
-	lasting bool              // it is as good however late
+	lasting bool              // it is as good however late, and as good twice
 }
 
 func (o outgoing) isDoubtful() bool { return o.doubt }
@@ -54,7 +54,7 @@ type flight struct {
 }
 
 func (s *sender) put(o outgoing) error {
-	if s.a.queued.Add(int64(o.size)) > int64(s.a.opts.MaxQueue) {
+	if s.a.queued.Add(int64(o.size)) > int64(s.a.opts.MaxQueue) && !o.lasting {
 		s.a.queued.Add(-int64(o.size))
 		s.a.dropped.Add(1)
 		return ErrQueueFull
@@ -250,9 +250,13 @@ func (s *sender) send(ctx context.Context, batch []outgoing) bool {
 			}
 		case unsent(err):
 			again = append(again, o)
-		case o.serial > s.seen && !errors.As(err, &refused):
-			o.doubt = true
+		case (o.serial > s.seen || o.lasting) && !errors.As(err, &refused):
+			o.doubt = !o.lasting
 			again = append(again, o)
+		case o.done != nil && !errors.As(err, &refused):
+			s.a.queued.Add(-int64(o.size))
+			s.a.dropped.Add(1)
+			defer o.done(cmds[i])
 		default:
 			s.a.queued.Add(-int64(o.size))
 			failed = append(failed, o)

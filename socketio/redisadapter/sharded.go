@@ -52,6 +52,7 @@ type clusterData struct {
 	ClientCount *int            `json:"clientCount,omitempty"`
 	Sockets     *[]socket       `json:"sockets,omitempty"`
 	PID         string          `json:"pid,omitempty"`
+	Left        string          `json:"left,omitempty"`
 }
 
 func (w *sharded) begin(host socketio.Host) {
@@ -152,7 +153,7 @@ func clustered(m *socketio.NodeMessage) (*clusterMessage, error) {
 	case socketio.KindGiven:
 		c.Type, d.PID = clusterGiven, m.PID
 	case socketio.KindTaken:
-		c.Type, d.PID = clusterTaken, m.PID
+		c.Type, d.PID, d.Left = clusterTaken, m.PID, m.Left
 	default:
 		return nil, fmt.Errorf("redisadapter: no message for %s", m.Kind)
 	}
@@ -207,7 +208,7 @@ func (c *clusterMessage) message() (*socketio.NodeMessage, error) {
 	case clusterGiven:
 		m.Kind, m.PID = socketio.KindGiven, d.PID
 	case clusterTaken:
-		m.Kind, m.PID = socketio.KindTaken, d.PID
+		m.Kind, m.PID, m.Left = socketio.KindTaken, d.PID, d.Left
 		return m, nil
 	default:
 		return nil, fmt.Errorf("%w: a message of the unknown type %d", parser.ErrSyntax, c.Type)

@@ -3,6 +3,7 @@ package redisadapter
 import (
 	"bytes"
 	"context"
+	"crypto/sha1"
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
@@ -191,27 +192,36 @@ func decodeSession(text string) (*socketio.KeptSession, error) {
 }
 
 // Save stores the session of a client that is away: see [socketio.Keeper].
-func (a *Adapter) Save(s *socketio.KeptSession, lost func()) error {
+func (a *Adapter) Save(s *socketio.KeptSession, done func(stored bool)) error {
 	text, err := encodeSession(s)
 	if err != nil {
 		return err
 	}
+	s.Token = fmt.Sprintf("%x", sha1.Sum([]byte(text)))
 	key, expires := a.opts.SessionPrefix+s.PID, max(s.Expires, time.Millisecond)
 	return a.sender.put(outgoing{channel: key, size: len(key) + len(text), do: func(ctx context.Context, p redis.Pipeliner) redis.Cmder {
 		return p.Set(ctx, key, text, expires)
-	}, done: func(c redis.Cmder) {
-		if c == nil {
-			lost()
-		}
-	}})
+	}, done: func(c redis.Cmder) { done(c != nil) }})
 }
 
-// Drop removes a session.
-func (a *Adapter) Drop(pid string) {
+// remove removes a session if it is the one with that SHA-1.
+const remove = `local v = redis.call('GET', KEYS[1])
+if v and redis.sha1hex(v) == ARGV[1] then return redis.call('DEL', KEYS[1]) end
+return 0`
+
+// Drop removes the session that a Save has stored, if it is still that.
+func (a *Adapter) Drop(pid, token string, done func(there bool)) {
 	key := a.opts.SessionPrefix + pid
-	_ = a.sender.put(outgoing{channel: key, size: len(key), lasting: true, do: func(ctx context.Context, p redis.Pipeliner) redis.Cmder {
-		return p.Del(ctx, key)
-	}}) // where it finds no place the session expires by itself
+	_ = a.sender.put(outgoing{channel: key, size: len(key) + len(token), lasting: true, do: func(ctx context.Context, p redis.Pipeliner) redis.Cmder {
+		return p.Eval(ctx, remove, []string{key}, token)
+	}, done: func(c redis.Cmder) {
+		eval, ok := c.(*redis.Cmd)
+		n := 0
+		if ok {
+			n, _ = eval.Int() // an error means that nobody knows
+		}
+		done(n > 0)
+	}}) // which is never refused
 }
 
 // grab gives the text of a session and the milliseconds that it has left, and removes it. A script, so that nobody comes between.
@@ -236,7 +246,7 @@ func (a *Adapter) Take(ctx context.Context, pid string) (*socketio.KeptSession, 
 		if settled.CompareAndSwap(false, true) {
 			answer <- c
 		} else if s, err := grabbed(c); err == nil && s != nil {
-			_ = a.Save(s, func() {}) // nobody waits for it any more
+			_ = a.Save(s, func(bool) {}) // nobody waits for it any more
 		}
 	}})
 	if err != nil {

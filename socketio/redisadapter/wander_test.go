@@ -22,12 +22,12 @@ type wanderer struct {
 	sid, pid string
 	home     int // the node at which it is, or was last
 
-	got     []arrived       // since its session began
-	offset  string          // of the last it has got, perhaps in an earlier session
-	due     []due           // since its session began
-	rooms   map[string]bool // that it is in
-	pinned  bool            // its node alone sent it something while it was away
-	already int             // how many of the session's events have come over this connection or an earlier one
+	got    []arrived       // since its session began
+	offset string          // of the last it has got, perhaps in an earlier session
+	due    []due           // since its session began
+	rooms  map[string]bool // that it is in
+	pinned bool            // its node alone sent it something while it was away
+	shaken bool            // connections to Redis were lost in its session's time, so that perhaps it could not be saved
 }
 
 type arrived struct {
@@ -78,7 +78,7 @@ func (w *wanderer) dial(m *member, node int) bool {
 		if len(missed) > 0 {
 			w.t.Fatalf("a new client was given %v", missed)
 		}
-		w.got, w.due, w.rooms = nil, nil, map[string]bool{}
+		w.got, w.due, w.rooms, w.shaken = nil, nil, map[string]bool{}, false
 		return false
 	}
 	w.take(missed)
@@ -169,6 +169,8 @@ func TestAWanderingClientGetsEverythingOnceOrBeginsAnew(t *testing.T) {
 		nodes[i].Reached(mark)
 		began[i] = n
 	}
+	admin := r.Client()
+	t.Cleanup(func() { _ = admin.Close() })
 	last := socketio.Mark{Term: 1, N: 1}
 	for i := range nodes {
 		begin(i, 0, last)
@@ -281,6 +283,31 @@ func TestAWanderingClientGetsEverythingOnceOrBeginsAnew(t *testing.T) {
 				}
 			}
 			settle()
+		case op == 15 && rng.IntN(5) == 0: // all connections to Redis are lost, and made again
+			for _, w := range ws {
+				w.shaken = true
+			}
+			breaks := make([]uint64, len(nodes))
+			for i, m := range nodes {
+				breaks[i] = m.adapter.Stats().Breaks
+			}
+			_ = admin.Do(t.Context(), "client", "kill", "type", []string{"normal", "pubsub"}[rng.IntN(2)], "skipme", "yes").Err()
+			if rng.IntN(2) == 0 && nodes[node].To("room0").Emit("news", n) == nil {
+				for _, w := range ws {
+					if w.rooms["room0"] {
+						w.due = append(w.due, due{n, true}) // those of the node may have it ahead of others
+					}
+				}
+			}
+			until(t, "all nodes are back", func() bool {
+				for i, m := range nodes {
+					if s := m.adapter.Stats(); !s.Up || s.Breaks == breaks[i] {
+						return false
+					}
+				}
+				return true
+			})
+			settle()
 		case w.ws != nil: // it goes, perhaps without the last few that it was sent
 			if rng.IntN(2) == 0 {
 				w.ask("ping")
@@ -305,9 +332,10 @@ func TestAWanderingClientGetsEverythingOnceOrBeginsAnew(t *testing.T) {
 			if len(w.got) > 0 {
 				had = w.got[len(w.got)-1].n
 			}
+			shaken := w.shaken
 			if !w.dial(nodes[node], node) {
 				refused++
-				reason := from != node && pinned || from == -1 || began[node] > had
+				reason := from != node && pinned || from == -1 || shaken || began[node] > had
 				if !reason {
 					unexplained++
 					t.Errorf("%d: not recovered at node %d, was at %d, offset %s, missed %v", n, node, from, w.offset, unseen)
