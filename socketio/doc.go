@@ -44,6 +44,9 @@
 //     emits the same by itself, [Target.Mirrored] has it recovered everywhere.
 //   - A client is recovered only where it can be shown that it gets everything once: not if something was lost on the way, if its node died (it saved nothing), or if the new node
 //     knows too little of the past. It then is a new client, as it is after too long an absence: [Socket.Recovered] says so to the application, the property recovered to the client.
+//   - A client that comes back to its own node is recovered there as without an adapter, local events included. Its session is in the Keeper meanwhile: while that is away, a client whose
+//     session was stored before is a new one at its own node too, since nobody can say whether another node has taken it.
+//   - What a node sends by [Socket.Emit] or [Target.Local] to a client that is away, in the very moment in which the client comes to another node, may be lost.
 //   - A node keeps for recovery what is sent to all rooms, whether anybody is in them or not, within [Recovery].MaxBytes and MaxPackets of each namespace; one that starts reads it from the Keeper.
 //
 // # Goroutines
