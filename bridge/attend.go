@@ -13,12 +13,12 @@ func (c *client) appear(tenant string) bool {
 	switch {
 	case c.b.presence == nil || c.who.UserID == "":
 		return false
-	case c.status != "":
-		c.b.presence.say(tenant, c.key, c.who, c.status)
+	case c.status.get() != "":
+		c.b.presence.say(tenant, c.key, c.who, c.status.get())
 	default:
 		c.b.presence.enter(tenant, c.key, c.who)
 	}
-	c.b.cluster.attend(noteEnter, attendanceOf(tenant, c.key, c.who, c.status))
+	c.b.cluster.attend(noteEnter, attendanceOf(tenant, c.key, c.who, c.status.get()))
 	return true
 }
 
@@ -50,7 +50,7 @@ func (c *client) setStatus(e *socketio.Event) {
 		c.fail(e, failBadRequest)
 		return
 	}
-	c.status = word
+	c.status.set(word)
 	tenants := c.tenants.all()
 	if c.home != "" && !slices.Contains(tenants, c.home) {
 		tenants = append(tenants, c.home)

@@ -58,6 +58,7 @@ type Bridge struct {
 	sharer     *share.Sharer // nil where nothing is shared over Realtime
 	cluster    *cluster      // nil for a node that is alone
 	serial     atomic.Uint64 // of connections
+	stray      atomic.Int64  // until when nobody is taken up from another node, in nanoseconds since 1970; 0: they are
 
 	io     *socketio.Server
 	admin  *admin.Admin // nil where it is off
@@ -254,7 +255,7 @@ func (b *Bridge) emitAll(name string, payload json.RawMessage) {
 		return
 	}
 	for _, space := range b.spaces {
-		_ = space.Except(waitingRoom).Local().Emit(name, payload) // raw JSON can always be encoded
+		_ = b.alike(space.Except(waitingRoom), reach{}, 0, 0).Emit(name, payload) // raw JSON can always be encoded
 	}
 }
 

@@ -14,6 +14,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/redis/go-redis/v9"
 
+	"github.com/supabridge/supabridge/bridge/feed"
 	"github.com/supabridge/supabridge/bridge/vocabulary"
 	"github.com/supabridge/supabridge/config"
 	"github.com/supabridge/supabridge/socketio"
@@ -168,6 +169,8 @@ const (
 	noteAsk   noteKind = "ask"   // another node is to say who is present there
 	noteWhole noteKind = "whole" // a part of the answer
 	noteBye   noteKind = "bye"   // a node stops
+	noteStyle noteKind = "style" // browsers at that node hear a style of the vocabulary
+	noteOffer noteKind = "offer" // a row that was just stored, for the feed of whoever leads
 	noteMark  noteKind = "mark"  // whoever leads is to tell how it stands (cluster.changes: leader)
 
 	noteRooms      noteKind = "rooms"       // which rooms came to be occupied or vacated at a node
@@ -185,6 +188,10 @@ type note struct {
 	Spelled      json.RawMessage `json:"spelled,omitempty"` // the conversation as the client wrote it
 	Messages     json.RawMessage `json:"messages,omitempty"`
 	Whom         json.RawMessage `json:"whom,omitempty"`
+	Style        string          `json:"style,omitempty"`
+	Table        string          `json:"table,omitempty"`
+	Action       feed.Action     `json:"action,omitempty"`
+	Row          json.RawMessage `json:"row,omitempty"`
 	attends
 
 	// Serial numbers what a node says of presence; of others it is the number of the last one that did.
@@ -293,6 +300,18 @@ func (c *cluster) heard(e *socketio.Event) {
 		b.tellRead(n.spelled(), n.who(), n.Messages, reach{remote: true})
 	case noteDisconnect:
 		b.disconnectNoted(n.Whom)
+	case noteHello:
+		for _, s := range vocabulary.Styles() {
+			if b.dialects.used[s].Load() {
+				c.say(note{Kind: noteStyle, To: n.Node, Style: s.String()})
+			}
+		}
+	case noteOffer:
+		c.led.offered(feed.BusOffer{Table: n.Table, Action: n.Action, Record: n.Row})
+	case noteStyle:
+		if s, ok := vocabulary.StyleOf(n.Style); ok {
+			b.speaks(s)
+		}
 	case noteMark:
 		c.led.remark()
 	}

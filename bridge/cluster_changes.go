@@ -22,7 +22,9 @@ type changesBus struct {
 	source *switched
 	events chan feed.BusEvent
 
-	appending bool // what the feed passes on goes to the others; the feed's goroutine alone uses it
+	// The feed's goroutine alone uses these.
+	appending bool       // what it passes on goes to the others
+	last      feed.Place // of what went there in this term
 
 	on atomic.Bool // Realtime is heard; step's goroutine alone writes it
 
@@ -43,9 +45,9 @@ const overlap = 10 * time.Second
 
 // The kinds of entries on the bus.
 const (
-	busChange = "change" // of feed.Change
+	busChange = "change" // of numbered, with a change
 	busResync = "resync" // of gap
-	busMark   = "mark"   // of feed.Mark
+	busMark   = "mark"   // of numbered, with a mark; its number is that of the last change before
 )
 
 // gap tells that deletes may be missing.
@@ -75,8 +77,22 @@ func (c *cluster) changes() *changesBus {
 	return c.led
 }
 
-// passOn tells the others of a change, where this node leads. The feed's goroutine calls it, like the next two.
-func (x *changesBus) passOn(c feed.Change) { x.put(busChange, c) }
+// numbered is an entry of the bus with its number within the term.
+type numbered struct {
+	N      uint64       `json:"n"`
+	Change *feed.Change `json:"change,omitempty"`
+	Mark   *feed.Mark   `json:"mark,omitempty"`
+}
+
+// passOn tells the others of a change, where this node leads, and gives its place; else the zero one. The feed's goroutine calls it, like the next two.
+func (x *changesBus) passOn(c feed.Change) feed.Place {
+	if x == nil || !x.appending {
+		return feed.Place{}
+	}
+	x.last.N++
+	x.put(busChange, numbered{N: x.last.N, Change: &c})
+	return x.last
+}
 
 // passOnResync tells them that deletes may be missing.
 func (x *changesBus) passOnResync(since time.Time, reason string) {
@@ -86,7 +102,29 @@ func (x *changesBus) passOnResync(since time.Time, reason string) {
 // mark tells them how this node's feed stands.
 func (x *changesBus) mark() {
 	if x != nil && x.appending {
-		x.put(busMark, x.c.b.upstream.feed.Mark())
+		m := x.c.b.upstream.feed.Mark()
+		x.put(busMark, numbered{N: x.last.N, Mark: &m})
+		x.c.b.passed(x.last)
+	}
+}
+
+// offer offers a row to the feed of whoever leads, where that is not this node's; false where it is for this one's.
+func (x *changesBus) offer(table string, action feed.Action, record json.RawMessage) bool {
+	if x == nil || x.on.Load() {
+		return false
+	}
+	x.c.say(note{Kind: noteOffer, Table: table, Action: action, Row: record})
+	return true
+}
+
+// offered takes such an offer, where this node leads. One that finds no place is lost: Realtime brings the row.
+func (x *changesBus) offered(o feed.BusOffer) {
+	if x == nil || !x.c.leads() || !json.Valid(o.Record) {
+		return
+	}
+	select {
+	case x.events <- o:
+	default:
 	}
 }
 
@@ -212,7 +250,7 @@ func (x *changesBus) lead(ctx context.Context) {
 	}
 	x.tell(ctx, feed.BusDo(func() {
 		x.bus.Begin(term, last)
-		x.appending = true
+		x.appending, x.last = true, feed.Place{Term: term}
 		x.mark()
 	}))
 	x.hearRealtime(ctx, since, "this node leads")
@@ -277,24 +315,27 @@ func (h *hearing) Entry(e bus.Entry) {
 	x := h.x
 	switch e.Kind {
 	case busChange:
-		var c feed.Change
-		if err := json.Unmarshal(e.Body, &c); err != nil {
+		var n numbered
+		if err := json.Unmarshal(e.Body, &n); err != nil || n.Change == nil {
 			x.c.b.log.Warn().Err(err).Str("peer", e.From).Msg("cluster: a change of the leader's makes no sense; rows are read")
 			h.Missing(e.At)
 			return
 		}
-		x.tell(h.ctx, feed.BusChange{Change: c})
+		n.Change.Place = feed.Place{Term: e.Term, N: n.N}
+		x.tell(h.ctx, feed.BusChange{Change: *n.Change})
 	case busResync:
 		var g gap
 		if json.Unmarshal(e.Body, &g) == nil {
 			x.tell(h.ctx, feed.BusResync{Since: g.Since, Reason: g.Reason})
 		}
 	case busMark:
-		var m feed.Mark
-		if json.Unmarshal(e.Body, &m) != nil {
+		var n numbered
+		if json.Unmarshal(e.Body, &n) != nil || n.Mark == nil {
 			return
 		}
+		m := *n.Mark
 		x.tell(h.ctx, feed.BusMark{Mark: m})
+		x.tell(h.ctx, feed.BusDo(func() { x.c.b.passed(feed.Place{Term: e.Term, N: n.N}) }))
 		x.mu.Lock()
 		defer x.mu.Unlock()
 		x.marked = time.Now()

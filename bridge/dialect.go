@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync/atomic"
 
+	"github.com/supabridge/supabridge/bridge/feed"
 	"github.com/supabridge/supabridge/bridge/vocabulary"
 	"github.com/supabridge/supabridge/config"
 	"github.com/supabridge/supabridge/socketio"
@@ -32,9 +33,12 @@ func Words(cfg *config.Config) (*vocabulary.Vocabulary, error) {
 // reach is whom an event concerns: rooms by kind, as far as they are known.
 type reach struct {
 	conversation, tenant, user []string
-	sender                     []string // rooms of whose doing it is
-	except                     []string // sockets that must not get it in any case
-	remote                     bool     // another node heard of it, and tells the application
+	sender                     []string   // rooms of whose doing it is
+	except                     []string   // sockets that must not get it in any case
+	remote                     bool       // another node heard of it, and tells the application
+	origin                     origin     // what it comes of
+	at                         feed.Place // of the row, in what the leader passes on
+	nth                        uint64     // among the events of that row
 }
 
 // rooms names the rooms of an audience.
@@ -75,21 +79,21 @@ func styleRoom(s vocabulary.Style) string { return "\x00style:" + s.String() }
 // speak has the client hear a style from now on. Between the two rooms it is in neither and would hear every style, never none.
 func (c *client) speak(s vocabulary.Style) {
 	c.socket.Leave(styleRoom(vocabulary.Style(c.style.Load())))
-	c.b.dialects.used[s].Store(true)
+	c.b.speaks(s)
 	c.style.Store(uint32(s))
 	c.socket.Join(styleRoom(s))
 }
 
 // listen learns from an event which style the client hears; the first that tells decides.
 func (c *client) listen(event string) {
-	if c.settled || c.b.cfg().Vocabulary.Dialect == "fixed" {
+	if c.settled.Load() || c.b.cfg().Vocabulary.Dialect == "fixed" {
 		return
 	}
 	style, ok := c.b.words().Reveals(event)
 	if !ok {
 		return
 	}
-	c.settled = true
+	c.settled.Store(true)
 	c.b.metrics.dialects.WithLabelValues(style.String()).Inc()
 	c.b.log.Info().Str("socket", c.socket.ID()).Stringer("style", style).Msg("dialect detected")
 	if style != vocabulary.Style(c.style.Load()) {
@@ -108,7 +112,7 @@ func (b *Bridge) emit(to reach, o *vocabulary.Occasion) {
 	said := b.words().Say(styles[0], o)
 	b.cluster.relay(to, said)
 	if b.words().SaysAlike(o.Event) {
-		b.send(to, said, nil)
+		b.send(to, said, nil, 0)
 		return
 	}
 	for i, style := range styles {
@@ -121,15 +125,15 @@ func (b *Bridge) emit(to reach, o *vocabulary.Occasion) {
 		if i > 0 {
 			said = b.words().Say(style, o)
 		}
-		b.send(to, said, others)
+		b.send(to, said, others, rank(style, styles[0]))
 	}
 }
 
-func (b *Bridge) send(to reach, said []vocabulary.Utterance, others []string) {
+func (b *Bridge) send(to reach, said []vocabulary.Utterance, others []string, rank uint64) {
 	except := append(slices.Clip(others), to.except...)
-	for _, u := range said {
+	for i, u := range said {
 		for _, target := range b.targets(to, u, except) {
-			_ = target.Local().Emit(u.Name, asValues(u.Args)...) // raw JSON can always be encoded
+			_ = b.alike(target, to, rank, uint64(i)).Emit(u.Name, asValues(u.Args)...) // raw JSON can always be encoded
 		}
 	}
 }

@@ -98,7 +98,10 @@ type sink struct{ b *Bridge }
 
 // Change routes one change. It may wait for Supabase to name a conversation's tenant: changes keep their order.
 func (s sink) Change(ctx context.Context, c feed.Change) {
-	s.b.cluster.changes().passOn(c)
+	if c.Place == (feed.Place{}) {
+		c.Place = s.b.cluster.changes().passOn(c)
+	}
+	defer s.b.passed(c.Place)
 	if s.b.webhooks != nil && s.b.webhooks.recognise(c) {
 		return
 	}
@@ -155,6 +158,14 @@ func (s sink) State(r feed.Report) {
 	s.b.emitAll(s.b.cfg().Vocabulary.StatusEvent, statusPayload(r))
 	s.b.sawFeed(r)
 	s.b.cluster.changes().mark()
+}
+
+// Differs has nobody who comes from another node recovered across what is not the same here.
+func (s sink) Differs(p feed.Place) {
+	s.b.unlike()
+	if p != (feed.Place{}) {
+		s.b.passed(p)
+	}
 }
 
 // NoColumn logs that a cursor column is configured which the table lacks.

@@ -18,6 +18,8 @@ import (
 // The feed's goroutine alone uses it.
 type hold struct {
 	socket    string
+	stays     *stays // the socket's
+	ended     bool   // it is counted there no more
 	began     uint64 // how many messages had been told when it was put
 	over      bool   // a later join of the socket has taken it over
 	kept      []keptChange
@@ -58,25 +60,40 @@ func newHolds(cfg *config.Config) holds {
 }
 
 // put begins to keep a conversation's changes for a socket. It takes over what an unfinished join of it has kept: the connection was lost meanwhile.
-func (h *holds) put(conversation, socket string, told uint64, elsewhere func(keptChange)) *hold {
+func (h *holds) put(conversation, socket string, at *stays, told uint64, elsewhere func(keptChange)) *hold {
 	h.sweep()
-	x := &hold{socket: socket, began: told, elsewhere: elsewhere}
+	x := &hold{socket: socket, stays: at, began: told, elsewhere: elsewhere}
+	at.holds.Add(1)
 	for _, before := range slices.Clone(h.joining[conversation]) {
 		if before.socket == socket && !before.broken {
 			x.kept, x.began, before.kept, before.over = before.kept, before.began, nil, true
-			h.drop(conversation, before)
+			h.end(conversation, before)
 		}
 	}
 	h.joining[conversation] = append(h.joining[conversation], x)
 	return x
 }
 
-// drop ends a hold that keeps changes.
-func (h *holds) drop(conversation string, x *hold) { without(h.joining, conversation, x) }
+// end ends a hold that keeps changes.
+func (h *holds) end(conversation string, x *hold) {
+	without(h.joining, conversation, x)
+	x.uncount()
+}
+
+// uncount has the socket's stays know that nothing is kept from it any more.
+func (x *hold) uncount() {
+	if !x.ended {
+		x.ended = true
+		x.stays.holds.Add(-1)
+	}
+}
 
 // release has a hold know what was read, and keep nothing more.
 func (h *holds) release(conversation string, x *hold, rows []missedRow) {
-	h.drop(conversation, x)
+	without(h.joining, conversation, x)
+	if len(rows) == 0 {
+		x.uncount()
+	}
 	x.done, x.read = time.Now(), make(map[string]time.Time, len(rows))
 	for _, m := range rows {
 		x.read[m.key] = m.at
@@ -98,6 +115,7 @@ func (h *holds) forget(x *hold) {
 	}
 	h.rows -= len(x.read)
 	x.read = nil
+	x.uncount()
 }
 
 func without(by map[string][]*hold, key string, x *hold) {
@@ -126,6 +144,7 @@ func (h *holds) sweep() {
 // take keeps a change for the sockets that are still reading, and names those that must not get it: for they will get it later, or have read it already.
 // conversations are where the row is and, where it moved, was.
 func (h *holds) take(c feed.Change, conversations, rooms []string, told []outgoing) (except []string) {
+	h.sweep()
 	for _, conversation := range conversations {
 		for _, x := range h.joining[conversation] {
 			switch {

@@ -41,10 +41,10 @@ type client struct {
 	tenants       entered
 	stays         *stays
 	expiry        *expiry
-	status        string // its own word for how the user is; "" until it said one
+	status        word // its own word for how the user is; "" until it said one
 
 	style   atomic.Uint32 // the vocabulary.Style it hears; whoever tells it something reads it
-	settled bool          // it has shown its style
+	settled atomic.Bool   // it has shown its style
 	speaker speaker
 	intent  vocabulary.Intent // of the event that is being handled
 	about   place             // and where it takes place, as far as it is known

@@ -28,7 +28,7 @@ func (b *Bridge) listen() (err error) {
 		MaxPayload:     int(s.MaxPayload),
 		MaxQueueBytes:  int(s.MaxQueue),
 		MaxRate:        s.MaxRate,
-		Recovery:       socketio.Recovery{Enabled: s.Recovery.Window > 0, MaxDisconnection: s.Recovery.Window, MaxBytes: int(s.Recovery.Memory)},
+		Recovery:       socketio.Recovery{Enabled: s.Recovery.Window > 0, MaxDisconnection: s.Recovery.Window, MaxBytes: int(s.Recovery.Memory), Export: b.exporter()},
 		Allow:          b.guard.allow,
 		Hooks:          b.guard.watch(b.metrics.hooks()),
 		CORS:           cors(b.cfg()),
@@ -45,6 +45,7 @@ func (b *Bridge) listen() (err error) {
 		space.OnConnection(b.welcome)
 		b.spaces = append(b.spaces, space)
 	}
+	b.unlike()
 	if b.cluster != nil {
 		b.io.OnServerSide(serverSide, b.cluster.heard)
 		b.io.OnServerSide(countEvent, b.cluster.count)
@@ -69,7 +70,10 @@ func (b *Bridge) admit(s *socketio.Socket) error {
 		return &socketio.ConnectError{Message: b.refusal(reason), Data: map[string]string{"code": reason}}
 	}
 	before, _ := s.Data().(*client) // of a socket that is being recovered
-	if before != nil && (!before.isSame(who) || !before.mayResume()) {
+	if s.Recovered() && before == nil {
+		before = b.fromAbroad(s, who)
+	}
+	if s.Recovered() && (before == nil || !before.isSame(who) || !before.mayResume()) {
 		s.DeclineRecovery()
 		before = nil
 	}
@@ -143,7 +147,9 @@ func (c *client) arrive() {
 // resume takes over the rooms of the connection that was lost.
 func (c *client) resume(before *client) {
 	c.style.Store(before.style.Load())
-	c.settled, c.status, c.stays = before.settled, before.status, before.stays
+	c.settled.Store(before.settled.Load())
+	c.status.set(before.status.get())
+	c.stays = before.stays
 	for _, id := range before.conversations.all() {
 		if c.socket.In(roomName(c.b.cfg().Rooms.Conversation, id)) { // one that it was about to enter is entered anew
 			c.conversations.add(id, id)

@@ -144,7 +144,7 @@ func TestAJoinWithSeveralMessagesAsSinceBringsWhatLiesBetweenThemAndNoneOfThem(t
 func TestWhatIsKeptForAJoinComesByNoOtherRoomMeanwhile(t *testing.T) {
 	h := newHolds(config.Default())
 	var told []keptChange
-	x := h.put(bakery, "a socket", 0, func(k keptChange) { told = append(told, k) })
+	x := h.put(bakery, "a socket", new(stays), 0, func(k keptChange) { told = append(told, k) })
 	rooms := []string{"conversation:" + bakery, "tenant:" + harbour}
 	for n := range maxKept {
 		if got := h.take(feed.Change{Action: feed.Insert}, []string{bakery}, rooms, nil); len(got) != 1 || got[0] != "a socket" {
@@ -157,7 +157,7 @@ func TestWhatIsKeptForAJoinComesByNoOtherRoomMeanwhile(t *testing.T) {
 	if got := h.take(feed.Change{Action: feed.Insert}, []string{bakery}, rooms, nil); len(got) != 0 || !x.broken || len(told) != maxKept || len(told[0].rooms) != 2 {
 		t.Errorf("beyond the bound: all but %q, broken %t, %d told of %d kept", got, x.broken, len(told), maxKept)
 	}
-	h.drop(bakery, x)
+	h.end(bakery, x)
 }
 
 func TestStoppingDoesNotWaitForAJoinWithSinceThatNobodyCanSettle(t *testing.T) {
@@ -450,7 +450,7 @@ func TestAHoldStaysUntilTheFeedHasPassedOnWhatWasRead(t *testing.T) {
 	h := newHolds(config.Default())
 	settled := false
 	h.settled = func(time.Time, time.Time) bool { return settled }
-	x := h.put(bakery, "a socket", 0, nil)
+	x := h.put(bakery, "a socket", new(stays), 0, nil)
 	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	h.release(bakery, x, []missedRow{{key: "m1", at: at}})
 	change := func(key string) feed.Change {
@@ -472,9 +472,9 @@ func TestAHoldStaysUntilTheFeedHasPassedOnWhatWasRead(t *testing.T) {
 	if got := h.take(change("m1"), []string{bakery}, nil, nil); len(got) != 0 || len(h.readers)+h.rows != 0 {
 		t.Errorf("once the feed is past it: all but %q, %d rows remembered, counted as %d", got, len(h.readers), h.rows)
 	}
-	h.release(alpine, h.put(alpine, "a socket", 0, nil), []missedRow{{key: "m3", at: at}})
+	h.release(alpine, h.put(alpine, "a socket", new(stays), 0, nil), []missedRow{{key: "m3", at: at}})
 	h.swept = time.Time{}
-	h.put(bakery, "a socket", 0, nil)
+	h.put(bakery, "a socket", new(stays), 0, nil)
 	if len(h.readers)+len(h.done) != 0 || len(h.joining) != 1 {
 		t.Errorf("after a while %d rows are remembered of %d joins, and %d conversations are being joined, want one", len(h.readers), len(h.done), len(h.joining))
 	}
@@ -482,7 +482,7 @@ func TestAHoldStaysUntilTheFeedHasPassedOnWhatWasRead(t *testing.T) {
 
 func TestARowThatMovesAwayWhileAJoinReadsIsKeptForIt(t *testing.T) {
 	h := newHolds(config.Default())
-	x := h.put(bakery, "a socket", 0, nil)
+	x := h.put(bakery, "a socket", new(stays), 0, nil)
 	if got := h.take(feed.Change{Action: feed.Update}, []string{alpine, bakery}, nil, nil); len(got) != 1 || len(x.kept) != 1 {
 		t.Errorf("all but %q, %d kept, want it kept for the socket that is entering where the row was", got, len(x.kept))
 	}
@@ -492,10 +492,10 @@ func TestASecondJoinTakesOverWhatTheFirstHasKept(t *testing.T) {
 	h := newHolds(config.Default())
 	h.settled = func(time.Time, time.Time) bool { return false }
 	told := 0
-	first := h.put(bakery, "a socket", 0, func(keptChange) { told++ })
+	first := h.put(bakery, "a socket", new(stays), 0, func(keptChange) { told++ })
 	h.take(feed.Change{Action: feed.Insert}, []string{bakery}, nil, nil)
-	second := h.put(bakery, "a socket", 0, func(keptChange) { told++ })
-	other := h.put(bakery, "another", 0, func(keptChange) { told++ })
+	second := h.put(bakery, "a socket", new(stays), 0, func(keptChange) { told++ })
+	other := h.put(bakery, "another", new(stays), 0, func(keptChange) { told++ })
 	if got := h.take(feed.Change{Action: feed.Update}, []string{bakery}, nil, nil); len(got) != 2 {
 		t.Errorf("a change goes to all but %q, want each socket that is joining once", got)
 	}

@@ -36,5 +36,5 @@ func (r *router) routeNotification(c feed.Change) {
 	at := cmp.Or(row.Text(t.Created), c.Commit.UTC().Format(time.RFC3339Nano))
 	o := rowEvent(r.words(), event, row, "notification", in, vocabulary.String("userId", user), vocabulary.String("timestamp", at))
 	o.User = idOf(user, t.User, row)
-	r.emit(to, o)
+	r.emitAll(to, []outgoing{o})
 }

@@ -26,6 +26,8 @@ type router struct {
 	tenants  *tenants
 	messages *lru.Cache[string, message]
 	emit     func(reach, *vocabulary.Occasion)
+	at       feed.Place // of the change that is being routed, and how many events it has had
+	events   uint64
 	resync   func(since time.Time, reason string)
 	moved    func(ctx context.Context, conversation string, certain bool) // it has another tenant, or may have, or is no more
 	wrote    func(conversation, user string)                              // a message of the user's came
@@ -57,6 +59,7 @@ func newRouter(current func() *config.Config, words func() *vocabulary.Vocabular
 
 // route sends the events of one change. It asks Supabase for a conversation's tenant where that is not known yet, so ctx bounds it.
 func (r *router) route(ctx context.Context, c feed.Change) {
+	r.at, r.events = c.Place, 0
 	switch c.Table {
 	case r.tables.Messages.Name:
 		r.routeMessage(ctx, c)
@@ -125,7 +128,15 @@ func (r *router) routeMessage(ctx context.Context, c feed.Change) {
 		_, at := r.holds.table.State(row)
 		r.tellings.note(id, at, told[0].Event, to)
 	}
+	r.emitAll(to, told)
+}
+
+// emitAll sends the events of the change that is being routed.
+func (r *router) emitAll(to reach, told []outgoing) {
 	for _, o := range told {
+		to.origin = fromRow
+		to.at, to.nth = r.at, r.events
+		r.events++
 		r.emit(to, o)
 	}
 }
@@ -176,9 +187,7 @@ func (r *router) routeConversation(ctx context.Context, c feed.Change) {
 		r.tenants.forget(id)
 		told = r.tell(nil, vocabulary.ConversationDeleted, c.Old, "conversation", place)
 	}
-	for _, o := range told {
-		r.emit(to, o)
-	}
+	r.emitAll(to, told)
 }
 
 // tell adds the event of a row.

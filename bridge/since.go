@@ -47,7 +47,7 @@ func (c *client) enterSince(ctx context.Context, conversation string, since []vo
 	var tenant string
 	if err := between(ctx, func() {
 		if !c.socket.In(wholeRoom(conversation)) || !c.socket.In(roomName(router.rooms.Conversation, conversation)) { // the emitter of another server may take it out
-			x, tenant = router.holds.put(conversation, c.socket.ID(), router.tellings.count.Load(), c.tellElsewhere), router.tenants.recall(conversation)
+			x, tenant = router.holds.put(conversation, c.socket.ID(), c.stays, router.tellings.count.Load(), c.tellElsewhere), router.tenants.recall(conversation)
 		}
 	}); err != nil || x == nil {
 		return err
@@ -62,7 +62,7 @@ func (c *client) enterSince(ctx context.Context, conversation string, since []vo
 		}
 		if err != nil {
 			x.giveUp()
-			router.holds.drop(conversation, x)
+			router.holds.end(conversation, x)
 			return
 		}
 		router.release(c, conversation, x, missed)

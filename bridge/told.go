@@ -73,6 +73,8 @@ func (t *tellings) reached(c *client, x *hold, key string, at time.Time) bool {
 
 // stays says since when a socket is in its rooms, by how many messages had been told before. The connections of one socket share it.
 type stays struct {
+	holds atomic.Int32 // that keep something from the socket
+
 	mu    sync.Mutex
 	since map[string]uint64
 }

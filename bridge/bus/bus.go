@@ -60,6 +60,7 @@ type Listener interface {
 // Entry is what one node told all others.
 type Entry struct {
 	From string
+	Term uint64
 	Kind string
 	Body json.RawMessage
 	At   time.Time // when Redis took it, by its clock, to the millisecond

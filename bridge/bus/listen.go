@@ -118,7 +118,7 @@ func (b *Bus) hear(p *place, m *redis.XMessage, l Listener) {
 	if term != before.term {
 		l.Turn()
 	}
-	e := Entry{From: from, Kind: text("kind"), Body: json.RawMessage(text("body")), At: takenAt(m.ID)}
+	e := Entry{From: from, Term: term, Kind: text("kind"), Body: json.RawMessage(text("body")), At: takenAt(m.ID)}
 	if e.Kind == cutKind {
 		since := e.At
 		_ = json.Unmarshal(e.Body, &since) // else when it was written

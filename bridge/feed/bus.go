@@ -17,6 +17,9 @@ import (
 //
 // Who leads, and when a feed hears Realtime for itself, is for whoever runs it to say.
 
+// Place is where a change is in what leaders pass on: the number of the leader's term and of the change within it. The zero Place is none.
+type Place struct{ Term, N uint64 }
+
 // BusEvent is what comes by the bus.
 type BusEvent interface{ busEvent() }
 
@@ -48,6 +51,12 @@ type (
 		Led   bool
 		Since time.Time
 	}
+	// BusOffer is what Offer takes, of another node.
+	BusOffer struct {
+		Table  string
+		Action Action
+		Record json.RawMessage
+	}
 	// BusDo is run by the feed once all before it is done.
 	BusDo func()
 )
@@ -60,6 +69,7 @@ func (BusResync) busEvent() {}
 func (BusTurn) busEvent()   {}
 func (BusMark) busEvent()   {}
 func (BusLed) busEvent()    {}
+func (BusOffer) busEvent()  {}
 func (BusDo) busEvent()     {}
 
 // told is a Change on its way to other nodes.
@@ -155,6 +165,7 @@ func (f *Feed) hearBus(ctx context.Context, event BusEvent) {
 			f.gap = &phoenix.Gap{Since: e.Since, Reason: phoenix.GapReason(e.Reason)}
 		}
 		f.busLost(e.Reason)
+		f.opts.Sink.Differs(Place{})
 		l.bus = lineState{live: true, since: time.Now()}
 		f.flows(byBus)
 		f.want()
@@ -176,6 +187,10 @@ func (f *Feed) hearBus(ctx context.Context, event BusEvent) {
 		f.follow(e.Mark)
 	case BusLed:
 		f.setLed(e)
+	case BusOffer:
+		if t := f.table(e.Table); t != nil {
+			f.offer(ctx, t, Change{Table: e.Table, Action: e.Action, Row: parse(e.Record)})
+		}
 	case BusDo:
 		e()
 	}
@@ -194,9 +209,12 @@ func (f *Feed) heardBus(ctx context.Context, c Change) {
 	}
 	if t.merger.precedes(c) {
 		f.stats.repeats.Add(1)
+		f.opts.Sink.Differs(c.Place)
 		return
 	}
-	f.merge(ctx, t, c, byBus)
+	if !f.merge(ctx, t, c, byBus) {
+		f.opts.Sink.Differs(c.Place)
+	}
 }
 
 // follow takes over how the leader stands.

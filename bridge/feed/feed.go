@@ -70,6 +70,9 @@ type Sink interface {
 	Resync(since time.Time, reason string)
 	// State tells how the feed stands; it is called when that changes.
 	State(Report)
+	// Differs tells that the leader has passed something on that this feed does not, or has passed on differently: what is at a place of the leader's, or,
+	// where that is zero, what is not known.
+	Differs(Place)
 	// NoColumn tells that a table lacks a cursor column it was said to have; the feed goes on without.
 	NoColumn(table, column string)
 }
@@ -322,12 +325,13 @@ func (f *Feed) heard(ctx context.Context, e *phoenix.Change) {
 	f.merge(ctx, t, c, byChanges)
 }
 
-// merge passes a change on that no lane has brought before.
-func (f *Feed) merge(ctx context.Context, t *tableFeed, c Change, by lane) {
+// merge passes a change on that no lane has brought before; it returns whether it did, as the lane brought it.
+func (f *Feed) merge(ctx context.Context, t *tableFeed, c Change, by lane) bool {
 	if c.Action != Delete {
 		t.look(c.Row)
 	}
-	if told, ok := t.merger.live(c, by); ok {
+	told, ok := t.merger.live(c, by)
+	if ok {
 		f.opts.Sink.Change(ctx, told)
 	} else {
 		f.stats.repeats.Add(1)
@@ -338,6 +342,7 @@ func (f *Feed) merge(ctx context.Context, t *tableFeed, c Change, by lane) {
 	if !t.merger.settled() {
 		f.settle()
 	}
+	return ok
 }
 
 // exact passes on the row of a change as it is now, where that is news.

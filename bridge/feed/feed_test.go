@@ -157,12 +157,19 @@ type bench struct {
 	states  []State
 	rejoins int
 	lacking []string
+	differs []Place
 }
 
 func (b *bench) NoColumn(table, column string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.lacking = append(b.lacking, table+"."+column)
+}
+
+func (b *bench) Differs(p Place) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.differs = append(b.differs, p)
 }
 
 func (b *bench) Events() <-chan phoenix.Event { return b.events }

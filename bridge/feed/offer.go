@@ -14,22 +14,19 @@ var ErrNoTable = errors.New("feed: no such table")
 // of the stream an offer was true. A Delete (record is the old row) is passed on only while Realtime is away, for it carries no version of its own. passed tells
 // whether it was. Any goroutine may call it while Run runs; it returns ctx's error where the feed does not come to it in time.
 func (f *Feed) Offer(ctx context.Context, table string, action Action, record json.RawMessage) (passed bool, err error) {
-	var t *tableFeed
-	for _, other := range f.tables {
-		if other.Name == table {
-			t = other
-		}
-	}
+	t := f.table(table)
 	if t == nil {
 		return false, ErrNoTable
 	}
-	err = f.Do(ctx, func() {
-		c, ok := f.offered(t, Change{Table: table, Action: action, Row: parse(record)})
-		if passed = ok; ok {
-			f.opts.Sink.Change(ctx, c)
-		}
-	})
+	err = f.Do(ctx, func() { passed = f.offer(ctx, t, Change{Table: table, Action: action, Row: parse(record)}) })
 	return passed, err
+}
+
+func (f *Feed) offer(ctx context.Context, t *tableFeed, c Change) (passed bool) {
+	if c, passed = f.offered(t, c); passed {
+		f.opts.Sink.Change(ctx, c)
+	}
+	return passed
 }
 
 func (f *Feed) offered(t *tableFeed, c Change) (Change, bool) {

@@ -24,6 +24,12 @@ var styleNames = [styleCount]string{"none", "underscore", "colon", "kebab", "cam
 
 func (s Style) String() string { return styleNames[s] }
 
+// StyleOf gives the style of a name that String gives; false for another.
+func StyleOf(name string) (Style, bool) {
+	i := slices.Index(styleNames[:], name)
+	return Style(max(i, 0)), i >= 0
+}
+
 // Styles lists every style, StyleNone first.
 func Styles() []Style {
 	return []Style{StyleNone, StyleUnderscore, StyleColon, StyleKebab, StyleCamel, StyleWhaticket}
