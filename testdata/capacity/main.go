@@ -31,6 +31,7 @@ type habits struct {
 	messages float64 // a second that the Supabase project allows
 	redis    float64 // share of Redis's one core that is to be used
 	network  float64 // bytes a second to and from Redis
+	leader   bool    // one node hears Realtime for all (cluster.changes)
 }
 
 // What was measured; docs/cluster.md says how.
@@ -43,6 +44,9 @@ const (
 	publishSeconds  = 0.85e-6 // Redis's CPU time for one message
 	passSeconds     = 0.5e-6  // and for each node that hears it
 	noteBytes       = 330.0
+	tellSeconds     = 12e-6 // Redis's CPU time for one change that the leader tells
+	hearSeconds     = 2e-6  // and for each node that reads it
+	changeBytes     = 900.0 // a row of 500 bytes, and what goes with it
 )
 
 // load is what a cluster carries in one second.
@@ -51,7 +55,7 @@ type load struct {
 	memory, cpu      float64 // of a node: bytes, cores
 	redisCPU         float64 // of its one core
 	redisBytes       float64 // a second, in and out
-	messages         float64 // of Realtime a second: each change to each node
+	messages         float64 // of Realtime a second: each change to each node that hears it
 	delivered, notes float64 // a second, all nodes together
 }
 
@@ -68,6 +72,11 @@ func at(connections float64, nodes int, h habits, r *rand.Rand) load {
 	l.redisCPU = notes * (publishSeconds + n*passSeconds)
 	l.redisBytes = notes * noteBytes * (1 + n)
 	l.messages = changes * n
+	if h.leader {
+		l.messages = changes
+		l.redisCPU += changes * (tellSeconds + n*hearSeconds)
+		l.redisBytes += changes * changeBytes * (1 + n)
+	}
 	return l
 }
 
@@ -119,6 +128,7 @@ func main() {
 	flag.Float64Var(&h.messages, "messages", 10_000, "Realtime messages a second that the project allows")
 	flag.Float64Var(&h.redis, "redis", 0.6, "share of Redis's core to be used")
 	flag.Float64Var(&h.network, "network", 1e9, "bytes a second to and from Redis")
+	flag.BoolVar(&h.leader, "leader", false, "one node hears Realtime for all (cluster.changes: leader)")
 	seed := flag.Uint64("seed", 1, "of what is drawn")
 	flag.Parse()
 	r := rand.New(rand.NewPCG(*seed, 0))

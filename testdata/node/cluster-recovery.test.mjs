@@ -7,7 +7,7 @@ import { startRedis } from './harness/redis.mjs';
 import { startStandin } from './harness/standin.mjs';
 
 describe('recovery at another node', () => {
-  let standin, redis, ours, open, nodes;
+  let standin, redis, ours, open, nodes, left;
   const start = () => startBridge(standin, {
     SUPABRIDGE_CLUSTER_REDIS: redis.url,
     SUPABRIDGE_CLUSTER_MODE: 'streams',
@@ -46,6 +46,7 @@ describe('recovery at another node', () => {
   });
   after(async () => {
     for (const node of nodes) await node.stop();
+    left?.disconnectClients(); // they are at other nodes by now
     await redis?.stop();
     await standin?.stop();
   });
@@ -86,6 +87,7 @@ describe('recovery at another node', () => {
     const rows = [];
     client.socket.io.uri = 'http://127.0.0.1:1';
     await stopped.program.stop();
+    left = stopped;
     await client.next('disconnect');
     nodes.push(await start());
     for (let i = 0; i < 5; i++) rows.push(await standin.write(open, `row ${i}`));
