@@ -46,7 +46,8 @@ type overview struct {
 	Fullest  []roomSize        `json:"fullest"`
 	Traffic  socketio.Traffic  `json:"traffic"`
 	Waiting  int               `json:"queue_bytes"`
-	Outbox   *outboxStatus     `json:"outbox"` // null without one
+	Outbox   *outboxStatus     `json:"outbox"`  // null without one
+	Cluster  *clusterStatus    `json:"cluster"` // null for a node that is alone
 	Problems []json.RawMessage `json:"problems"`
 	Memory   uint64            `json:"heap_bytes"`
 	Routines int               `json:"goroutines"`
@@ -66,6 +67,28 @@ type outboxStatus struct {
 	Waiting int   `json:"waiting"`
 	Dead    int   `json:"dead"`
 	Bytes   int64 `json:"bytes"`
+}
+
+type clusterStatus struct {
+	Up      bool `json:"up"`      // Redis is there, and other nodes are heard
+	Leads   bool `json:"leads"`   // this node does
+	Hears   bool `json:"hears"`   // Realtime, for itself
+	Peers   int  `json:"peers"`   // other bridges that are alive
+	Servers int  `json:"servers"` // other Socket.IO servers, bridges or not
+	Waiting int  `json:"waiting"` // bytes for them that wait for Redis
+}
+
+// status says how the node stands in its cluster.
+func (c *cluster) status() *clusterStatus {
+	if c == nil {
+		return nil
+	}
+	s := c.adapter.Stats()
+	at := &clusterStatus{Up: s.Up, Leads: c.leads(), Hears: c.led == nil || c.led.on.Load(), Peers: c.alive(), Servers: s.Nodes, Waiting: s.Queued}
+	if c.led != nil {
+		at.Waiting += c.led.bus.Stats().Queued
+	}
+	return at
 }
 
 func (b *Bridge) overview() overview {
@@ -93,6 +116,7 @@ func (b *Bridge) overview() overview {
 		}
 	}
 	s.Fullest = b.fullest()
+	s.Cluster = b.cluster.status()
 	_, s.Waiting, _ = b.io.QueueDepth()
 	if b.webhooks != nil && b.webhooks.box != nil {
 		o := b.webhooks.box.Stats()

@@ -6,8 +6,12 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/rs/zerolog"
+
+	"github.com/supabridge/supabridge/config"
+	"github.com/supabridge/supabridge/internal/redistest"
 )
 
 func TestProblemsKeepsTheLastWarningsAndErrors(t *testing.T) {
@@ -67,4 +71,22 @@ func TestPprofIsOnTheOpsPortOnly(t *testing.T) {
 			t.Errorf("%s answers %d on the main port", path, answer.Code)
 		}
 	}
+}
+
+func TestTheStatusSaysHowTheNodeStandsInItsCluster(t *testing.T) {
+	if s := newWorld(t, nil).bridge.overview(); s.Cluster != nil {
+		t.Errorf("a node that is alone says %+v", *s.Cluster)
+	}
+	r := redistest.Start(t)
+	w := newWorld(t, func(cfg *config.Config) {
+		cfg.Cluster.Redis, cfg.Cluster.Changes, cfg.Cluster.Lease = config.Secret(r.URL()), "leader", 500*time.Millisecond
+	})
+	w.becomes("lead", func() bool {
+		return *w.bridge.overview().Cluster == (clusterStatus{Up: true, Leads: true, Hears: true})
+	})
+	r.Kill()
+	w.becomes("say that Redis is away", func() bool {
+		s := w.bridge.overview().Cluster
+		return !s.Up && !s.Leads && s.Hears
+	})
 }

@@ -117,6 +117,17 @@ function show(s) {
     ['heap', bytes(s.heap_bytes)],
     ['goroutines', number.format(s.goroutines)],
   ]);
+  $('in-cluster').hidden = !s.cluster;
+  if (s.cluster) {
+    list('cluster', [
+      ['Redis', s.cluster.up ? 'there' : 'away'],
+      ['leader', s.cluster.leads ? 'this node' : 'another'],
+      ['changes', s.cluster.hears ? 'by Realtime' : 'by the leader'],
+      ['other bridges', number.format(s.cluster.peers)],
+      ['other servers', number.format(Math.max(0, s.cluster.servers - s.cluster.peers))],
+      ['waiting', bytes(s.cluster.waiting)],
+    ]);
+  }
   $('room-count').textContent = number.format(s.rooms);
   $('rooms').tBodies[0].replaceChildren(
     ...s.fullest.map((room) => {
