@@ -32,6 +32,7 @@ func everything(t *testing.T) func(*config.Config) {
 		cfg.Webhooks.Twilio.AuthTokens = "a token of Twilio's"
 		cfg.Webhooks.Outbox.Path = box
 		cfg.Cluster.Redis = "redis://127.0.0.1:1" // nobody is there: the bridge goes on alone
+		cfg.Cluster.Changes = "leader"
 	}
 }
 
