@@ -60,7 +60,7 @@ func rank(s, preset vocabulary.Style) uint64 {
 	return uint64(slices.Index(vocabulary.Styles(), s) + 1)
 }
 
-// strayFor is how long nobody is taken up from elsewhere after a node has told something of its own accord. It must exceed what it takes until other nodes have told it
+// strayFor is how long nobody is taken up from elsewhere, nor given up to others, after a node has told something of its own accord. It must exceed what it takes until other nodes have told it
 // too: until it has come from the leader, or each has read it.
 const strayFor = 30 * time.Second
 
@@ -129,7 +129,7 @@ func (b *Bridge) exporter() func(*socketio.Socket) (any, bool) {
 	}
 	return func(s *socketio.Socket) (any, bool) {
 		c, ok := s.Data().(*client)
-		if !ok || c.lost.Load() {
+		if !ok || c.lost.Load() || b.stray.Load() != 0 { // what this node told of its own accord, others have yet to tell
 			return nil, false
 		}
 		who := c.identity.Load()

@@ -176,6 +176,8 @@ func (b *Bridge) Run(ctx context.Context) error {
 	following, unfollow := context.WithCancel(context.WithoutCancel(ctx))
 	defer unfollow()
 	var err error
+	var led sync.WaitGroup
+	led.Go(func() { b.cluster.changes().run(following) })
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
@@ -193,6 +195,7 @@ func (b *Bridge) Run(ctx context.Context) error {
 	}
 	unfollow()
 	<-ended
+	led.Wait()
 	if err != nil && ctx.Err() == nil {
 		return fmt.Errorf("bridge: %w", err)
 	}

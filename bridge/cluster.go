@@ -323,11 +323,6 @@ func (c *cluster) run(ctx context.Context) {
 	if c == nil {
 		return
 	}
-	following, stop := context.WithCancel(context.WithoutCancel(ctx))
-	var led sync.WaitGroup
-	led.Go(func() { c.led.run(following) })
-	defer led.Wait()
-	defer stop()
 	tick := time.NewTicker(c.lease / 3)
 	defer tick.Stop()
 	for {
@@ -337,7 +332,7 @@ func (c *cluster) run(ctx context.Context) {
 		c.lookForForeign(ctx)
 		select {
 		case <-ctx.Done():
-			c.led.hands()
+			c.led.leave()
 			c.resign()
 			c.say(note{Kind: noteBye})
 			return

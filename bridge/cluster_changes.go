@@ -28,9 +28,13 @@ type changesBus struct {
 
 	on atomic.Bool // Realtime is heard; step's goroutine alone writes it
 
+	leaving atomic.Bool   // this node stops
+	left    chan struct{} // closed once it leads no more for that
+
 	// step's goroutine alone uses these.
 	leading bool // this node leads, and has heard all that was told before
 	live    bool // the feed was told that the bus is
+	gone    bool // left is closed
 
 	mu     sync.Mutex // guards what is below
 	began  time.Time
@@ -64,7 +68,7 @@ func (c *cluster) newChangesBus(queue int) *changesBus {
 	if c.b.cfg().Cluster.Changes != "leader" {
 		return nil
 	}
-	return &changesBus{c: c, source: newSwitched(c.b), events: make(chan feed.BusEvent, busQueue), bus: bus.New(c.redis, bus.Options{
+	return &changesBus{c: c, source: newSwitched(c.b), events: make(chan feed.BusEvent, busQueue), left: make(chan struct{}), bus: bus.New(c.redis, bus.Options{
 		Stream: c.keyOf("changes"), Lease: c.key, Node: c.node, MaxQueue: queue, Timeout: c.lease,
 	})}
 }
@@ -197,6 +201,10 @@ func (x *changesBus) do(f func()) {
 
 // step looks who leads, and whether this node is to hear Realtime for itself.
 func (x *changesBus) step(ctx context.Context) {
+	if x.leaving.Load() {
+		x.follow(ctx)
+		return
+	}
 	switch leads := x.c.leads(); {
 	case leads && !x.leading:
 		x.lead(ctx)
@@ -227,13 +235,50 @@ func (x *changesBus) step(ctx context.Context) {
 	case (waited || away) && !x.on.Load():
 		x.hearRealtime(ctx, time.Time{}, "no leader is heard")
 	case steady && x.live && x.on.Load():
-		x.on.Store(false)
-		if err := x.source.off(ctx); err != nil {
-			x.c.b.log.Warn().Err(err).Msg("cluster: leaving Realtime to the leader")
-		}
-		x.tell(ctx, feed.BusLed{Led: true})
+		x.leaveRealtime(ctx)
 		x.c.b.log.Info().Msg("cluster: changes come from the leader")
 	}
+}
+
+func (x *changesBus) leaveRealtime(ctx context.Context) {
+	x.on.Store(false)
+	if err := x.source.off(ctx); err != nil {
+		x.c.b.log.Warn().Err(err).Msg("cluster: leaving Realtime to the leader")
+	}
+	x.tell(ctx, feed.BusLed{Led: true})
+}
+
+// follow has a node that stops hear of the next leader what its browsers are still to hear.
+func (x *changesBus) follow(ctx context.Context) {
+	if x.gone {
+		return
+	}
+	x.gone = true
+	if x.leading {
+		x.leading = false
+		x.leaveRealtime(ctx)
+	}
+	x.tell(ctx, feed.BusDo(func() {
+		x.appending = false
+		close(x.left)
+	}))
+}
+
+// leave has this node lead no more, since it stops: what its feed has passed on is with the others when it returns, as far as that takes no more than a moment.
+func (x *changesBus) leave() {
+	if x == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), resignWait)
+	defer cancel()
+	x.leaving.Store(true)
+	x.c.turn()
+	select {
+	case <-x.left:
+	case <-ctx.Done():
+	}
+	x.bus.Flush(ctx)
+	x.bus.End()
 }
 
 // lead takes the lead once everything has been heard that another leader told before.
@@ -272,16 +317,6 @@ func (x *changesBus) hearRealtime(ctx context.Context, since time.Time, why stri
 	x.c.b.log.Info().Str("reason", why).Msg("cluster: this node hears Realtime")
 }
 
-// hands waits until what is queued for the others is written, for a moment.
-func (x *changesBus) hands() {
-	if x == nil {
-		return
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), resignWait)
-	defer cancel()
-	x.bus.Flush(ctx)
-}
-
 // hearing takes what comes by the bus.
 type hearing struct {
 	x   *changesBus
@@ -303,7 +338,11 @@ func (h *hearing) Heard(err error) {
 }
 
 // Turn implements bus.Listener.
-func (h *hearing) Turn() { h.x.tell(h.ctx, feed.BusTurn{}) }
+func (h *hearing) Turn() {
+	if !h.x.leaving.Load() { // a node that stops reads nothing more
+		h.x.tell(h.ctx, feed.BusTurn{})
+	}
+}
 
 // Missing implements bus.Listener.
 func (h *hearing) Missing(since time.Time) {

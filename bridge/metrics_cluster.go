@@ -49,5 +49,6 @@ func (c *cluster) watch(r *prometheus.Registry) {
 		told("changes_dropped_total", "Changes that were not told to other nodes, since cluster.max_queue was full or another node took the lead; those read them.",
 			func(s bus.Stats) uint64 { return s.Dropped })
 	}
+	count("gaps_total", "Times that Redis had dropped something before this node read it (cluster.mode: streams, cluster.stream_length).", func(s redisadapter.Stats) uint64 { return s.Gaps })
 	count("breaks_total", "Times the connection by which other nodes are heard was lost.", func(s redisadapter.Stats) uint64 { return s.Breaks })
 }
