@@ -337,13 +337,6 @@ func (h *hearing) Heard(err error) {
 	}
 }
 
-// Turn implements bus.Listener.
-func (h *hearing) Turn() {
-	if !h.x.leaving.Load() { // a node that stops reads nothing more
-		h.x.tell(h.ctx, feed.BusTurn{})
-	}
-}
-
 // Missing implements bus.Listener.
 func (h *hearing) Missing(since time.Time) {
 	h.x.tell(h.ctx, feed.BusGap{Since: since, Reason: "entries of the leader's are missing"})

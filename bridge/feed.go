@@ -160,6 +160,13 @@ func (s sink) State(r feed.Report) {
 	s.b.cluster.changes().mark()
 }
 
+// Again tells other nodes of a row.
+func (s sink) Again(_ context.Context, c feed.Change) {
+	if p := s.b.cluster.changes().passOn(c); p != (feed.Place{}) {
+		s.b.passed(p)
+	}
+}
+
 // Differs has nobody who comes from another node recovered across what is not the same here.
 func (s sink) Differs(p feed.Place) {
 	s.b.unlike()

@@ -26,7 +26,6 @@ func (c *counting) Entry(bus.Entry) {
 		close(c.heard)
 	}
 }
-func (c *counting) Turn()             {}
 func (c *counting) Missing(time.Time) {}
 func (c *counting) Heard(err error) {
 	if err == nil {

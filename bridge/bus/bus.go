@@ -49,8 +49,6 @@ type Options struct {
 type Listener interface {
 	// Entry is one entry.
 	Entry(Entry)
-	// Turn tells that the entries from the next on are another term's.
-	Turn()
 	// Missing tells that entries before the next are missing, since about an instant.
 	Missing(since time.Time)
 	// Heard tells that the stream can be read (nil), or can't, and why. It is called when that changes, and at first.

@@ -39,7 +39,6 @@ func (n *node) say(what string) {
 }
 
 func (n *node) Entry(e bus.Entry)       { n.say(fmt.Sprintf("%s %s %s", e.From, e.Kind, e.Body)) }
-func (n *node) Turn()                   { n.say("turn") }
 func (n *node) Missing(since time.Time) { n.say("missing") }
 func (n *node) Heard(err error) {
 	n.mu.Lock()
@@ -139,7 +138,7 @@ func TestEverybodyHearsTheLeaderInOrderAndNobodyHearsItself(t *testing.T) {
 	a.put(1, 10) // it does not lead yet
 	a.lead(t, 1)
 	a.put(11, 1000)
-	b.hears(t, append([]string{"turn"}, numbers("a", 11, 1000)...)...)
+	b.hears(t, numbers("a", 11, 1000)...)
 	if got := a.all(); len(got) > 0 {
 		t.Errorf("the leader heard %q", got)
 	}
@@ -157,9 +156,9 @@ func TestTheLeadGoesOverWithoutAHole(t *testing.T) {
 	b.lead(t, 2)
 	a.put(501, 600) // its lease has ended, though it does not know
 	b.put(1, 10)
-	c.hears(t, slices.Concat([]string{"turn"}, numbers("a", 1, 500), []string{"turn"}, numbers("b", 1, 10))...)
+	c.hears(t, slices.Concat(numbers("a", 1, 500), numbers("b", 1, 10))...)
 	until(t, "what was refused is dropped", func() bool { return a.Stats().Dropped == 100 })
-	a.hears(t, append([]string{"turn"}, numbers("b", 1, 10)...)...)
+	a.hears(t, numbers("b", 1, 10)...)
 	if s := c.Stats(); s.Missing != 0 {
 		t.Errorf("stats %+v", s)
 	}
@@ -171,7 +170,7 @@ func TestWhatIsMissingIsTold(t *testing.T) {
 		a, b := start(t, r, "a", bus.Options{}), start(t, r, "b", bus.Options{})
 		a.lead(t, 1)
 		a.put(1, 1)
-		b.hears(t, "turn", "a n 1")
+		b.hears(t, "a n 1")
 		add := func(p redis.Pipeliner, n int) {
 			p.XAdd(t.Context(), &redis.XAddArgs{Stream: "changes", Values: []any{"node", "a", "term", 1, "n", n, "after", "0-0", "kind", "n", "body", n}})
 		}
@@ -183,28 +182,28 @@ func TestWhatIsMissingIsTold(t *testing.T) {
 		}); err != nil {
 			t.Fatal(err)
 		}
-		b.hears(t, "turn", "a n 1", "missing", "a n 3")
+		b.hears(t, "a n 1", "missing", "a n 3")
 	})
 	t.Run("lost by Redis", func(t *testing.T) {
 		r := redistest.Start(t)
 		a, b := start(t, r, "a", bus.Options{}), start(t, r, "b", bus.Options{})
 		a.lead(t, 1)
 		a.put(1, 3)
-		b.hears(t, append([]string{"turn"}, numbers("a", 1, 3)...)...)
+		b.hears(t, numbers("a", 1, 3)...)
 		r.Kill()
 		until(t, "b knows that Redis is away", func() bool { return !b.isUp() })
 		r.Run() // with nothing in it
 		until(t, "b is back", b.isUp)
 		a.lead(t, 2)
 		a.put(4, 5)
-		b.hears(t, slices.Concat([]string{"turn"}, numbers("a", 1, 3), []string{"missing", "turn"}, numbers("a", 4, 5))...)
+		b.hears(t, slices.Concat(numbers("a", 1, 3), []string{"missing"}, numbers("a", 4, 5))...)
 	})
 	t.Run("dropped by the leader", func(t *testing.T) {
 		r := redistest.Start(t)
 		a, b := start(t, r, "a", bus.Options{MaxQueue: 1000, Timeout: 100 * time.Millisecond}), start(t, r, "b", bus.Options{})
 		a.lead(t, 1)
 		a.put(1, 1)
-		b.hears(t, "turn", "a n 1")
+		b.hears(t, "a n 1")
 		r.Suspend()
 		for i := range 200 {
 			a.Put("n", fmt.Appendf(nil, "%0100d", i))
@@ -233,7 +232,7 @@ func TestAnAnswerThatIsLostAddsNothingTwice(t *testing.T) {
 		r.Resume()
 		a.flushed(t)
 	}
-	b.hears(t, append([]string{"turn"}, numbers("a", 0, 199)...)...)
+	b.hears(t, numbers("a", 0, 199)...)
 }
 
 func FuzzEntriesOfAnybody(f *testing.F) {
@@ -254,6 +253,5 @@ func FuzzEntriesOfAnybody(f *testing.F) {
 type collected struct{ entries []bus.Entry }
 
 func (c *collected) Entry(e bus.Entry) { c.entries = append(c.entries, e) }
-func (c *collected) Turn()             {}
 func (c *collected) Missing(time.Time) {}
 func (c *collected) Heard(error)       {}

@@ -115,9 +115,6 @@ func (b *Bus) hear(p *place, m *redis.XMessage, l Listener) {
 		b.missing.Add(1)
 		l.Missing(before.at)
 	}
-	if term != before.term {
-		l.Turn()
-	}
 	e := Entry{From: from, Term: term, Kind: text("kind"), Body: json.RawMessage(text("body")), At: takenAt(m.ID)}
 	if e.Kind == cutKind {
 		since := e.At

@@ -11,8 +11,8 @@ import (
 )
 
 // Several feeds that hear Realtime and read for themselves cost Supabase as many times as much. So one can lead, and tell the others by a bus what it passes on: to
-// them the bus is a lane like the two of Realtime (lane.go), and Realtime is silent. A feed that is led reads once when the bus begins, when another takes
-// the lead, who may know of rows that nobody told, and when it missed something. It can be told at any time to hear Realtime for itself, be it to lead or because nobody is heard: what it knows of rows, and of how far they
+// them the bus is a lane like the two of Realtime (lane.go), and Realtime is silent. A feed that is led reads once when the bus begins, and when it missed
+// something there. It can be told at any time to hear Realtime for itself, be it to lead or because nobody is heard: what it knows of rows, and of how far they
 // have been read, makes that no different from Realtime having been away for a while.
 //
 // Who leads, and when a feed hears Realtime for itself, is for whoever runs it to say.
@@ -41,12 +41,10 @@ type (
 		Since  time.Time
 		Reason string
 	}
-	// BusTurn: from here on another leads.
-	BusTurn struct{}
 	// BusMark tells how the leader stands; what it passed on before has come before.
 	BusMark struct{ Mark Mark }
-	// BusLed: from here on the feed is led, and Realtime is silent, or it hears Realtime for itself. Since is when a leader was heard last where the
-	// feed does not know: deletes that came after it are nobody's.
+	// BusLed: from here on the feed is led, and Realtime is silent, or it hears Realtime for itself. Where it is to lead, Since is when a leader before it was heard last by
+	// anybody; zero: there was none.
 	BusLed struct {
 		Led   bool
 		Since time.Time
@@ -66,7 +64,6 @@ func (BusGap) busEvent()    {}
 func (BusLost) busEvent()   {}
 func (BusChange) busEvent() {}
 func (BusResync) busEvent() {}
-func (BusTurn) busEvent()   {}
 func (BusMark) busEvent()   {}
 func (BusLed) busEvent()    {}
 func (BusOffer) busEvent()  {}
@@ -81,11 +78,12 @@ type told struct {
 	Commit time.Time       `json:"commit,omitzero"`
 	Heard  time.Time       `json:"heard,omitzero"`
 	Found  bool            `json:"found,omitempty"`
+	Again  bool            `json:"again,omitempty"`
 }
 
 // MarshalJSON writes a change for the bus. Its rows are written as they came from Supabase.
 func (c Change) MarshalJSON() ([]byte, error) {
-	return json.Marshal(told{c.Table, c.Action, c.Row.Record, c.Old.Record, c.Commit, c.heard, c.Found})
+	return json.Marshal(told{c.Table, c.Action, c.Row.Record, c.Old.Record, c.Commit, c.heard, c.Found, c.Again})
 }
 
 // UnmarshalJSON is the reverse. It fails on what is no change.
@@ -94,7 +92,7 @@ func (c *Change) UnmarshalJSON(text []byte) error {
 	if err := json.Unmarshal(text, &t); err != nil {
 		return err
 	}
-	*c = Change{Table: t.Table, Action: t.Action, Commit: t.Commit, Found: t.Found, heard: t.Heard}
+	*c = Change{Table: t.Table, Action: t.Action, Commit: t.Commit, Found: t.Found, Again: t.Again, heard: t.Heard}
 	for _, part := range []struct {
 		record json.RawMessage
 		row    *row.Row
@@ -147,6 +145,7 @@ type leading struct {
 	bus   lineState
 	heard time.Time // when something came by the bus
 	mark  Mark
+	again struct{ taken, from time.Time } // see tellAgain; zero: nothing is to be
 }
 
 // hearBus takes an event of the bus.
@@ -176,12 +175,6 @@ func (f *Feed) hearBus(ctx context.Context, event BusEvent) {
 		f.heardBus(ctx, e.Change)
 	case BusResync:
 		f.opts.Sink.Resync(e.Since, e.Reason)
-	case BusTurn:
-		f.interrupted(byBus)
-		if !f.stands(byBus) {
-			f.whole = false
-		}
-		f.want()
 	case BusMark:
 		l.heard = time.Now()
 		f.follow(e.Mark)
@@ -212,8 +205,33 @@ func (f *Feed) heardBus(ctx context.Context, c Change) {
 		f.opts.Sink.Differs(c.Place)
 		return
 	}
+	if c.Again {
+		if told, ok := f.offered(t, c); ok {
+			told.Place = c.Place
+			f.opts.Sink.Change(ctx, told)
+		} else {
+			f.opts.Sink.Differs(c.Place)
+		}
+		return
+	}
 	if !f.merge(ctx, t, c, byBus) {
 		f.opts.Sink.Differs(c.Place)
+	}
+}
+
+// tellAgain tells those that this feed leads of a row that it knows already. Who takes the lead may know of rows that the leader before, which died, told nobody: a feed that has
+// just started takes what it finds for known, and one may have read for itself. So what was committed since that leader was heard last, and somewhat before, is told once
+// more: who knows it drops it.
+func (f *Feed) tellAgain(ctx context.Context, t *tableFeed, r row.Row) {
+	if again := f.lead.again; !again.taken.IsZero() && t.version(r).at.After(again.from) {
+		f.opts.Sink.Again(ctx, Change{Table: t.Name, Action: Update, Row: r, Found: true, Again: true})
+	}
+}
+
+// toldAgain notes that a pass which began at an instant has seen all that is to be told again.
+func (f *Feed) toldAgain(began time.Time) {
+	if again := &f.lead.again; !began.Before(again.taken) {
+		again.taken = time.Time{}
 	}
 }
 
@@ -257,6 +275,10 @@ func (f *Feed) setLed(e BusLed) {
 	}
 	if since := earliest(l.heard, e.Since); !since.IsZero() && f.gap == nil {
 		f.gap = &phoenix.Gap{Since: since, Reason: "leader"}
+	}
+	if !e.Since.IsZero() {
+		l.again.taken, l.again.from = time.Now(), e.Since.Add(-f.opts.Overlap)
+		f.interrupted(byBus) // perhaps within a transaction
 	}
 	if l.mark.State == Polling { // Realtime was away already
 		f.away = time.Now().Add(-f.opts.PollAfter)

@@ -85,20 +85,60 @@ func TestWhatIsTrueOfTheLeaderIsTrueOfThoseItLeads(t *testing.T) {
 	})
 }
 
-func TestRowsThatNobodyToldAreReadWhenAnotherTakesTheLead(t *testing.T) {
+func TestWhoTakesTheLeadTellsAgainWhatAnotherMayHaveToldNobody(t *testing.T) {
 	follow(t, func(b *bench, bus chan<- BusEvent) {
-		b.db.put("untold") // the leader that has it dies, and the next one, just started, takes it for known
-		bus <- BusTurn{}
-		b.expect("INSERT untold found")
-		b.state(Live)
+		b.db.put("long ago")
+		time.Sleep(10 * time.Minute)
+		bus <- b.byLeader(b.db.put("told"))
+		b.expect("INSERT told")
+		since := time.Now()
 		time.Sleep(time.Second)
-		bus <- b.byLeader(b.db.put("untold"))
-		b.expect("UPDATE untold")
+		b.db.put("untold")
+		bus <- BusLost{"gone"}
+		bus <- BusLed{Led: false, Since: since}
+		b.expect("INSERT long ago found", "INSERT untold found") // the first was nobody's either
 		b.seen(func() {
-			if len(b.resyncs) > 0 {
-				t.Errorf("asked to resync for %q: that is the new leader's to say", b.resyncs)
+			if !slices.Equal(b.again, []string{"told"}) {
+				t.Errorf("told again: %q", b.again)
+			}
+			b.again = nil
+		})
+		time.Sleep(time.Hour) // and reads, as a leader does
+		b.seen(func() {
+			if len(b.again) > 0 {
+				t.Errorf("told again: %q", b.again)
 			}
 		})
+	})
+}
+
+func TestWhatIsToldAgainIsPassedOnByThoseWhoDoNotHaveIt(t *testing.T) {
+	follow(t, func(b *bench, bus chan<- BusEvent) {
+		again := func(c *phoenix.Change, n uint64) BusEvent {
+			e := b.byLeader(c).(BusChange)
+			e.Change.Action, e.Change.Again, e.Change.Found, e.Change.Place = Update, true, true, Place{2, n}
+			return e
+		}
+		old := b.db.put("a")
+		bus <- b.byLeader(old)
+		time.Sleep(time.Second)
+		newer := b.db.put("a")
+		bus <- b.byLeader(newer)
+		b.expect("INSERT a", "UPDATE a")
+		bus <- again(old, 1)
+		bus <- again(newer, 2)
+		untold := b.db.put("b")
+		bus <- again(untold, 3)
+		bus <- again(untold, 4)
+		b.expect("INSERT b found")
+		b.seen(func() {
+			if want := []Place{{2, 1}, {2, 2}, {2, 4}}; !slices.Equal(b.differs, want) {
+				t.Errorf("differs at %v, want %v", b.differs, want)
+			}
+		})
+		if n := b.db.asked(); n != 0 {
+			t.Errorf("%d pages were read", n)
+		}
 	})
 }
 

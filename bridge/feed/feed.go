@@ -70,6 +70,8 @@ type Sink interface {
 	Resync(since time.Time, reason string)
 	// State tells how the feed stands; it is called when that changes.
 	State(Report)
+	// Again is a change for other nodes that this one leads: whoever is here has it.
+	Again(ctx context.Context, c Change)
 	// Differs tells that the leader has passed something on that this feed does not, or has passed on differently: what is at a place of the leader's, or,
 	// where that is zero, what is not known.
 	Differs(Place)

@@ -158,12 +158,19 @@ type bench struct {
 	rejoins int
 	lacking []string
 	differs []Place
+	again   []string
 }
 
 func (b *bench) NoColumn(table, column string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.lacking = append(b.lacking, table+"."+column)
+}
+
+func (b *bench) Again(_ context.Context, c Change) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.again = append(b.again, c.Row.Text("id"))
 }
 
 func (b *bench) Differs(p Place) {

@@ -29,6 +29,8 @@ type Change struct {
 	Commit time.Time
 	// Found marks a change that a read found and the live feed had not brought.
 	Found bool
+	// Again marks a row that one who takes the lead had already: those it leads may not.
+	Again bool
 	// Place is where it is in what the leader passes on, where it came by the bus; else zero. See bus.go.
 	Place Place
 

@@ -238,9 +238,11 @@ func (f *Feed) take(ctx context.Context, t *tableFeed, record json.RawMessage) {
 	t.look(r)
 	if !t.primed {
 		t.merger.known(r)
+		f.tellAgain(ctx, t, r)
 		return
 	}
 	if t.merger.has(r) {
+		f.tellAgain(ctx, t, r)
 		return
 	}
 	if f.whole && !f.read.thorough && !f.overdue(v.at) {
@@ -250,6 +252,9 @@ func (f *Feed) take(ctx context.Context, t *tableFeed, record json.RawMessage) {
 	c, ok := t.merger.read(r, f.read.began)
 	if !ok {
 		f.read.pass.leave(v.at)
+		if t.merger.has(r) { // there was a doubt
+			f.tellAgain(ctx, t, r)
+		}
 		return
 	}
 	f.read.rows++
@@ -330,6 +335,7 @@ func (f *Feed) passed() {
 		close(f.primed)
 	}
 	r.passing, r.failing, r.last, r.backoff, r.passed = false, false, time.Now(), 0, r.pass
+	f.toldAgain(r.pass.began)
 	f.readAt.Store(r.last.UnixNano())
 	if r.rows > 0 || r.poll == 0 {
 		r.poll = f.opts.PollMin
