@@ -233,7 +233,7 @@ func (x *changesBus) step(ctx context.Context) {
 	}
 	switch {
 	case (waited || away) && !x.on.Load():
-		x.hearRealtime(ctx, time.Time{}, "no leader is heard")
+		x.hearRealtime(ctx, "no leader is heard")
 	case steady && x.live && x.on.Load():
 		x.leaveRealtime(ctx)
 		x.c.b.log.Info().Msg("cluster: changes come from the leader")
@@ -293,20 +293,25 @@ func (x *changesBus) lead(ctx context.Context) {
 		x.live = false
 		x.tell(ctx, feed.BusLost{Reason: "this node leads"})
 	}
+	on := x.on.Load()
 	x.tell(ctx, feed.BusDo(func() {
 		x.bus.Begin(term, last)
 		x.appending, x.last = true, feed.Place{Term: term}
 		x.mark()
+		if on && !since.IsZero() { // this node has heard of deletes meanwhile; others may have not
+			x.passOnResync(since, "leader")
+		}
 	}))
-	x.hearRealtime(ctx, since, "this node leads")
+	x.tell(ctx, feed.BusLed{Led: false, Since: since})
+	x.hearRealtime(ctx, "this node leads")
 }
 
-// hearRealtime has this node hear Realtime for itself; since is when a leader was heard last, by others at least.
-func (x *changesBus) hearRealtime(ctx context.Context, since time.Time, why string) {
+// hearRealtime has this node hear Realtime for itself.
+func (x *changesBus) hearRealtime(ctx context.Context, why string) {
 	if x.on.Load() {
 		return
 	}
-	x.tell(ctx, feed.BusLed{Led: false, Since: since})
+	x.tell(ctx, feed.BusLed{Led: false}) // or else it is so already
 	if err := x.source.on(ctx); err != nil {
 		if ctx.Err() == nil {
 			x.c.b.log.Error().Err(err).Msg("cluster: Realtime can't be heard; changes are read")

@@ -261,6 +261,12 @@ func (f *Feed) follow(m Mark) {
 // setLed has the feed take Realtime for silent, or hear it for itself from now on.
 func (f *Feed) setLed(e BusLed) {
 	l := &f.lead
+	if !e.Led && !e.Since.IsZero() {
+		l.again.taken, l.again.from = time.Now(), e.Since.Add(-f.opts.Overlap)
+		f.interrupted(byBus) // perhaps within a transaction
+		f.read.doubt = true
+		f.want()
+	}
 	if l.led == e.Led {
 		return
 	}
@@ -275,10 +281,6 @@ func (f *Feed) setLed(e BusLed) {
 	}
 	if since := earliest(l.heard, e.Since); !since.IsZero() && f.gap == nil {
 		f.gap = &phoenix.Gap{Since: since, Reason: "leader"}
-	}
-	if !e.Since.IsZero() {
-		l.again.taken, l.again.from = time.Now(), e.Since.Add(-f.opts.Overlap)
-		f.interrupted(byBus) // perhaps within a transaction
 	}
 	if l.mark.State == Polling { // Realtime was away already
 		f.away = time.Now().Add(-f.opts.PollAfter)

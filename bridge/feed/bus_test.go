@@ -103,6 +103,14 @@ func TestWhoTakesTheLeadTellsAgainWhatAnotherMayHaveToldNobody(t *testing.T) {
 			}
 			b.again = nil
 		})
+		b.goLive()
+		bus <- BusLed{Led: false, Since: since} // another led meanwhile
+		b.seen(func() {
+			if slices.Sort(b.again); !slices.Equal(b.again, []string{"told", "untold"}) {
+				t.Errorf("told again: %q", b.again)
+			}
+			b.again = nil
+		})
 		time.Sleep(time.Hour) // and reads, as a leader does
 		b.seen(func() {
 			if len(b.again) > 0 {
