@@ -97,6 +97,9 @@ const maxRepeats = 8
 // maxTail bounds the rows of an interrupted transaction that are looked at.
 const maxTail = 16
 
+// maxDoubted bounds the rows that are looked at after the bus was interrupted, the youngest.
+const maxDoubted = 10_000
+
 func newMerger(table Table, limit int) *merger {
 	return &merger{table: table, limit: limit, entries: make(map[string]*list.Element), age: list.New()}
 }
@@ -357,6 +360,11 @@ func (m *merger) covers(part row.Row, by lane) bool {
 // cut notes that a lane was interrupted: perhaps within a transaction, of which later changes of the rows that it brought last are missing and have the
 // same version.
 func (m *merger) cut(by lane) {
+	if by == byBus { // what is missing there the leader may have found much later than it was committed
+		for at, n := m.age.Front(), 0; at != nil && n < maxDoubted; at, n = at.Next(), n+1 {
+			at.Value.(*entry).doubt = true
+		}
+	}
 	for _, key := range m.tail[by] {
 		if e := m.entry(key); e != nil {
 			e.doubt = true
