@@ -233,7 +233,7 @@ func (x *changesBus) step(ctx context.Context) {
 	}
 	switch {
 	case (waited || away) && !x.on.Load():
-		x.hearRealtime(ctx, "no leader is heard")
+		x.hearRealtime(ctx, time.Time{}, "no leader is heard")
 	case steady && x.live && x.on.Load():
 		x.leaveRealtime(ctx)
 		x.c.b.log.Info().Msg("cluster: changes come from the leader")
@@ -302,16 +302,15 @@ func (x *changesBus) lead(ctx context.Context) {
 			x.passOnResync(since, "leader")
 		}
 	}))
-	x.tell(ctx, feed.BusLed{Led: false, Since: since})
-	x.hearRealtime(ctx, "this node leads")
+	x.hearRealtime(ctx, since, "this node leads")
 }
 
-// hearRealtime has this node hear Realtime for itself.
-func (x *changesBus) hearRealtime(ctx context.Context, why string) {
+// hearRealtime has this node hear Realtime for itself; since is as in feed.BusLed.
+func (x *changesBus) hearRealtime(ctx context.Context, since time.Time, why string) {
+	x.tell(ctx, feed.BusLed{Led: false, Since: since})
 	if x.on.Load() {
 		return
 	}
-	x.tell(ctx, feed.BusLed{Led: false}) // or else it is so already
 	if err := x.source.on(ctx); err != nil {
 		if ctx.Err() == nil {
 			x.c.b.log.Error().Err(err).Msg("cluster: Realtime can't be heard; changes are read")

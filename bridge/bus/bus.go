@@ -13,6 +13,7 @@
 package bus
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -26,10 +27,12 @@ import (
 
 // Defaults of Options.
 const (
-	DefaultKept     = 10_000
 	DefaultMaxQueue = 16 << 20
 	DefaultTimeout  = 3 * time.Second
 )
+
+// kept is about how many entries Redis keeps.
+const kept = 10_000
 
 // Options of a Bus. Stream, Lease and Node are required; zero values of the others mean the defaults.
 type Options struct {
@@ -37,8 +40,6 @@ type Options struct {
 	Stream, Lease string
 	// Node is this node's id.
 	Node string
-	// Kept is about how many entries Redis keeps.
-	Kept int64
 	// MaxQueue bounds the bytes that wait to be written. What finds no place is dropped, with all that waits, and the others are told that something is missing.
 	MaxQueue int
 	// Timeout is how long Redis may take for an answer.
@@ -93,15 +94,7 @@ type queued struct {
 
 // New makes a Bus. It connects to nothing yet.
 func New(client redis.UniversalClient, opts Options) *Bus {
-	if opts.Kept == 0 {
-		opts.Kept = DefaultKept
-	}
-	if opts.MaxQueue == 0 {
-		opts.MaxQueue = DefaultMaxQueue
-	}
-	if opts.Timeout == 0 {
-		opts.Timeout = DefaultTimeout
-	}
+	opts.MaxQueue, opts.Timeout = cmp.Or(opts.MaxQueue, DefaultMaxQueue), cmp.Or(opts.Timeout, DefaultTimeout)
 	b := &Bus{client: client, opts: opts, wake: make(chan struct{}, 1)}
 	none := ""
 	b.read.Store(&none)

@@ -203,7 +203,7 @@ return 1`)
 func (b *Bus) add(ctx context.Context, w *batch) error {
 	ctx, cancel := context.WithTimeout(ctx, b.opts.Timeout)
 	defer cancel()
-	args := []any{b.opts.Node, w.term, b.opts.Kept, w.first, w.after}
+	args := []any{b.opts.Node, w.term, kept, w.first, w.after}
 	for _, q := range w.entries {
 		args = append(args, q.kind, q.body)
 	}

@@ -205,16 +205,13 @@ func (f *Feed) heardBus(ctx context.Context, c Change) {
 		f.opts.Sink.Differs(c.Place)
 		return
 	}
+	var passed bool
 	if c.Again {
-		if told, ok := f.offered(t, c); ok {
-			told.Place = c.Place
-			f.opts.Sink.Change(ctx, told)
-		} else {
-			f.opts.Sink.Differs(c.Place)
-		}
-		return
+		passed = f.offer(ctx, t, c)
+	} else {
+		passed = f.merge(ctx, t, c, byBus)
 	}
-	if !f.merge(ctx, t, c, byBus) {
+	if !passed {
 		f.opts.Sink.Differs(c.Place)
 	}
 }

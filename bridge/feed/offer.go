@@ -22,9 +22,11 @@ func (f *Feed) Offer(ctx context.Context, table string, action Action, record js
 	return passed, err
 }
 
-func (f *Feed) offer(ctx context.Context, t *tableFeed, c Change) (passed bool) {
-	if c, passed = f.offered(t, c); passed {
-		f.opts.Sink.Change(ctx, c)
+func (f *Feed) offer(ctx context.Context, t *tableFeed, c Change) bool {
+	news, passed := f.offered(t, c)
+	if passed {
+		news.Place = c.Place
+		f.opts.Sink.Change(ctx, news)
 	}
 	return passed
 }
