@@ -5,7 +5,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/supabridge/supabridge/bridge/internal/pgtest"
+	"github.com/supabridge/supabridge/internal/pgtest"
 )
 
 // stub is what Supabase's realtime schema has that the migration needs.

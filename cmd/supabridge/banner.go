@@ -5,8 +5,8 @@ import (
 	"io"
 	"strings"
 
-	"github.com/supabridge/supabridge/bridge/sample"
 	"github.com/supabridge/supabridge/bridge/standin"
+	"github.com/supabridge/supabridge/internal/sample"
 )
 
 // printBanner says where everything is and what to do next. The keys and

@@ -11,9 +11,9 @@ import (
 
 	"github.com/supabridge/supabridge/bridge"
 	"github.com/supabridge/supabridge/bridge/migration"
-	"github.com/supabridge/supabridge/bridge/sample"
 	"github.com/supabridge/supabridge/bridge/standin"
 	"github.com/supabridge/supabridge/config"
+	"github.com/supabridge/supabridge/internal/sample"
 	"github.com/supabridge/supabridge/phoenix/phxserver"
 )
 

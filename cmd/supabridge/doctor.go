@@ -5,8 +5,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/supabridge/supabridge/bridge/doctor"
 	"github.com/supabridge/supabridge/bridge/migration"
+	"github.com/supabridge/supabridge/internal/doctor"
 )
 
 // errUnwell ends doctor with a code that scripts see; the report has said why.

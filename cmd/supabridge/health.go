@@ -11,7 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/supabridge/supabridge/bridge/doctor"
+	"github.com/supabridge/supabridge/internal/doctor"
 )
 
 func newHealth() *cobra.Command {

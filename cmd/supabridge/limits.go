@@ -7,7 +7,7 @@ import (
 
 	"github.com/rs/zerolog"
 
-	"github.com/supabridge/supabridge/bridge/doctor"
+	"github.com/supabridge/supabridge/internal/doctor"
 )
 
 // warnOfFileLimit logs a limit on open files that is low for a server. Go has raised the process's own to what it may at most.

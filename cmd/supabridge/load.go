@@ -11,8 +11,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/supabridge/supabridge/bridge/doctor"
-	"github.com/supabridge/supabridge/bridge/load"
+	"github.com/supabridge/supabridge/internal/doctor"
+	"github.com/supabridge/supabridge/internal/load"
 )
 
 func newLoad() *cobra.Command {

@@ -8,8 +8,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/supabridge/supabridge/bridge/record"
 	"github.com/supabridge/supabridge/config"
+	"github.com/supabridge/supabridge/internal/record"
 )
 
 // recordDrain is how long connections may take to end once recording does.

@@ -4,7 +4,7 @@ import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 
 // The page's modules are served to browsers as they are, so they stand beside no package.json that would say they are modules.
-const source = readFileSync(new URL('../../bridge/sample/page/inbox.js', import.meta.url));
+const source = readFileSync(new URL('../../internal/sample/page/inbox.js', import.meta.url));
 const { Inbox } = await import(`data:text/javascript;base64,${source.toString('base64')}`);
 
 const conversation = { id: 'c', customer_name: 'Corner Bakery' };

@@ -31,7 +31,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/supabridge/supabridge/bridge/load"
+	"github.com/supabridge/supabridge/internal/load"
 	"github.com/supabridge/supabridge/testdata/bench/bed"
 )
 

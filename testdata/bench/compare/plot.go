@@ -5,7 +5,7 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/supabridge/supabridge/bridge/load/chart"
+	"github.com/supabridge/supabridge/internal/load/chart"
 )
 
 // plot draws what grows with the number of browsers: the latency and the reads.

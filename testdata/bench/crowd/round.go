@@ -14,8 +14,8 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/supabridge/supabridge/bridge/load"
 	"github.com/supabridge/supabridge/bridge/standin"
+	"github.com/supabridge/supabridge/internal/load"
 	"github.com/supabridge/supabridge/testdata/bench/bed"
 )
 

@@ -19,8 +19,8 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/supabridge/supabridge/bridge/load"
-	"github.com/supabridge/supabridge/bridge/load/chart"
+	"github.com/supabridge/supabridge/internal/load"
+	"github.com/supabridge/supabridge/internal/load/chart"
 	"github.com/supabridge/supabridge/testdata/bench/bed"
 )
 

@@ -13,9 +13,9 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/supabridge/supabridge/bridge"
-	"github.com/supabridge/supabridge/bridge/load"
 	"github.com/supabridge/supabridge/bridge/standin"
 	"github.com/supabridge/supabridge/config"
+	"github.com/supabridge/supabridge/internal/load"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }

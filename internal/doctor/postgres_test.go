@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/supabridge/supabridge/bridge/internal/pgtest"
+	"github.com/supabridge/supabridge/internal/pgtest"
 )
 
 // inbox is what of the seed's tables the catalog is asked about, with everything as it should be.

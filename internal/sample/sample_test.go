@@ -13,7 +13,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/supabridge/supabridge/bridge/sample"
+	"github.com/supabridge/supabridge/internal/sample"
 )
 
 var users = []sample.User{

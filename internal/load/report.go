@@ -11,7 +11,7 @@ import (
 
 	hdr "github.com/HdrHistogram/hdrhistogram-go"
 
-	"github.com/supabridge/supabridge/bridge/load/chart"
+	"github.com/supabridge/supabridge/internal/load/chart"
 )
 
 // Quantiles of a time that was measured often.
