@@ -5,6 +5,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"github.com/subosito/gotenv"
 )
 
 // envFileNames are the environment files a Next.js app keeps, the first beating the second.
@@ -23,181 +25,86 @@ func EnvFilesIn(dir string) []string {
 	return found
 }
 
-// assignment is one NAME=value of an environment file.
-type assignment struct {
-	name, value string
-	line        int // from 1
-}
+// maxBadLines bounds the lines of an environment file that are left out, each with a warning, before the file is refused.
+const maxBadLines = 100
 
-// parseDotenv reads an environment file as Node's dotenv does: NAME=value, an
-// optional export in front, # comments, values bare or in single, double or
-// back quotes, the quoted ones over several lines if need be. \n and \r are
-// understood in double quotes. $NAME, ${NAME} and ${NAME:-default} are replaced
-// in bare and double-quoted values by what lookup or an earlier line of the file
-// says, unless a backslash stands before the dollar sign.
+// parseEnvFile reads an environment file with gotenv. The file belongs to another program, which may understand more
+// than gotenv does, so a line that gotenv refuses is left out, and its number (from 1) returned in bad. An error never
+// quotes the file, which holds secrets.
 //
-// A line that is none of this is left out and its number returned in bad: the
-// file belongs to another program, which may understand more.
-func parseDotenv(data string, lookup func(name string) (string, bool)) (all []assignment, bad []int) {
-	data = strings.TrimPrefix(data, "\ufeff")
-	data = strings.NewReplacer("\r\n", "\n", "\r", "\n").Replace(data)
-	earlier := make(map[string]string)
-	expand := func(s string) (string, bool) {
-		return expandVariables(s, func(name string) string {
-			if v, found := lookup(name); found {
-				return v
-			}
-			return earlier[name]
-		})
+// References ($NAME, ${NAME}) are replaced by the process's environment or by an earlier line. gotenv knows no defaults
+// in them: a line with ${NAME:-default} is left out, since gotenv would take a wrong value from it.
+func parseEnvFile(data string) (values gotenv.Env, bad []int, err error) {
+	lines := strings.Split(strings.NewReplacer("\r\n", "\n", "\r", "\n").Replace(data), "\n")
+	for i, line := range lines {
+		if !strings.HasPrefix(strings.TrimSpace(line), "#") && strings.Contains(line, "${") && strings.Contains(line, ":-") {
+			bad, lines[i] = append(bad, i+1), ""
+		}
 	}
-	keep := func(name, value string, line int, ok bool) {
-		if !ok {
-			bad = append(bad, line)
-			return
+	for len(bad) <= maxBadLines {
+		values, err = gotenv.Unmarshal(strings.Join(lines, "\n"))
+		if err == nil {
+			return values, bad, nil
 		}
-		earlier[name] = value
-		all = append(all, assignment{name, value, line})
+		// gotenv names the statement, between back quotes, and not its line.
+		_, statement, _ := strings.Cut(err.Error(), "`")
+		end := strings.LastIndex(statement, "`")
+		first, length := -1, 0
+		if end >= 0 {
+			first, length = findStatement(lines, statement[:end])
+		}
+		if first < 0 {
+			return nil, nil, fmt.Errorf("not understood as an environment file: is a quote never closed, or a line longer than 64 KiB?")
+		}
+		bad = append(bad, first+1)
+		clear(lines[first : first+length])
 	}
-	for line := 1; data != ""; {
-		first, rest, _ := strings.Cut(data, "\n")
-		at := line
-		name, value, found := strings.Cut(first, "=")
-		name = strings.TrimSpace(name)
-		if after, exported := strings.CutPrefix(name, "export "); exported {
-			name = strings.TrimSpace(after)
-		}
-		value = strings.TrimLeft(value, " \t")
-		switch {
-		case name == "" && !found, strings.HasPrefix(name, "#"):
-			data, line = rest, line+1
-			continue
-		case !found || !isVariableName(name):
-			bad = append(bad, at)
-			data, line = rest, line+1
-			continue
-		}
-		if value != "" && strings.ContainsRune("\"'`", rune(value[0])) {
-			quoted := data[len(first)-len(value):] // the rest of the file from the quote on
-			if end := closingQuote(quoted); end > 0 {
-				whole := quoted[:end+1]
-				_, rest, _ = strings.Cut(quoted[end+1:], "\n")
-				line += strings.Count(whole, "\n")
-				value, found = unquote(whole, expand)
-				keep(name, value, at, found)
-				data, line = rest, line+1
-				continue
-			}
-		}
-		value, _, _ = strings.Cut(value, "#")
-		value, found = expand(strings.TrimSpace(value))
-		keep(name, value, at, found)
-		data, line = rest, line+1
-	}
-	return all, bad
+	return nil, nil, fmt.Errorf("not an environment file: more than %d lines are not NAME=value", maxBadLines)
 }
 
-func isVariableName(s string) bool {
-	for i := range len(s) {
-		if !isNameByte(s[i], i == 0) && (i == 0 || s[i] != '.' && s[i] != '-') {
-			return false
+// findStatement returns where a statement that may span lines stands in the file; -1 where it doesn't.
+func findStatement(lines []string, statement string) (first, length int) {
+	head, _, _ := strings.Cut(statement, "\n")
+	for i, line := range lines {
+		if strings.TrimSpace(line) == strings.TrimSpace(head) {
+			return i, min(1+strings.Count(statement, "\n"), len(lines)-i)
 		}
 	}
-	return s != ""
+	return -1, 0
 }
 
-func isNameByte(c byte, first bool) bool {
-	letter := c == '_' || 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z'
-	return letter || !first && '0' <= c && c <= '9'
-}
-
-// closingQuote returns where the quote that s begins with closes, or -1.
-func closingQuote(s string) int {
-	for i := 1; i < len(s); i++ {
-		switch s[i] {
-		case '\\':
-			i++
-		case s[0]:
-			return i
+// lineOf returns the number of the last line that assigns the variable, from 1; 0 where none is found.
+func lineOf(name, data string) int {
+	found, line := 0, 0
+	for text := range strings.Lines(strings.ReplaceAll(data, "\r", "\n")) {
+		line++
+		text = strings.TrimSpace(strings.TrimPrefix(strings.TrimSpace(text), "export "))
+		rest, ok := strings.CutPrefix(text, name)
+		if rest = strings.TrimSpace(rest); ok && (strings.HasPrefix(rest, "=") || strings.HasPrefix(rest, ":")) {
+			found = line
 		}
 	}
-	return -1
+	return found
 }
 
-// unquote takes the quotes off.
-func unquote(s string, expand func(string) (string, bool)) (string, bool) {
-	inner := s[1 : len(s)-1]
-	if s[0] != '"' {
-		return inner, true
-	}
-	return expand(strings.NewReplacer(`\n`, "\n", `\r`, "\r", `\"`, `"`).Replace(inner))
-}
-
-// expandVariables replaces references to variables. It gives up on a value
-// that grows beyond maxFileSize, as one can that doubles from line to line.
-func expandVariables(s string, value func(name string) string) (string, bool) {
-	if !strings.Contains(s, "$") {
-		return s, true
-	}
-	var b strings.Builder
-	for i := 0; i < len(s); {
-		if b.Len() > maxFileSize {
-			return "", false
-		}
-		switch {
-		case strings.HasPrefix(s[i:], `\$`):
-			b.WriteByte('$')
-			i += 2
-		case s[i] == '$':
-			name, fallback, length := reference(s[i:])
-			if length == 0 {
-				b.WriteByte('$')
-				i++
-				continue
-			}
-			if v := value(name); v != "" {
-				b.WriteString(v)
-			} else {
-				b.WriteString(fallback)
-			}
-			i += length
-		default:
-			b.WriteByte(s[i])
-			i++
-		}
-	}
-	return b.String(), true
-}
-
-// reference reads the $NAME, ${NAME} or ${NAME:-default} that s begins with; length 0 means there is none.
-func reference(s string) (name, fallback string, length int) {
-	if strings.HasPrefix(s, "${") {
-		inside, _, closed := strings.Cut(s[2:], "}")
-		name, fallback, _ = strings.Cut(inside, ":-")
-		if !closed || !isVariableName(name) {
-			return "", "", 0
-		}
-		return name, fallback, len("${}") + len(inside)
-	}
-	end := 1
-	for end < len(s) && isNameByte(s[end], end == 1) {
-		end++
-	}
-	if end == 1 {
-		return "", "", 0
-	}
-	return s[1:end], "", end
-}
-
-// readDotenv reads an environment file; bad lines become warnings.
-func readDotenv(path string, lookup func(name string) (string, bool)) ([]assignment, []string, error) {
+// readEnvFile reads an environment file; lines that are left out become warnings.
+func readEnvFile(path string) (values environment, warnings []string, err error) {
 	data, err := readFile(path)
 	if err != nil {
 		return nil, nil, err
 	}
-	all, bad := parseDotenv(string(data), lookup)
-	var warnings []string
+	text := strings.TrimPrefix(string(data), "\ufeff")
+	text = strings.ReplaceAll(text, "\r\n", "\n")
+	parsed, bad, err := parseEnvFile(text)
+	if err != nil {
+		return nil, nil, fmt.Errorf("%s: %w", path, err)
+	}
+	values = make(environment, len(parsed))
+	for name, value := range parsed {
+		values[name] = setting{text: value, origin: Origin{Kind: FromEnvFile, File: path, Line: lineOf(name, text), Name: name}}
+	}
 	for _, line := range bad {
 		warnings = append(warnings, fmt.Sprintf("%s:%d: not understood, left out: expected NAME=value", path, line))
 	}
-	return all, warnings, nil
+	return values, warnings, nil
 }

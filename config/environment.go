@@ -66,22 +66,13 @@ func newEnvironment(environ, files []string) (environment, []string, error) {
 			env[name] = setting{text: value, origin: Origin{Kind: FromEnvironment, Name: name}}
 		}
 	}
-	lookup := func(name string) (string, bool) {
-		s, found := env[name]
-		return s.text, found
-	}
 	var warnings []string
 	for _, path := range files {
-		all, warned, err := readDotenv(path, lookup)
+		ofFile, warned, err := readEnvFile(path)
 		if err != nil {
 			return nil, nil, fmt.Errorf("read environment file: %w", err)
 		}
 		warnings = append(warnings, warned...)
-		ofFile := make(environment) // within one file the last counts
-		for _, a := range all {
-			origin := Origin{Kind: FromEnvFile, File: path, Line: a.line, Name: a.name}
-			ofFile[a.name] = setting{text: a.value, origin: origin}
-		}
 		for name, s := range ofFile {
 			if _, taken := env[name]; !taken {
 				env[name] = s
