@@ -74,7 +74,7 @@ type answer struct {
 
 func newAuthorizer(cfg func() *config.Config, rows records) (*authorizer, error) {
 	a := &authorizer{cfg: cfg, rows: rows, callback: newCallback(cfg)}
-	a.asked = prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: namespace, Name: "authorizations_total",
+	a.asked = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "authorizations_total",
 		Help: "Questions who may enter a room, by how they were answered: free (nobody had to be asked), remembered, asked, or failed."}, []string{"by"})
 	for _, answers := range []**lru.Cache[question, answer]{&a.allowed, &a.refused} {
 		var err error
@@ -90,10 +90,10 @@ func newAuthorizer(cfg func() *config.Config, rows records) (*authorizer, error)
 }
 
 // watch has what it knows asked for at each scrape.
-func (a *authorizer) watch(registry *prometheus.Registry) {
+func (a *authorizer) watch(registry prometheus.Registerer) {
 	registry.MustRegister(a.asked)
 	for kind, answers := range map[string]*lru.Cache[question, answer]{"allowed": a.allowed, "refused": a.refused} {
-		registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: namespace, Name: "authorizations_remembered",
+		registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "authorizations_remembered",
 			Help: "Answers that are kept (rooms.authorization.cache_size), by what they say.", ConstLabels: prometheus.Labels{"answer": kind}},
 			func() float64 { return float64(answers.Len()) }))
 	}

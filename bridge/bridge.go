@@ -21,9 +21,10 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"github.com/supabridge/supabridge/bridge/ops"
+	"github.com/supabridge/supabridge/bridge/ops/tail"
 	"github.com/supabridge/supabridge/bridge/share"
 	"github.com/supabridge/supabridge/bridge/supabase"
-	"github.com/supabridge/supabridge/bridge/tail"
 	"github.com/supabridge/supabridge/config"
 	"github.com/supabridge/supabridge/socketio"
 	"github.com/supabridge/supabridge/socketio/admin"
@@ -36,7 +37,7 @@ type Bridge struct {
 	log      zerolog.Logger
 	stop     context.CancelFunc // ends what New started
 	started  time.Time
-	problems atomic.Pointer[Problems] // nil where none are kept
+	problems atomic.Pointer[ops.Problems] // nil where none are kept
 
 	verifier   *verifier
 	authorizer *authorizer
@@ -49,7 +50,7 @@ type Bridge struct {
 	unknown    *unknownEvents
 	dialects   dialects
 	metrics    *metrics
-	traces     *traces
+	traces     *ops.Traces
 	resync     *resyncer
 	tap        tail.Tap
 	upstream   *upstream
@@ -91,21 +92,24 @@ func (b *Bridge) build(ctx context.Context) (err error) {
 		return err
 	}
 	b.settings.Store(first)
-	if b.traces, err = newTraces(cfg, func(err error) { b.log.Warn().Err(err).Msg("spans could not be sent to ops.traces.url") }); err != nil {
+	if b.traces, err = ops.NewTraces(ops.TracesOptions{
+		URL: cfg.Ops.Traces.URL, OneIn: cfg.Ops.Traces.OneIn, MessagesTable: cfg.Tables.Messages.Name, SidColumn: cfg.Webhooks.Twilio.Store.SidColumn,
+		Failed: func(err error) { b.log.Warn().Err(err).Msg("spans could not be sent to ops.traces.url") },
+	}); err != nil {
 		return err
 	}
 	if b.verifier, err = newVerifier(ctx, b.cfg, b.log); err != nil {
 		return err
 	}
 	if b.rows, err = supabase.New(cfg.Supabase.URL, cfg.Supabase.ServiceRoleKey.Reveal(), supabase.Options{
-		AnonKey: cfg.Supabase.AnonKey.Reveal(), Schema: cfg.Supabase.Schema, Timeout: cfg.Supabase.RequestTimeout, Answered: b.metrics.upstream.answered,
+		AnonKey: cfg.Supabase.AnonKey.Reveal(), Schema: cfg.Supabase.Schema, Timeout: cfg.Supabase.RequestTimeout, Answered: b.metrics.upstream.Answered,
 	}); err != nil {
 		return fmt.Errorf("bridge: %w", err)
 	}
 	if b.authorizer, err = newAuthorizer(b.cfg, b.rows); err != nil {
 		return err
 	}
-	b.authorizer.watch(b.metrics.registry)
+	b.authorizer.watch(b.metrics.register)
 	b.rechecker = newRechecker(b)
 	b.guard = newGuard(b)
 	tenants, err := newTenants(cfg, b.rows)
@@ -141,8 +145,9 @@ func (b *Bridge) build(ctx context.Context) (err error) {
 	if b.admin, err = b.newAdmin(); err != nil {
 		return err
 	}
-	b.metrics.watch(b.upstream.feed, b.io, b.spaces)
-	b.cluster.watch(b.metrics.registry)
+	ops.WatchFeed(b.metrics.register, b.upstream.feed)
+	b.metrics.sockets.Watch(b.metrics.register, b.io, b.spaces, styleRoom)
+	b.cluster.watch(b.metrics.register)
 	if cfg.Auth.InsecureDev {
 		b.log.Warn().Msg("auth.insecure_dev is on: browsers without a token are let into every room. Never where others can reach this port")
 	}
@@ -152,8 +157,8 @@ func (b *Bridge) build(ctx context.Context) (err error) {
 // Handler serves the Socket.IO endpoint, /healthz and /readyz, and the webhooks and publishing paths that are configured.
 func (b *Bridge) Handler() http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /healthz", healthz)
-	mux.HandleFunc("GET /readyz", b.readyz)
+	mux.HandleFunc("GET /healthz", ops.Healthz)
+	mux.HandleFunc("GET /readyz", b.readyz())
 	for _, path := range b.cfg().SocketIO.Paths {
 		mux.Handle(path, b.guard.realAddress(b.io))
 		mux.Handle(path+"/", b.guard.realAddress(b.io))
@@ -163,7 +168,7 @@ func (b *Bridge) Handler() http.Handler {
 	}
 	b.mountPublishing(mux)
 	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
-		writeJSON(w, http.StatusNotFound, map[string]string{"error": "there is nothing here; the Socket.IO endpoint is at " + b.cfg().SocketIO.Paths[0]})
+		ops.WriteJSON(w, http.StatusNotFound, map[string]string{"error": "there is nothing here; the Socket.IO endpoint is at " + b.cfg().SocketIO.Paths[0]})
 	})
 	return bounded(mux, b.cfg().SocketIO.Paths)
 }
@@ -248,7 +253,7 @@ func (b *Bridge) Close() {
 	if b.rows != nil {
 		b.rows.Close()
 	}
-	b.traces.close()
+	b.traces.Close()
 	b.cluster.close()
 }
 

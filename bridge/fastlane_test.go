@@ -194,12 +194,12 @@ func TestTheLatencyOfTheFastLaneIsMeasured(t *testing.T) {
 	w.fast()
 	ana := w.as(anaID)
 	ana.must("join_conversation", bakery)
-	before := len(w.bridge.metrics.history.recent())
+	before := len(w.bridge.metrics.changes.Recent())
 	id := w.write(bakery, "quick")
 	if got := ana.event("new_message"); got["id"] != id {
 		t.Fatalf("new_message %v", got)
 	}
-	if list := w.bridge.metrics.history.recent(); len(list) == 0 || len(list) < before || list[len(list)-1].Median > 1000 {
+	if list := w.bridge.metrics.changes.Recent(); len(list) == 0 || len(list) < before || list[len(list)-1].Median > 1000 {
 		t.Errorf("the history is %+v", list)
 	}
 	if old := w.bridge.committed(feed.Change{Table: "messages", Action: feed.Insert, Row: parseRow(t, `{"updated_at":"2001-01-01T00:00:00Z"}`)}); !old.IsZero() {

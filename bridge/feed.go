@@ -105,13 +105,13 @@ func (s sink) Change(ctx context.Context, c feed.Change) {
 	if s.b.webhooks != nil && s.b.webhooks.recognise(c) {
 		return
 	}
-	ctx, span := s.b.traces.change(ctx, c)
+	ctx, span := s.b.traces.Change(ctx, c)
 	defer span.End()
-	emitting, sent := s.b.traces.emit(ctx)
+	emitting, sent := s.b.traces.Emit(ctx)
 	s.b.router.route(emitting, c)
 	sent.End()
 	s.b.sawChange(c)
-	s.b.metrics.changed(c, s.b.committed(c))
+	s.b.metrics.changes.Sent(c, s.b.committed(c))
 }
 
 // datedWithin is how old a row's time of change may be to stand for its commit: a row that is brought in from elsewhere bears an older one.

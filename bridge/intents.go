@@ -12,7 +12,7 @@ import (
 
 	"golang.org/x/time/rate"
 
-	"github.com/supabridge/supabridge/bridge/tail"
+	"github.com/supabridge/supabridge/bridge/ops/tail"
 	"github.com/supabridge/supabridge/bridge/vocabulary"
 	"github.com/supabridge/supabridge/socketio"
 )

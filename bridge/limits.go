@@ -255,11 +255,11 @@ type guard struct {
 
 func newGuard(b *Bridge) *guard {
 	g := &guard{b: b, users: newMeters(), addresses: newMeters()}
-	g.exceeded = prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: namespace, Name: "limits_exceeded_total",
+	g.exceeded = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "limits_exceeded_total",
 		Help: "What was refused for being too much, by limit and, of events, by intent."}, []string{"limit", "intent"})
-	b.metrics.registry.MustRegister(g.exceeded)
+	b.metrics.register.MustRegister(g.exceeded)
 	for name, ms := range map[string]*meters{"users": g.users, "addresses": g.addresses} {
-		b.metrics.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: namespace, Name: name + "_connected",
+		b.metrics.register.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name + "_connected",
 			Help: "How many " + name + " are connected, by one connection or more."}, func() float64 { return float64(ms.count()) }))
 	}
 	return g

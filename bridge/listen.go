@@ -6,7 +6,7 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/supabridge/supabridge/bridge/tail"
+	"github.com/supabridge/supabridge/bridge/ops/tail"
 	"github.com/supabridge/supabridge/bridge/vocabulary"
 	"github.com/supabridge/supabridge/socketio"
 )
@@ -30,7 +30,7 @@ func (b *Bridge) listen() (err error) {
 		MaxRate:        s.MaxRate,
 		Recovery:       socketio.Recovery{Enabled: s.Recovery.Window > 0, MaxDisconnection: s.Recovery.Window, MaxBytes: int(s.Recovery.Memory), Export: b.exporter()},
 		Allow:          b.guard.allow,
-		Hooks:          b.guard.watch(b.metrics.hooks()),
+		Hooks:          b.guard.watch(b.metrics.sockets.Hooks()),
 		CORS:           cors(b.cfg()),
 		Adapter:        b.cluster.socketAdapter(),
 		Kin:            kinRoom,

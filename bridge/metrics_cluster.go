@@ -4,19 +4,20 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/supabridge/supabridge/bridge/bus"
+	"github.com/supabridge/supabridge/bridge/ops"
 	"github.com/supabridge/supabridge/socketio/redisadapter"
 )
 
 // watch has the state of the cluster asked for at each scrape.
-func (c *cluster) watch(r *prometheus.Registry) {
+func (c *cluster) watch(r prometheus.Registerer) {
 	if c == nil {
 		return
 	}
 	gauge := func(name, help string, value func() float64) {
-		r.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: namespace, Subsystem: "cluster", Name: name, Help: help}, value))
+		r.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Subsystem: "cluster", Name: name, Help: help}, value))
 	}
 	count := func(name, help string, value func(redisadapter.Stats) uint64) {
-		r.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Namespace: namespace, Subsystem: "cluster", Name: name, Help: help},
+		r.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Subsystem: "cluster", Name: name, Help: help},
 			func() float64 { return float64(value(c.adapter.Stats())) }))
 	}
 	yes := func(is bool) float64 {
@@ -51,4 +52,17 @@ func (c *cluster) watch(r *prometheus.Registry) {
 	}
 	count("gaps_total", "Times that Redis had dropped something before this node read it (cluster.mode: streams, cluster.stream_length).", func(s redisadapter.Stats) uint64 { return s.Gaps })
 	count("breaks_total", "Times the connection by which other nodes are heard was lost.", func(s redisadapter.Stats) uint64 { return s.Breaks })
+}
+
+// status says how the node stands in its cluster.
+func (c *cluster) status() *ops.Cluster {
+	if c == nil {
+		return nil
+	}
+	s := c.adapter.Stats()
+	at := &ops.Cluster{Up: s.Up, Leads: c.leads(), Hears: c.led == nil || c.led.on.Load(), Peers: c.alive(), Servers: s.Nodes, Waiting: s.Queued}
+	if c.led != nil {
+		at.Waiting += c.led.bus.Stats().Queued
+	}
+	return at
 }

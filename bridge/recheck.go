@@ -62,11 +62,11 @@ const maxMoved = 10_000
 func newRechecker(b *Bridge) *rechecker {
 	r := &rechecker{b: b, limiter: rate.NewLimiter(1, 1), here: make(map[*client]struct{}), changed: make(map[*client]struct{}),
 		moved: make(map[string]struct{}), wake: make(chan struct{}, 1)}
-	r.checked = prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: namespace, Name: "rights_checked_total",
+	r.checked = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "rights_checked_total",
 		Help: "Rooms of sockets that were asked about again, by reason (timer, token, moved) and result (kept, lost, failed)."}, []string{"reason", "result"})
-	r.round = prometheus.NewGauge(prometheus.GaugeOpts{Namespace: namespace, Name: "rights_round_seconds",
+	r.round = prometheus.NewGauge(prometheus.GaugeOpts{Name: "rights_round_seconds",
 		Help: "How long the last round through all sockets took; more than rooms.authorization.recheck_every where there is more to ask than recheck_rate lets."})
-	b.metrics.registry.MustRegister(r.checked, r.round)
+	b.metrics.register.MustRegister(r.checked, r.round)
 	return r
 }
 

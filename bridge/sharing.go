@@ -27,8 +27,8 @@ func (b *Bridge) newSharer() *share.Sharer {
 	return share.New(share.Options{
 		Typing: typing, Event: c.Typing.Event, StopEvent: c.Typing.StopEvent, Presence: presence, Seats: c.Presence.Seats,
 		MaxChannels: c.MaxChannels, PerSecond: c.BroadcastsPerSecond, Linger: c.Linger, Expiry: func() time.Duration { return b.cfg().Typing.Timeout },
-		Dial:  func() (*phoenix.Client, error) { return dial(b.cfg().Supabase, b.metrics.upstream.hooks()) },
-		House: house{b}, Log: b.log, Registry: b.metrics.registry,
+		Dial:  func() (*phoenix.Client, error) { return dial(b.cfg().Supabase, b.metrics.upstream.Hooks()) },
+		House: house{b}, Log: b.log, Registry: b.metrics.register,
 	})
 }
 

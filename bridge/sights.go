@@ -5,7 +5,7 @@ import (
 	"time"
 
 	"github.com/supabridge/supabridge/bridge/feed"
-	"github.com/supabridge/supabridge/bridge/tail"
+	"github.com/supabridge/supabridge/bridge/ops/tail"
 )
 
 // What follows shows those who watch by supabridge tail what happens. It costs nothing while nobody does.

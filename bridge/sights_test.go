@@ -6,7 +6,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/supabridge/supabridge/bridge/tail"
+	"github.com/supabridge/supabridge/bridge/ops/tail"
 	"github.com/supabridge/supabridge/config"
 )
 

@@ -30,7 +30,7 @@ type source struct {
 
 // newSource makes one. It connects to nothing yet.
 func (b *Bridge) newSource() (*source, error) {
-	client, err := dial(b.cfg().Supabase, b.metrics.upstream.hooks())
+	client, err := dial(b.cfg().Supabase, b.metrics.upstream.Hooks())
 	if err != nil {
 		return nil, err
 	}

@@ -1,32 +1,15 @@
 package bridge
 
 import (
-	"fmt"
 	"net/http"
 	"net/http/httptest"
-	"strings"
 	"testing"
 	"time"
 
-	"github.com/rs/zerolog"
-
+	"github.com/supabridge/supabridge/bridge/ops"
 	"github.com/supabridge/supabridge/config"
 	"github.com/supabridge/supabridge/internal/redistest"
 )
-
-func TestProblemsKeepsTheLastWarningsAndErrors(t *testing.T) {
-	var p Problems
-	log := zerolog.New(zerolog.MultiLevelWriter(&p))
-	log.Info().Msg("nothing to worry about")
-	for i := range maxProblems + 5 {
-		log.Warn().Int("number", i).Msg("worry")
-	}
-	log.Error().Str("text", strings.Repeat("x", maxProblem)).Msg("too long")
-	list := p.newest()
-	if len(list) != maxProblems || !strings.Contains(string(list[0]), fmt.Sprintf(`"number":%d`, maxProblems+4)) {
-		t.Errorf("%d lines are kept, the newest of them %s", len(list), list[0])
-	}
-}
 
 func TestTheOpsPortIsForNoOtherSite(t *testing.T) {
 	w := newWorld(t, nil)
@@ -74,7 +57,7 @@ func TestPprofIsOnTheOpsPortOnly(t *testing.T) {
 }
 
 func TestTheStatusSaysHowTheNodeStandsInItsCluster(t *testing.T) {
-	if s := newWorld(t, nil).bridge.overview(); s.Cluster != nil {
+	if s := newWorld(t, nil).bridge.status(); s.Cluster != nil {
 		t.Errorf("a node that is alone says %+v", *s.Cluster)
 	}
 	r := redistest.Start(t)
@@ -82,11 +65,11 @@ func TestTheStatusSaysHowTheNodeStandsInItsCluster(t *testing.T) {
 		cfg.Cluster.Redis, cfg.Cluster.Changes, cfg.Cluster.Lease = config.Secret(r.URL()), "leader", 500*time.Millisecond
 	})
 	w.becomes("lead", func() bool {
-		return *w.bridge.overview().Cluster == (clusterStatus{Up: true, Leads: true, Hears: true})
+		return *w.bridge.status().Cluster == (ops.Cluster{Up: true, Leads: true, Hears: true})
 	})
 	r.Kill()
 	w.becomes("say that Redis is away", func() bool {
-		s := w.bridge.overview().Cluster
+		s := w.bridge.status().Cluster
 		return !s.Up && !s.Leads && s.Hears
 	})
 }

@@ -85,7 +85,7 @@ func (b *Bridge) newWebhooks() (*webhooks, error) {
 		deliver[toReporter] = b.deliverReport(h.client)
 	}
 	for target, f := range deliver {
-		deliver[target] = b.traces.delivery(target, f)
+		deliver[target] = b.traces.Delivery(target, f)
 	}
 	if len(deliver) > 0 {
 		if h.box, err = outbox.Open(outbox.Options{
@@ -101,9 +101,9 @@ func (b *Bridge) newWebhooks() (*webhooks, error) {
 
 // watch has webhooks counted and the outbox asked at each scrape.
 func (h *webhooks) watch() {
-	h.counted = prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: namespace, Name: "webhooks_total",
+	h.counted = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "webhooks_total",
 		Help: "Webhooks that came, by source and what became of them (taken, repeated, refused, not_kept)."}, []string{"source", "result"})
-	h.b.metrics.registry.MustRegister(h.counted)
+	h.b.metrics.register.MustRegister(h.counted)
 	if h.box == nil {
 		return
 	}
@@ -115,7 +115,7 @@ func (h *webhooks) watch() {
 		"outbox_dead_letters": {"Entries that were given up and are kept aside.", func(s outbox.Stats) float64 { return float64(s.Dead) }},
 		"outbox_bytes":        {"Bytes of all entries.", func(s outbox.Stats) float64 { return float64(s.Bytes) }},
 	} {
-		h.b.metrics.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: namespace, Name: name, Help: g.help},
+		h.b.metrics.register.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: g.help},
 			func() float64 { return g.value(h.box.Stats()) }))
 	}
 }

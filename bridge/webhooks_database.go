@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/supabridge/supabridge/bridge/feed"
+	"github.com/supabridge/supabridge/bridge/ops"
 	"github.com/supabridge/supabridge/bridge/publish"
 )
 
@@ -25,18 +26,18 @@ func (h *webhooks) takeDatabase(w http.ResponseWriter, r *http.Request) {
 	c := h.b.cfg().Webhooks.Supabase
 	if err := publish.Authenticate(r.Header, nil, []byte(c.Secret.Reveal()), 0, time.Now()); err != nil {
 		h.refused("database", r, err)
-		writeJSON(w, http.StatusUnauthorized, map[string]string{"error": "the secret is wrong"})
+		ops.WriteJSON(w, http.StatusUnauthorized, map[string]string{"error": "the secret is wrong"})
 		return
 	}
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, int64(c.MaxBody)))
 	var long *http.MaxBytesError
 	if errors.As(err, &long) {
-		writeJSON(w, http.StatusRequestEntityTooLarge, map[string]string{"error": "the body is too long"})
+		ops.WriteJSON(w, http.StatusRequestEntityTooLarge, map[string]string{"error": "the body is too long"})
 		return
 	}
 	var change databaseWebhook
 	if err != nil || json.Unmarshal(body, &change) != nil {
-		writeJSON(w, http.StatusBadRequest, map[string]string{"error": "the body is not that of a Database Webhook"})
+		ops.WriteJSON(w, http.StatusBadRequest, map[string]string{"error": "the body is not that of a Database Webhook"})
 		return
 	}
 	record := change.Record
@@ -46,5 +47,5 @@ func (h *webhooks) takeDatabase(w http.ResponseWriter, r *http.Request) {
 	known := change.Type == feed.Insert || change.Type == feed.Update || change.Type == feed.Delete
 	passed := known && change.Schema == h.b.cfg().Supabase.Schema && h.offer(r.Context(), change.Table, change.Type, record)
 	h.count("database", map[bool]string{true: "taken", false: "repeated"}[passed])
-	writeJSON(w, http.StatusOK, map[string]bool{"passed": passed})
+	ops.WriteJSON(w, http.StatusOK, map[string]bool{"passed": passed})
 }

@@ -73,7 +73,7 @@ func (h *webhooks) forward(ctx context.Context, item outbox.Item) error {
 		token = h.tokens[i]
 	}
 	req.Header.Set(twilio.SignatureHeader, twilio.Sign(token, address, params))
-	h.b.traces.request(ctx, req.Header)
+	h.b.traces.Request(ctx, req.Header)
 	return post(h.client, req, "forward")
 }
 

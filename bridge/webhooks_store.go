@@ -19,7 +19,7 @@ func (h *webhooks) toTables(ctx context.Context, item outbox.Item) error {
 		return outbox.Permanent(err)
 	}
 	event := twilio.Read(params)
-	h.b.traces.store(ctx, event)
+	h.b.traces.Store(ctx, event)
 	record, err := h.store.Apply(ctx, event)
 	if errors.Is(err, twilio.ErrNotYet) && time.Since(item.At) > statusWait {
 		h.b.log.Warn().Str("status", event.Status).Msg("a status is given up: its message was never stored")

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/supabridge/supabridge/bridge/ops"
 	"github.com/supabridge/supabridge/bridge/outbox"
 	"github.com/supabridge/supabridge/bridge/twilio"
 	"github.com/supabridge/supabridge/config"
@@ -73,7 +74,7 @@ const emptyTwiML = `<?xml version="1.0" encoding="UTF-8"?><Response/>`
 
 // takeTwilio answers once the request is on disk, whatever Supabase or the application is doing.
 func (h *webhooks) takeTwilio(w http.ResponseWriter, r *http.Request) {
-	ctx, span := h.b.traces.webhook(r.Context(), "twilio")
+	ctx, span := h.b.traces.Webhook(r.Context(), "twilio")
 	defer span.End()
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, int64(h.b.cfg().Webhooks.Twilio.MaxBody)))
 	var long *http.MaxBytesError
@@ -87,7 +88,7 @@ func (h *webhooks) takeTwilio(w http.ResponseWriter, r *http.Request) {
 	token, err := h.validator.Signer(r, body)
 	if err != nil {
 		h.refused("twilio", r, err)
-		fail(span, err)
+		ops.Fail(span, err)
 		code := http.StatusForbidden
 		if errors.Is(err, twilio.ErrForm) {
 			code = http.StatusBadRequest
@@ -108,12 +109,12 @@ func (h *webhooks) takeTwilio(w http.ResponseWriter, r *http.Request) {
 	}
 	event := twilio.Read(params)
 	key := event.DedupeKey(r.Header.Get(twilio.IdempotencyHeader), append([]byte(r.URL.RawQuery+"\n"), body...))
-	h.b.traces.describe(span, event)
+	h.b.traces.Describe(span, event)
 	added, err := h.keep(ctx, r, key, event, token, form, body)
 	if err != nil {
 		h.failure.Do(func() { h.b.log.Error().Err(err).Msg("a webhook could not be kept") })
 		h.count("twilio", "not_kept")
-		fail(span, err)
+		ops.Fail(span, err)
 		w.Header().Set("Retry-After", fullRetry)
 		reason := "the webhook could not be kept; send it again"
 		if errors.Is(err, outbox.ErrFull) {
@@ -143,14 +144,14 @@ func (h *webhooks) keep(ctx context.Context, r *http.Request, key string, event 
 	var entries []outbox.Entry
 	modes := h.b.cfg().Webhooks.Twilio.Modes
 	if slices.Contains(modes, "forward") {
-		entries = append(entries, outbox.Entry{Target: toApp, Lane: event.Conversation(), Header: h.b.traces.carry(ctx, forwardedHeader(r, token)), Body: body})
+		entries = append(entries, outbox.Entry{Target: toApp, Lane: event.Conversation(), Header: h.b.traces.Carry(ctx, forwardedHeader(r, token)), Body: body})
 	}
 	if slices.Contains(modes, "store") && event.Kind != twilio.Other {
 		lane := event.Conversation()
 		if event.Kind == twilio.Status {
 			lane = event.Sid // a status waits for its message to be stored, and nobody else for the status
 		}
-		entries = append(entries, outbox.Entry{Target: toTables, Lane: lane, Header: h.b.traces.carry(ctx, nil), Body: form})
+		entries = append(entries, outbox.Entry{Target: toTables, Lane: lane, Header: h.b.traces.Carry(ctx, nil), Body: form})
 	}
 	return h.box.Add(ctx, key, entries...)
 }

@@ -451,7 +451,7 @@ type metrics struct {
 
 func newMetrics(registry prometheus.Registerer) metrics {
 	name := func(name, help string) prometheus.Opts {
-		return prometheus.Opts{Namespace: "supabridge", Name: name, Help: help}
+		return prometheus.Opts{Name: name, Help: help}
 	}
 	m := metrics{
 		channels: prometheus.NewGauge(prometheus.GaugeOpts(name("shared_channels", "Realtime channels joined for typing and presence."))),

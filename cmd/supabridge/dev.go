@@ -9,8 +9,8 @@ import (
 	"github.com/rs/zerolog"
 	"github.com/spf13/cobra"
 
-	"github.com/supabridge/supabridge/bridge"
 	"github.com/supabridge/supabridge/bridge/migration"
+	"github.com/supabridge/supabridge/bridge/ops"
 	"github.com/supabridge/supabridge/bridge/standin"
 	"github.com/supabridge/supabridge/config"
 	"github.com/supabridge/supabridge/internal/sample"
@@ -58,7 +58,7 @@ func runDev(cmd *cobra.Command, supabaseAddr string, quiet bool) error {
 		if err != nil {
 			return err
 		}
-		problems := new(bridge.Problems)
+		problems := new(ops.Problems)
 		own, _ := newLog(cmd.ErrOrStderr(), cfg.Log, problems)
 		n, err := openNode(cfg, own)
 		if err != nil {

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/supabridge/supabridge/bridge"
+	"github.com/supabridge/supabridge/bridge/ops"
 	"github.com/supabridge/supabridge/config"
 )
 
@@ -35,7 +36,7 @@ What can't be used is said in the log, and the configuration before it stays.`,
 			if err != nil {
 				return err
 			}
-			problems := new(bridge.Problems)
+			problems := new(ops.Problems)
 			log, level := newLog(cmd.ErrOrStderr(), cfg.Log, problems)
 			for _, warning := range cfg.Warnings() {
 				log.Warn().Str("of", "config").Msg(warning)

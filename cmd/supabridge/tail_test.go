@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/supabridge/supabridge/bridge/tail"
+	"github.com/supabridge/supabridge/bridge/ops/tail"
 )
 
 func TestTailWatchesARunningDaemon(t *testing.T) {

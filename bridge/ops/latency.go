@@ -1,4 +1,4 @@
-package bridge
+package ops
 
 import (
 	"math"
@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// What history keeps: a quarter of an hour in slots of five seconds, with latencies in steps of a quarter.
+// A latency log covers a quarter of an hour, in slots of five seconds. Latencies are kept in steps of a quarter.
 const (
 	slotLength = 5 * time.Second
 	slotCount  = 180
@@ -15,9 +15,9 @@ const (
 	stepCount  = 64 // up to 130 s
 )
 
-// history remembers how long the changes of the last quarter of an hour took from commit to emit, for those who look at the status page. It is safe for
-// concurrent use.
-type history struct {
+// latencyLog records how long the changes of the last quarter of an hour took from commit to emit, for the status
+// page. It is safe for concurrent use.
+type latencyLog struct {
 	now func() time.Time
 
 	mu    sync.Mutex
@@ -31,9 +31,7 @@ type slot struct {
 	steps  [stepCount]uint16
 }
 
-func (h *history) init(now func() time.Time) { h.now = now }
-
-func (h *history) observe(took time.Duration) {
+func (h *latencyLog) observe(took time.Duration) {
 	step := 0
 	if took > firstStep {
 		step = min(stepCount-1, int(math.Ceil(math.Log(float64(took)/float64(firstStep))/math.Log(stepFactor))))
@@ -51,8 +49,8 @@ func (h *history) observe(took time.Duration) {
 	}
 }
 
-// moment is a slot as the status page draws it. Latencies are in milliseconds, at most a quarter too long.
-type moment struct {
+// Moment is a slot as the status page draws it. Latencies are in milliseconds, at most a quarter too long.
+type Moment struct {
 	At      time.Time `json:"at"`
 	Changes int       `json:"changes"`
 	Median  float64   `json:"median_ms"`
@@ -60,14 +58,14 @@ type moment struct {
 }
 
 // recent lists the slots with changes, oldest first.
-func (h *history) recent() []moment {
+func (h *latencyLog) recent() []Moment {
 	newest := h.now().UnixNano() / int64(slotLength)
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	list := []moment{}
+	list := []Moment{}
 	for number := newest - slotCount + 1; number <= newest; number++ {
 		if s := &h.slots[number%slotCount]; s.number == number {
-			list = append(list, moment{At: time.Unix(0, number*int64(slotLength)).UTC(), Changes: s.count, Median: s.quantile(0.5), P99: s.quantile(0.99)})
+			list = append(list, Moment{At: time.Unix(0, number*int64(slotLength)).UTC(), Changes: s.count, Median: s.quantile(0.5), P99: s.quantile(0.99)})
 		}
 	}
 	return list

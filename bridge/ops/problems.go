@@ -1,4 +1,4 @@
-package bridge
+package ops
 
 import (
 	"bytes"
@@ -40,8 +40,8 @@ func (p *Problems) WriteLevel(level zerolog.Level, line []byte) (int, error) {
 	return n, nil
 }
 
-// newest lists them, the last one first.
-func (p *Problems) newest() []json.RawMessage {
+// Newest lists the lines, the last one first.
+func (p *Problems) Newest() []json.RawMessage {
 	list := []json.RawMessage{}
 	if p == nil {
 		return list
@@ -52,6 +52,3 @@ func (p *Problems) newest() []json.RawMessage {
 	slices.Reverse(list)
 	return list
 }
-
-// ShowProblems has the status page show what a log's Problems keep.
-func (b *Bridge) ShowProblems(p *Problems) { b.problems.Store(p) }

@@ -1,4 +1,4 @@
-package bridge
+package ops
 
 import (
 	"errors"
@@ -10,8 +10,9 @@ import (
 	"github.com/supabridge/supabridge/phoenix"
 )
 
-// upstreamMetrics count what Supabase is asked for and what it says: its plans limit messages, connections and joins.
-type upstreamMetrics struct {
+// Supabase counts what the bridge asks of Supabase and what comes back: Supabase's plans limit messages, connections
+// and joins.
+type Supabase struct {
 	connected    prometheus.Counter
 	disconnected *prometheus.CounterVec
 	retried      *prometheus.CounterVec
@@ -23,20 +24,20 @@ type upstreamMetrics struct {
 	took         prometheus.Histogram
 }
 
-func (m *upstreamMetrics) init(registry *prometheus.Registry) {
-	counter := func(name, help string) prometheus.CounterOpts {
-		return prometheus.CounterOpts{Namespace: namespace, Name: name, Help: help}
-	}
+// NewSupabase registers the metrics.
+func NewSupabase(registry prometheus.Registerer) *Supabase {
+	m := &Supabase{}
+	counter := func(name, help string) prometheus.CounterOpts { return prometheus.CounterOpts{Name: name, Help: help} }
 	m.connected = prometheus.NewCounter(counter("realtime_connects_total", "Connections to Realtime that were opened."))
 	m.disconnected = prometheus.NewCounterVec(counter("realtime_disconnects_total",
 		"Connections to Realtime that ended or were refused, by what helps: retry, slow (a quota), token, permanent, other socket (a quota), none."), []string{"class"})
 	m.retried = prometheus.NewCounterVec(counter("realtime_joins_retried_total", "Joins of Realtime channels that failed or were lost, by what helps, as above."), []string{"class"})
-	m.heartbeat = prometheus.NewGauge(prometheus.GaugeOpts{Namespace: namespace, Name: "realtime_heartbeat_seconds", Help: "How long Realtime took to answer the last heartbeat."})
+	m.heartbeat = prometheus.NewGauge(prometheus.GaugeOpts{Name: "realtime_heartbeat_seconds", Help: "How long Realtime took to answer the last heartbeat."})
 	m.frames = prometheus.NewCounterVec(counter("realtime_messages_total", "Messages to and from Realtime; plans limit them a second and a month."), []string{"direction"})
 	m.bytes = prometheus.NewCounterVec(counter("realtime_bytes_total", "Bytes of these."), []string{"direction"})
 	m.lost = prometheus.NewCounter(counter("realtime_events_dropped_total", "Changes dropped since the bridge did not keep up; they are found by a read."))
 	m.requests = prometheus.NewCounterVec(counter("rest_requests_total", "Requests to PostgREST, by HTTP status; none where no answer came. 429 is a quota."), []string{"status"})
-	m.took = prometheus.NewHistogram(prometheus.HistogramOpts{Namespace: namespace, Name: "rest_request_seconds", Help: "How long PostgREST took to answer.",
+	m.took = prometheus.NewHistogram(prometheus.HistogramOpts{Name: "rest_request_seconds", Help: "How long PostgREST took to answer.",
 		Buckets: []float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30}})
 	for _, class := range []phoenix.Class{phoenix.Retry, phoenix.Slow, phoenix.Token, phoenix.Permanent, phoenix.OtherSocket} { // so that rates are there from the start
 		m.disconnected.WithLabelValues(class.String())
@@ -46,10 +47,11 @@ func (m *upstreamMetrics) init(registry *prometheus.Registry) {
 		m.requests.WithLabelValues(status)
 	}
 	registry.MustRegister(m.connected, m.disconnected, m.retried, m.heartbeat, m.frames, m.bytes, m.lost, m.requests, m.took)
+	return m
 }
 
-// hooks are how the client of Realtime tells of its connection.
-func (m *upstreamMetrics) hooks() phoenix.Hooks {
+// Hooks count what a client of Realtime does.
+func (m *Supabase) Hooks() phoenix.Hooks {
 	in, out := m.frames.WithLabelValues("in"), m.frames.WithLabelValues("out")
 	bytesIn, bytesOut := m.bytes.WithLabelValues("in"), m.bytes.WithLabelValues("out")
 	return phoenix.Hooks{
@@ -71,8 +73,8 @@ func (m *upstreamMetrics) hooks() phoenix.Hooks {
 	}
 }
 
-// answered counts a request to PostgREST.
-func (m *upstreamMetrics) answered(status int, took time.Duration) {
+// Answered counts a request to PostgREST; status 0 is none.
+func (m *Supabase) Answered(status int, took time.Duration) {
 	text := "none"
 	if status != 0 {
 		text = strconv.Itoa(status)

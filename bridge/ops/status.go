@@ -1,4 +1,4 @@
-package bridge
+package ops
 
 import (
 	"cmp"
@@ -15,6 +15,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/supabridge/supabridge/bridge/feed"
+	"github.com/supabridge/supabridge/bridge/vocabulary"
 	"github.com/supabridge/supabridge/socketio"
 )
 
@@ -24,8 +26,8 @@ var statusFiles embed.FS
 // maxRoomsShown is how many rooms the status page names, the fullest first.
 const maxRoomsShown = 15
 
-// overview is what the page at / of the ops port shows.
-type overview struct {
+// Status is what the page at / of the ops port shows. Machine, Sockets and Feed fill their parts.
+type Status struct {
 	Node     string            `json:"node"`
 	Version  string            `json:"version"`
 	Now      time.Time         `json:"now"`
@@ -38,38 +40,42 @@ type overview struct {
 	Repaired uint64            `json:"repaired"`
 	Repeats  uint64            `json:"repeats"`
 	Stalls   uint64            `json:"stalls"`
-	Latency  []moment          `json:"latency"`
-	Slots    slots             `json:"slots"`
+	Latency  []Moment          `json:"latency"`
+	Slots    Slots             `json:"slots"`
 	By       map[string]int    `json:"connections"`
 	Dialects map[string]int    `json:"dialects"`
 	Rooms    int               `json:"rooms"`
-	Fullest  []roomSize        `json:"fullest"`
+	Fullest  []RoomSize        `json:"fullest"`
 	Traffic  socketio.Traffic  `json:"traffic"`
 	Waiting  int               `json:"queue_bytes"`
-	Outbox   *outboxStatus     `json:"outbox"`  // null without one
-	Cluster  *clusterStatus    `json:"cluster"` // null for a node that is alone
+	Outbox   *Outbox           `json:"outbox"`  // null without one
+	Cluster  *Cluster          `json:"cluster"` // null for a node that is alone
 	Problems []json.RawMessage `json:"problems"`
 	Memory   uint64            `json:"heap_bytes"`
 	Routines int               `json:"goroutines"`
 }
 
-type slots struct {
+// Slots says what a Moment covers.
+type Slots struct {
 	Seconds float64 `json:"seconds"`
 	Count   int     `json:"count"`
 }
 
-type roomSize struct {
+// RoomSize is a room with how many sockets are in it.
+type RoomSize struct {
 	Name    string `json:"name"`
 	Sockets int    `json:"sockets"`
 }
 
-type outboxStatus struct {
+// Outbox says what waits there.
+type Outbox struct {
 	Waiting int   `json:"waiting"`
 	Dead    int   `json:"dead"`
 	Bytes   int64 `json:"bytes"`
 }
 
-type clusterStatus struct {
+// Cluster says how a node stands in its cluster.
+type Cluster struct {
 	Up      bool `json:"up"`      // Redis is there, and other nodes are heard
 	Leads   bool `json:"leads"`   // this node does
 	Hears   bool `json:"hears"`   // Realtime, for itself
@@ -78,76 +84,64 @@ type clusterStatus struct {
 	Waiting int  `json:"waiting"` // bytes for them that wait for Redis
 }
 
-// status says how the node stands in its cluster.
-func (c *cluster) status() *clusterStatus {
-	if c == nil {
-		return nil
-	}
-	s := c.adapter.Stats()
-	at := &clusterStatus{Up: s.Up, Leads: c.leads(), Hears: c.led == nil || c.led.on.Load(), Peers: c.alive(), Servers: s.Nodes, Waiting: s.Queued}
-	if c.led != nil {
-		at.Waiting += c.led.bus.Stats().Queued
-	}
-	return at
-}
-
-func (b *Bridge) overview() overview {
-	r, stats := b.upstream.feed.Report(), b.upstream.feed.Stats()
-	now := time.Now().UTC()
-	s := overview{
-		Now: now, Started: b.started, State: string(r.State), Since: r.Since.UTC(), Reason: r.Reason, LagMS: r.Lag.Milliseconds(),
-		ReadAgo: now.Sub(b.upstream.feed.ReadAt()).Seconds(), Repaired: stats.Repaired, Repeats: stats.Repeats, Stalls: stats.Stalls,
-		Latency: b.metrics.history.recent(), Slots: slots{slotLength.Seconds(), slotCount},
-		By: make(map[string]int), Dialects: make(map[string]int), Traffic: b.io.Traffic(), Problems: b.problems.Load().newest(), Routines: runtime.NumGoroutine(),
-	}
+// Machine fills in what the process knows of itself.
+func (s *Status) Machine() {
+	s.Now, s.Routines = time.Now().UTC(), runtime.NumGoroutine()
 	s.Node, _ = os.Hostname() // without a name it goes without
 	if info, ok := debug.ReadBuildInfo(); ok {
 		s.Version = info.Main.Version
 	}
-	for transport, n := range b.io.ConnectionsByTransport() {
+	var memory runtime.MemStats
+	runtime.ReadMemStats(&memory)
+	s.Memory = memory.HeapInuse
+}
+
+// Feed fills in how the feed stands. Machine comes before it.
+func (s *Status) Feed(f *feed.Feed, changes *Changes) {
+	r, stats := f.Report(), f.Stats()
+	s.State, s.Since, s.Reason, s.LagMS = string(r.State), r.Since.UTC(), r.Reason, r.Lag.Milliseconds()
+	s.ReadAgo = s.Now.Sub(f.ReadAt()).Seconds()
+	s.Repaired, s.Repeats, s.Stalls = stats.Repaired, stats.Repeats, stats.Stalls
+	s.Latency, s.Slots = changes.Recent(), Slots{slotLength.Seconds(), slotCount}
+}
+
+// Sockets fills in how many browsers there are, and where. styleRoom names the room of the sockets that hear a style.
+func (s *Status) Sockets(io *socketio.Server, spaces []*socketio.Namespace, styleRoom func(vocabulary.Style) string) {
+	s.By, s.Dialects, s.Traffic = make(map[string]int), make(map[string]int), io.Traffic()
+	for transport, n := range io.ConnectionsByTransport() {
 		s.By[string(transport)] = n
 	}
-	look := scrape{io: b.io, spaces: b.spaces}
-	dialects, rooms := look.rooms()
+	dialects, rooms := countRooms(spaces, styleRoom)
 	s.Rooms = rooms
 	for style, n := range dialects {
 		if n > 0 {
 			s.Dialects[style.String()] = n
 		}
 	}
-	s.Fullest = b.fullest()
-	s.Cluster = b.cluster.status()
-	_, s.Waiting, _ = b.io.QueueDepth()
-	if b.webhooks != nil && b.webhooks.box != nil {
-		o := b.webhooks.box.Stats()
-		s.Outbox = &outboxStatus{o.Waiting, o.Dead, o.Bytes}
-	}
-	var memory runtime.MemStats
-	runtime.ReadMemStats(&memory)
-	s.Memory = memory.HeapInuse
-	return s
+	s.Fullest = fullest(spaces)
+	_, s.Waiting, _ = io.QueueDepth()
 }
 
 // fullest lists the rooms with the most sockets.
-func (b *Bridge) fullest() []roomSize {
+func fullest(spaces []*socketio.Namespace) []RoomSize {
 	sizes := make(map[string]int)
-	for _, space := range b.spaces {
+	for _, space := range spaces {
 		for name, n := range space.Rooms() {
 			if !strings.HasPrefix(name, "\x00") {
 				sizes[name] += n
 			}
 		}
 	}
-	list := make([]roomSize, 0, len(sizes))
+	list := make([]RoomSize, 0, len(sizes))
 	for name, n := range sizes {
-		list = append(list, roomSize{name, n})
+		list = append(list, RoomSize{name, n})
 	}
-	slices.SortFunc(list, func(a, b roomSize) int { return cmp.Or(b.Sockets-a.Sockets, strings.Compare(a.Name, b.Name)) })
+	slices.SortFunc(list, func(a, b RoomSize) int { return cmp.Or(b.Sockets-a.Sockets, strings.Compare(a.Name, b.Name)) })
 	return list[:min(len(list), maxRoomsShown)]
 }
 
 // mountStatus puts the page on the mux of the ops port. It needs nothing from elsewhere.
-func (b *Bridge) mountStatus(mux *http.ServeMux) {
+func mountStatus(mux *http.ServeMux, status func() Status) {
 	files, err := fs.Sub(statusFiles, "statuspage")
 	if err != nil {
 		panic(err) // the folder is embedded: it can't be absent
@@ -156,12 +150,12 @@ func (b *Bridge) mountStatus(mux *http.ServeMux) {
 	for _, name := range []string{"status.js", "status.css"} {
 		mux.HandleFunc("GET /"+name, func(w http.ResponseWriter, r *http.Request) { http.ServeFileFS(w, r, files, name) })
 	}
-	mux.HandleFunc("GET /status.json", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, http.StatusOK, b.overview()) })
+	mux.HandleFunc("GET /status.json", func(w http.ResponseWriter, _ *http.Request) { WriteJSON(w, http.StatusOK, status()) })
 }
 
-// guardOps keeps pages of other sites from using a browser on this machine to look at the ops port, which asks for no password: by requests across origins,
+// guard keeps pages of other sites from using a browser on this machine to look at the ops port, which asks for no password: by requests across origins,
 // and by a name of theirs that they let point here.
-func guardOps(next http.Handler) http.Handler {
+func guard(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if local, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr); ok && isLoopback(local.String()) && !isLocalName(r.Host) {
 			http.Error(w, "this port is for operators on this machine: ask for it by localhost or its address", http.StatusMisdirectedRequest)
@@ -187,7 +181,7 @@ func isLoopback(hostport string) bool {
 	return err == nil && addr.Addr().IsLoopback()
 }
 
-// isLocalName says whether a Host header names this machine in a way that no other site's page can.
+// isLocalName reports whether a Host header names this machine in a way that no other site's page can.
 func isLocalName(host string) bool {
 	name := host
 	if h, _, err := net.SplitHostPort(host); err == nil {

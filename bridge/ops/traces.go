@@ -1,4 +1,4 @@
-package bridge
+package ops
 
 import (
 	"context"
@@ -20,7 +20,6 @@ import (
 	"github.com/supabridge/supabridge/bridge/feed"
 	"github.com/supabridge/supabridge/bridge/outbox"
 	"github.com/supabridge/supabridge/bridge/twilio"
-	"github.com/supabridge/supabridge/config"
 )
 
 // Bounds of traces.
@@ -32,9 +31,9 @@ const (
 // traceHeader names the span that a request, or an entry of the outbox, belongs to (W3C Trace Context).
 const traceHeader = "Traceparent"
 
-// traces follow a message: webhook, delivery by the outbox, the row's change, its being sent to rooms. A message is recognised in its row by the MessageSid.
+// Traces follow a message: webhook, delivery by the outbox, the row's change, its being sent to rooms. A message is recognised in its row by the MessageSid.
 // Spans hold ids and never contents. Where traces are off they do nothing. Safe for concurrent use.
-type traces struct {
+type Traces struct {
 	tracer   trace.Tracer
 	provider *sdktrace.TracerProvider // nil where traces are off
 	webhooks *lru.Cache[string, trace.SpanContext]
@@ -42,30 +41,38 @@ type traces struct {
 	messages string // table
 }
 
-// newTraces begins sending spans where the configuration names a collector. It connects when the first ones are due.
-func newTraces(cfg *config.Config, failed func(error)) (*traces, error) {
-	t := &traces{tracer: noop.NewTracerProvider().Tracer(""), sid: cfg.Webhooks.Twilio.Store.SidColumn, messages: cfg.Tables.Messages.Name}
-	c := cfg.Ops.Traces
-	if c.URL == "" {
+// TracesOptions say where spans go and how a message is recognised in its row.
+type TracesOptions struct {
+	URL           string      // of an OpenTelemetry collector (OTLP over HTTP); empty: traces are off
+	OneIn         int         // one of so many messages is traced
+	MessagesTable string      // whose rows come of webhooks
+	SidColumn     string      // that holds the MessageSid; empty: rows are not joined to webhooks
+	Failed        func(error) // is told when spans could not be sent
+}
+
+// NewTraces begins sending spans where a collector is named. It connects when the first ones are due.
+func NewTraces(opts TracesOptions) (*Traces, error) {
+	t := &Traces{tracer: noop.NewTracerProvider().Tracer(""), sid: opts.SidColumn, messages: opts.MessagesTable}
+	if opts.URL == "" {
 		return t, nil
 	}
-	exporter, err := otlptracehttp.New(context.Background(), otlptracehttp.WithEndpointURL(c.URL))
+	exporter, err := otlptracehttp.New(context.Background(), otlptracehttp.WithEndpointURL(opts.URL))
 	if err != nil {
-		return nil, fmt.Errorf("bridge: ops.traces.url: %w", err)
+		return nil, fmt.Errorf("ops.traces.url: %w", err)
 	}
 	if t.webhooks, err = lru.New[string, trace.SpanContext](maxTraced); err != nil {
-		return nil, fmt.Errorf("bridge: traces: %w", err)
+		return nil, fmt.Errorf("traces: %w", err)
 	}
 	t.provider = sdktrace.NewTracerProvider(
-		sdktrace.WithBatcher(reporting{exporter, failed}),
-		sdktrace.WithSampler(sdktrace.ParentBased(sdktrace.TraceIDRatioBased(1/float64(c.OneIn)))),
+		sdktrace.WithBatcher(reporting{exporter, opts.Failed}),
+		sdktrace.WithSampler(sdktrace.ParentBased(sdktrace.TraceIDRatioBased(1/float64(opts.OneIn)))),
 		sdktrace.WithResource(resource.NewSchemaless(attribute.String("service.name", "supabridge"))),
 	)
 	t.tracer = t.provider.Tracer("github.com/supabridge/supabridge/bridge")
 	return t, nil
 }
 
-// reporting tells when spans could not be sent: the SDK would tell its own log only.
+// reporting reports when spans could not be sent: the SDK would tell its own log only.
 type reporting struct {
 	sdktrace.SpanExporter
 	failed func(error)
@@ -79,8 +86,8 @@ func (r reporting) ExportSpans(ctx context.Context, spans []sdktrace.ReadOnlySpa
 	return nil
 }
 
-// close sends what is left, as far as the collector takes it in time.
-func (t *traces) close() {
+// Close sends what is left, as far as the collector takes it in time.
+func (t *Traces) Close() {
 	if t == nil || t.provider == nil {
 		return
 	}
@@ -89,18 +96,18 @@ func (t *traces) close() {
 	_ = t.provider.Shutdown(ctx) // what the collector does not take was told by reporting
 }
 
-// webhook begins the span of one that came. It begins a trace of its own: what the sender says of one isn't believed.
-func (t *traces) webhook(ctx context.Context, source string) (context.Context, trace.Span) {
+// Webhook begins the span of one that came. It begins a trace of its own: what the sender says of one isn't believed.
+func (t *Traces) Webhook(ctx context.Context, source string) (context.Context, trace.Span) {
 	return t.tracer.Start(ctx, "webhook "+source, trace.WithNewRoot(), trace.WithSpanKind(trace.SpanKindServer))
 }
 
-// describe says what a webhook is about.
-func (t *traces) describe(span trace.Span, event twilio.Event) {
+// Describe says what a webhook is about.
+func (t *Traces) Describe(span trace.Span, event twilio.Event) {
 	span.SetAttributes(attribute.String("twilio.sid", event.Sid), attribute.String("twilio.status", event.Status))
 }
 
-// carry writes ctx's span into an entry's header, which may be nil.
-func (t *traces) carry(ctx context.Context, header map[string]string) map[string]string {
+// Carry writes ctx's span into an entry's header, which may be nil.
+func (t *Traces) Carry(ctx context.Context, header map[string]string) map[string]string {
 	if t.provider == nil {
 		return header
 	}
@@ -116,16 +123,16 @@ func (t *traces) carry(ctx context.Context, header map[string]string) map[string
 	return header
 }
 
-// request writes ctx's span into a request's header.
-func (t *traces) request(ctx context.Context, header http.Header) {
+// Request writes ctx's span into a request's header.
+func (t *Traces) Request(ctx context.Context, header http.Header) {
 	if t.provider != nil {
 		header.Del(traceHeader)
 		propagation.TraceContext{}.Inject(ctx, propagation.HeaderCarrier(header))
 	}
 }
 
-// delivery wraps a function of the outbox in a span that follows the webhook's.
-func (t *traces) delivery(target string, deliver outbox.Deliver) outbox.Deliver {
+// Delivery wraps a function of the outbox in a span that follows the webhook's.
+func (t *Traces) Delivery(target string, deliver outbox.Deliver) outbox.Deliver {
 	if t.provider == nil {
 		return deliver
 	}
@@ -136,20 +143,20 @@ func (t *traces) delivery(target string, deliver outbox.Deliver) outbox.Deliver 
 		))
 		defer span.End()
 		err := deliver(ctx, item)
-		fail(span, err)
+		Fail(span, err)
 		return err
 	}
 }
 
-// store remembers that a message's row comes of ctx's span.
-func (t *traces) store(ctx context.Context, event twilio.Event) {
+// Store remembers that a message's row comes of ctx's span.
+func (t *Traces) Store(ctx context.Context, event twilio.Event) {
 	if t.provider != nil && event.Sid != "" {
 		t.webhooks.Add(event.Sid, trace.SpanContextFromContext(ctx))
 	}
 }
 
-// change begins the span of a row's change, from its commit on: after the webhook that brought it, if one did. A status has the message's.
-func (t *traces) change(ctx context.Context, c feed.Change) (context.Context, trace.Span) {
+// Change begins the span of a row's change, from its commit on: after the webhook that brought it, if one did. A status has the message's.
+func (t *Traces) Change(ctx context.Context, c feed.Change) (context.Context, trace.Span) {
 	if t.provider == nil {
 		return ctx, trace.SpanFromContext(ctx)
 	}
@@ -169,13 +176,13 @@ func (t *traces) change(ctx context.Context, c feed.Change) (context.Context, tr
 	return t.tracer.Start(ctx, "change "+c.Table, opts...)
 }
 
-// emit begins the span of sending to rooms.
-func (t *traces) emit(ctx context.Context) (context.Context, trace.Span) {
+// Emit begins the span of sending to rooms.
+func (t *Traces) Emit(ctx context.Context) (context.Context, trace.Span) {
 	return t.tracer.Start(ctx, "emit")
 }
 
-// fail marks a span as failed. A stop is no failure.
-func fail(span trace.Span, err error) {
+// Fail marks a span as failed. A stop is no failure.
+func Fail(span trace.Span, err error) {
 	if err != nil && !errors.Is(err, context.Canceled) {
 		span.SetStatus(codes.Error, err.Error())
 	}
