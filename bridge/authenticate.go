@@ -89,7 +89,7 @@ func (c *client) takeToken(e *socketio.Event) {
 			return
 		}
 		if !c.deadline.Stop() {
-			c.b.guard.users.leave(who.UserID)
+			c.b.guard.users.Leave(who.UserID)
 			c.refuseToken(e, refusedNoToken, errors.New("it came too late"))
 			return
 		}

@@ -15,6 +15,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -23,6 +24,7 @@ import (
 
 	"github.com/supabridge/supabridge/bridge/ops"
 	"github.com/supabridge/supabridge/bridge/ops/tail"
+	"github.com/supabridge/supabridge/bridge/ratelimit"
 	"github.com/supabridge/supabridge/bridge/share"
 	"github.com/supabridge/supabridge/bridge/supabase"
 	"github.com/supabridge/supabridge/config"
@@ -160,8 +162,8 @@ func (b *Bridge) Handler() http.Handler {
 	mux.HandleFunc("GET /healthz", ops.Healthz)
 	mux.HandleFunc("GET /readyz", b.readyz())
 	for _, path := range b.cfg().SocketIO.Paths {
-		mux.Handle(path, b.guard.realAddress(b.io))
-		mux.Handle(path+"/", b.guard.realAddress(b.io))
+		mux.Handle(path, ratelimit.RealAddress(b.io, func() []netip.Prefix { return b.limits().Proxies }))
+		mux.Handle(path+"/", ratelimit.RealAddress(b.io, func() []netip.Prefix { return b.limits().Proxies }))
 	}
 	if b.webhooks != nil {
 		b.webhooks.mount(mux)

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/supabridge/supabridge/bridge/ops/tail"
+	"github.com/supabridge/supabridge/bridge/ratelimit"
 	"github.com/supabridge/supabridge/bridge/vocabulary"
 	"github.com/supabridge/supabridge/socketio"
 )
@@ -32,9 +33,9 @@ type client struct {
 	lost  atomic.Bool            // it has lost the right to be in a room
 	left  atomic.Pointer[uint64] // once it is gone: the epoch up to which its rights are known
 
-	address    *meter                // what its address has; immutable
-	user       atomic.Pointer[meter] // what its user has; nil for nobody in particular
-	buckets    buckets
+	address    *ratelimit.Meter                // what its address has; immutable
+	user       atomic.Pointer[ratelimit.Meter] // what its user has; nil for nobody in particular
+	buckets    ratelimit.Buckets
 	complaints *rate.Limiter // of limits exceeded, that were not asked for
 
 	conversations entered

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/supabridge/supabridge/bridge/ops/tail"
+	"github.com/supabridge/supabridge/bridge/ratelimit"
 	"github.com/supabridge/supabridge/bridge/vocabulary"
 	"github.com/supabridge/supabridge/socketio"
 )
@@ -58,7 +59,7 @@ func (b *Bridge) listen() (err error) {
 func (b *Bridge) admit(s *socketio.Socket) error {
 	h := s.Handshake()
 	who, err := b.identify(h)
-	var seat *meter
+	var seat *ratelimit.Meter
 	if err == nil {
 		seat, err = b.guard.seat(who.UserID)
 	}
@@ -78,7 +79,7 @@ func (b *Bridge) admit(s *socketio.Socket) error {
 		before = nil
 	}
 	b.cluster.catchUp(s.Context())
-	s.SetData(&admission{who, before, b.rechecker.settled.Load(), hostOf(h.RemoteAddr), seat})
+	s.SetData(&admission{who, before, b.rechecker.settled.Load(), ratelimit.Network(h.RemoteAddr), seat})
 	return nil
 }
 
@@ -94,7 +95,7 @@ type admission struct {
 	before  *client
 	epoch   uint64 // up to which the rights of before are known
 	address string
-	seat    *meter // in which the socket counts towards its user's; nil of nobody
+	seat    *ratelimit.Meter // in which the socket counts towards its user's; nil of nobody
 }
 
 // welcome takes up a client that was let in. One that is back after a short absence has its rooms and what it missed already.

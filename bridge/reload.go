@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/supabridge/supabridge/bridge/feed"
+	"github.com/supabridge/supabridge/bridge/ratelimit"
 	"github.com/supabridge/supabridge/bridge/vocabulary"
 	"github.com/supabridge/supabridge/config"
 	"github.com/supabridge/supabridge/socketio"
@@ -16,7 +17,7 @@ import (
 type settings struct {
 	cfg    *config.Config
 	words  *vocabulary.Vocabulary
-	limits *limits
+	limits *ratelimit.Limits
 }
 
 // compile makes the settings of a configuration.
@@ -25,7 +26,7 @@ func compile(cfg *config.Config) (*settings, error) {
 	if err != nil {
 		return nil, err
 	}
-	bounds, err := compileLimits(cfg)
+	bounds, err := ratelimit.Compile(cfg.Limits)
 	if err != nil {
 		return nil, fmt.Errorf("bridge: %w", err)
 	}
@@ -36,7 +37,7 @@ func (b *Bridge) cfg() *config.Config { return b.settings.Load().cfg }
 
 func (b *Bridge) words() *vocabulary.Vocabulary { return b.settings.Load().words }
 
-func (b *Bridge) limits() *limits { return b.settings.Load().limits }
+func (b *Bridge) limits() *ratelimit.Limits { return b.settings.Load().limits }
 
 // Reload has the bridge work by another configuration from now on, and returns the keys that changed; connections stay. Where that one can't be used, or
 // a key differs that is fixed while the bridge runs, it returns config.Errors or the vocabulary's error, and everything stays as it is.

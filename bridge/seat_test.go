@@ -70,7 +70,7 @@ func TestHandshakesAtTheSameTimeAreCountedTogether(t *testing.T) {
 		for _, conn := range conns {
 			_ = conn.Close()
 		}
-		w.becomes("be rid of all", func() bool { return w.bridge.guard.users.count() == 0 })
+		w.becomes("be rid of all", func() bool { return w.bridge.guard.users.Count() == 0 })
 	}
 }
 
@@ -83,7 +83,7 @@ func TestAHandshakeThatBreaksOffCountsNoMore(t *testing.T) {
 		_ = conn.Close() // before it is let in, or after
 	}
 	last := w.as(anaID)
-	w.becomes("count but the last", func() bool { return !w.bridge.guard.users.full(anaID, 2) })
+	w.becomes("count but the last", func() bool { return !w.bridge.guard.users.Full(anaID, 2) })
 	last.conn.Close()
-	w.becomes("count nobody", func() bool { return w.bridge.guard.users.count() == 0 })
+	w.becomes("count nobody", func() bool { return w.bridge.guard.users.Count() == 0 })
 }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/rs/zerolog"
+
 	"github.com/supabridge/supabridge/bridge/feed"
 	"github.com/supabridge/supabridge/bridge/standin"
 	"github.com/supabridge/supabridge/config"

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/supabridge/supabridge/bridge"
+	"github.com/supabridge/supabridge/bridge/ratelimit"
 	"github.com/supabridge/supabridge/config"
 )
 
@@ -104,7 +105,8 @@ func tryLimits(cfg *config.Config, err error) error {
 	if concerns(err, "limits") {
 		return nil
 	}
-	return bridge.CheckLimits(cfg)
+	_, err = ratelimit.Compile(cfg.Limits)
+	return err
 }
 
 // tryCertificate reads the files that tls names, likewise.
