@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/supabridge/supabridge/bridge/auth"
 	"github.com/supabridge/supabridge/bridge/feed"
 	"github.com/supabridge/supabridge/bridge/vocabulary"
 	"github.com/supabridge/supabridge/config"
@@ -141,7 +142,7 @@ func (b *Bridge) exporter() func(*socketio.Socket) (any, bool) {
 }
 
 // fromAbroad makes the client out that a socket was at another node; nil where it can't be taken up here. Its user must have the right to be in each of its rooms now.
-func (b *Bridge) fromAbroad(s *socketio.Socket, who *Identity) *client {
+func (b *Bridge) fromAbroad(s *socketio.Socket, who *auth.Identity) *client {
 	data, ok := s.Data().(json.RawMessage)
 	var p portrait
 	if b.stray.Load() != 0 || !ok || json.Unmarshal(data, &p) != nil || p.User != who.UserID || who.Pending {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/supabridge/supabridge/bridge/auth"
 	"github.com/supabridge/supabridge/bridge/vocabulary"
 	"github.com/supabridge/supabridge/socketio"
 	"github.com/supabridge/supabridge/socketio/admin"
@@ -40,7 +41,7 @@ func (b *Bridge) newAdmin() (*admin.Admin, error) {
 // shownOf is what an admin sees of whose socket it is.
 func shownOf(s *socketio.Socket) map[string]any {
 	shown := map[string]any{}
-	var who *Identity
+	var who *auth.Identity
 	switch data := s.Data().(type) {
 	case *client:
 		who = data.identity.Load()

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"slices"
 
+	"github.com/supabridge/supabridge/bridge/auth"
 	"github.com/supabridge/supabridge/bridge/vocabulary"
 	"github.com/supabridge/supabridge/socketio"
 )
@@ -26,7 +27,7 @@ func (c *client) appear(tenant string) bool {
 func (c *client) vanish(tenant string) { c.part(tenant, c.who) }
 
 // part is vanish for whoever the socket is said to be.
-func (c *client) part(tenant string, who *Identity) {
+func (c *client) part(tenant string, who *auth.Identity) {
 	if c.b.presence != nil {
 		if c.b.presence.leave(tenant, c.key, who) {
 			c.b.cluster.attend(noteLeave, attendanceOf(tenant, c.key, who, ""))

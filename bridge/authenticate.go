@@ -8,6 +8,7 @@ import (
 
 	"github.com/golang-jwt/jwt/v5"
 
+	"github.com/supabridge/supabridge/bridge/auth"
 	"github.com/supabridge/supabridge/bridge/vocabulary"
 	"github.com/supabridge/supabridge/socketio"
 )
@@ -110,7 +111,7 @@ func (c *client) takeToken(e *socketio.Event) {
 }
 
 // become makes the client the one that a token says it is.
-func (c *client) become(who *Identity) {
+func (c *client) become(who *auth.Identity) {
 	c.who = who
 	c.identity.Store(who)
 }

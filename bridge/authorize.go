@@ -11,6 +11,7 @@ import (
 	lru "github.com/hashicorp/golang-lru/v2"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/supabridge/supabridge/bridge/auth"
 	"github.com/supabridge/supabridge/config"
 )
 
@@ -100,7 +101,7 @@ func (a *authorizer) watch(registry prometheus.Registerer) {
 }
 
 // free tells of somebody whom no rule concerns whether he may enter anything; known is false where the rules decide.
-func (a *authorizer) free(who *Identity) (may, known bool) {
+func (a *authorizer) free(who *auth.Identity) (may, known bool) {
 	switch {
 	case !who.Verified:
 		return a.cfg().Auth.InsecureDev && !who.Pending, true
@@ -114,7 +115,7 @@ func (a *authorizer) free(who *Identity) (may, known bool) {
 
 // mayEnter gives the id as Supabase spells it (a UUID in capitals is the same row, and must be the same room), errRefused where the user may not enter
 // the room, and another error where it could not be found out.
-func (a *authorizer) mayEnter(ctx context.Context, who *Identity, kind roomKind, id string) (string, error) {
+func (a *authorizer) mayEnter(ctx context.Context, who *auth.Identity, kind roomKind, id string) (string, error) {
 	if may, known := a.free(who); known {
 		a.asked.WithLabelValues("free").Inc()
 		if may {

@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/supabridge/supabridge/bridge/auth"
 	"github.com/supabridge/supabridge/bridge/supabase"
 	"github.com/supabridge/supabridge/config"
 )
@@ -61,8 +62,8 @@ func gatekeeper(t *testing.T, p *policy, change func(*config.Config)) *authorize
 	return a
 }
 
-func signedIn(token string) *Identity {
-	return &Identity{UserID: "u", Role: "authenticated", Token: token, Expires: time.Now().Add(time.Hour), Verified: true}
+func signedIn(token string) *auth.Identity {
+	return &auth.Identity{UserID: "u", Role: "authenticated", Token: token, Expires: time.Now().Add(time.Hour), Verified: true}
 }
 
 func TestARoomIsEnteredOnlyBySomebodyWhoSeesTheRow(t *testing.T) {
@@ -73,7 +74,7 @@ func TestARoomIsEnteredOnlyBySomebodyWhoSeesTheRow(t *testing.T) {
 	expired.Expires = time.Now().Add(-time.Second)
 	for _, test := range []struct {
 		name   string
-		who    *Identity
+		who    *auth.Identity
 		kind   roomKind
 		id     string
 		stored string // empty: refused
@@ -86,9 +87,9 @@ func TestARoomIsEnteredOnlyBySomebodyWhoSeesTheRow(t *testing.T) {
 		{"the claim names the tenant", claimed, tenantRoom, "d7", "d7"},
 		{"the claim names another", claimed, tenantRoom, "d1", ""},
 		{"the claim says nothing of conversations", claimed, conversationRoom, "d7", ""},
-		{"the service role", &Identity{Role: serviceRole, Expires: time.Now().Add(time.Hour), Verified: true}, conversationRoom, "any", "any"},
+		{"the service role", &auth.Identity{Role: serviceRole, Expires: time.Now().Add(time.Hour), Verified: true}, conversationRoom, "any", "any"},
 		{"the token has expired", expired, conversationRoom, "C1", ""},
-		{"no token", &Identity{UserID: "u", Tenant: "d1"}, tenantRoom, "d1", ""},
+		{"no token", &auth.Identity{UserID: "u", Tenant: "d1"}, tenantRoom, "d1", ""},
 	} {
 		stored, err := gatekeeper(t, p, nil).mayEnter(t.Context(), test.who, test.kind, test.id)
 		if stored != test.stored || (err == nil) != (test.stored != "") || err != nil && !errors.Is(err, errRefused) {
@@ -99,7 +100,7 @@ func TestARoomIsEnteredOnlyBySomebodyWhoSeesTheRow(t *testing.T) {
 
 func TestInsecureDevLetsOnlyThoseWithoutATokenThrough(t *testing.T) {
 	a := gatekeeper(t, &policy{}, func(cfg *config.Config) { cfg.Auth.InsecureDev = true })
-	if stored, err := a.mayEnter(t.Context(), &Identity{UserID: "u"}, conversationRoom, "c1"); err != nil || stored != "c1" {
+	if stored, err := a.mayEnter(t.Context(), &auth.Identity{UserID: "u"}, conversationRoom, "c1"); err != nil || stored != "c1" {
 		t.Errorf("without a token: %q %v, want c1", stored, err)
 	}
 	if _, err := a.mayEnter(t.Context(), signedIn("theirs"), conversationRoom, "c1"); !errors.Is(err, errRefused) {
@@ -113,7 +114,7 @@ func TestAnswersAreKeptForTheirTimeAndNoLongerThanTheToken(t *testing.T) {
 		a := gatekeeper(t, p, func(cfg *config.Config) {
 			cfg.Rooms.Authorization.AllowedFor, cfg.Rooms.Authorization.RefusedFor = time.Minute, 10*time.Second
 		})
-		ask := func(who *Identity, id string, asked int) {
+		ask := func(who *auth.Identity, id string, asked int) {
 			t.Helper()
 			before := p.asked
 			_, _ = a.mayEnter(t.Context(), who, conversationRoom, id)

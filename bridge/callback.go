@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/supabridge/supabridge/bridge/auth"
 	"github.com/supabridge/supabridge/bridge/publish"
 	"github.com/supabridge/supabridge/config"
 )
@@ -58,7 +59,7 @@ type callbackRoom struct {
 }
 
 // ask gives the id of the room as stored, errRefused where the application says no, and another error where it says neither.
-func (c *callback) ask(ctx context.Context, who *Identity, kind roomKind, id string) (string, error) {
+func (c *callback) ask(ctx context.Context, who *auth.Identity, kind roomKind, id string) (string, error) {
 	settings := c.cfg().Rooms.Authorization.Callback
 	ctx, cancel := context.WithTimeout(ctx, settings.Timeout)
 	defer cancel()

@@ -14,6 +14,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/redis/go-redis/v9"
 
+	"github.com/supabridge/supabridge/bridge/auth"
 	"github.com/supabridge/supabridge/bridge/feed"
 	"github.com/supabridge/supabridge/bridge/vocabulary"
 	"github.com/supabridge/supabridge/config"
@@ -234,7 +235,7 @@ type attends struct {
 	Word   string `json:"word,omitempty"` // how the user says to be
 }
 
-func attendanceOf(tenant, socket string, who *Identity, word string) attends {
+func attendanceOf(tenant, socket string, who *auth.Identity, word string) attends {
 	return attends{Tenant: tenant, Socket: socket, User: who.UserID, Name: who.Name, Home: who.Tenant, Word: word}
 }
 
@@ -244,7 +245,9 @@ func (a attends) sound() bool {
 
 func (a attends) unsound() bool { return !a.sound() }
 
-func (a attends) who() *Identity { return &Identity{UserID: a.User, Name: a.Name, Tenant: a.Home} }
+func (a attends) who() *auth.Identity {
+	return &auth.Identity{UserID: a.User, Name: a.Name, Tenant: a.Home}
+}
 
 // say sends a note. A note that can't be sent is lost, and counted by the adapter: what it says of presence the next one shows to be missing.
 func (c *cluster) say(n note) {

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync/atomic"
 
+	"github.com/supabridge/supabridge/bridge/auth"
 	"github.com/supabridge/supabridge/bridge/feed"
 	"github.com/supabridge/supabridge/bridge/vocabulary"
 	"github.com/supabridge/supabridge/config"
@@ -182,7 +183,7 @@ func (c *client) occasion(event vocabulary.Event, fields ...vocabulary.Extra) *v
 }
 
 // about is an occasion that is about a user.
-func about(who *Identity, event vocabulary.Event, fields ...vocabulary.Extra) *vocabulary.Occasion {
+func about(who *auth.Identity, event vocabulary.Event, fields ...vocabulary.Extra) *vocabulary.Occasion {
 	o := &vocabulary.Occasion{Event: event, Fields: fields}
 	if who.UserID != "" {
 		o.User = vocabulary.NewID(who.UserID)

@@ -3,7 +3,6 @@ package bridge
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -17,25 +16,10 @@ import (
 	"github.com/rs/zerolog"
 	"golang.org/x/time/rate"
 
+	"github.com/supabridge/supabridge/bridge/auth"
 	"github.com/supabridge/supabridge/config"
 	"github.com/supabridge/supabridge/socketio"
 )
-
-// Identity is who a socket belongs to. It is what a Supabase token says and never what a payload says, except that under auth.insecure_dev a
-// socket without a token is whom its payload names (Verified false).
-type Identity struct {
-	UserID string
-	// Name is for display only: user_metadata, which users write themselves, may give it.
-	Name string
-	Role string
-	// Tenant is what the configured claims name; empty where they name none.
-	Tenant   string
-	Token    string
-	Expires  time.Time
-	Verified bool
-	// Pending: the client is connected and has yet to say who it is, by an event (auth.credentials).
-	Pending bool
-}
 
 // Published keys are read anew every keysEvery, and when a token names one that is not known; the latter at most every unknownKeyEvery, so that made-up
 // tokens can't be used to ask Supabase without end, and no longer than unknownKeyWait for the client that waits for it.
@@ -117,38 +101,38 @@ func (v *verifier) key(token *jwt.Token) (any, error) {
 }
 
 // verify reads a token. Errors wrap jwt's and never contain the token.
-func (v *verifier) verify(token string) (*Identity, error) {
+func (v *verifier) verify(token string) (*auth.Identity, error) {
 	claims := jwt.MapClaims{}
-	auth := v.cfg().Auth
-	parser := jwt.NewParser(jwt.WithValidMethods(v.algs), jwt.WithExpirationRequired(), jwt.WithLeeway(auth.Leeway), jwt.WithJSONNumber())
+	settings := v.cfg().Auth
+	parser := jwt.NewParser(jwt.WithValidMethods(v.algs), jwt.WithExpirationRequired(), jwt.WithLeeway(settings.Leeway), jwt.WithJSONNumber())
 	if _, err := parser.ParseWithClaims(token, claims, v.key); err != nil {
 		return nil, fmt.Errorf("token: %w", err)
 	}
 	role, _ := claims["role"].(string)
-	if auth.Audience != "" && role != serviceRole {
-		if err := jwt.NewValidator(jwt.WithAudience(auth.Audience)).Validate(jwt.MapClaims{"aud": claims["aud"]}); err != nil {
+	if settings.Audience != "" && role != serviceRole {
+		if err := jwt.NewValidator(jwt.WithAudience(settings.Audience)).Validate(jwt.MapClaims{"aud": claims["aud"]}); err != nil {
 			return nil, fmt.Errorf("token: %w", err)
 		}
 	}
-	if issuer, _ := claims["iss"].(string); len(auth.Issuers) > 0 && role != serviceRole && !slices.Contains(auth.Issuers, issuer) {
+	if issuer, _ := claims["iss"].(string); len(settings.Issuers) > 0 && role != serviceRole && !slices.Contains(settings.Issuers, issuer) {
 		return nil, fmt.Errorf("token: %w", jwt.ErrTokenInvalidIssuer)
 	}
 	expires, err := claims.GetExpirationTime()
 	if err != nil {
 		return nil, fmt.Errorf("token: %w", err)
 	}
-	id := &Identity{Role: role, Token: token, Expires: expires.Time, Verified: true}
+	id := &auth.Identity{Role: role, Token: token, Expires: expires.Time, Verified: true}
 	id.UserID, _ = claims["sub"].(string)
 	if id.UserID == "" && role != serviceRole {
 		return nil, fmt.Errorf("token: no subject: it is not a signed-in user's")
 	}
-	for _, path := range auth.TenantClaims {
-		if id.Tenant = claimText(claims, path); id.Tenant != "" {
+	for _, path := range settings.TenantClaims {
+		if id.Tenant = auth.ClaimText(claims, path); id.Tenant != "" {
 			break
 		}
 	}
 	for _, path := range []string{"user_metadata.full_name", "user_metadata.name", "name", "email"} {
-		if id.Name = claimText(claims, path); id.Name != "" {
+		if id.Name = auth.ClaimText(claims, path); id.Name != "" {
 			break
 		}
 	}
@@ -158,62 +142,8 @@ func (v *verifier) verify(token string) (*Identity, error) {
 // serviceRole is the role of the project's own key: it passes Row Level Security everywhere.
 const serviceRole = "service_role"
 
-// claimAt follows a dotted path; nil where it leads nowhere.
-func claimAt(claims map[string]any, path string) any {
-	var at any = claims
-	for step := range strings.SplitSeq(path, ".") {
-		object, ok := asObject(at)
-		if !ok {
-			return nil
-		}
-		at = object[step]
-	}
-	return at
-}
-
-// claimText gives the string or number at a path.
-func claimText(claims map[string]any, path string) string {
-	return scalarText(claimAt(claims, path))
-}
-
-// claimTexts gives the string or number at a path, or those in the list that is there.
-func claimTexts(claims map[string]any, path string) []string {
-	at := claimAt(claims, path)
-	members, ok := at.([]any)
-	if !ok {
-		members = []any{at}
-	}
-	var texts []string
-	for _, member := range members {
-		if text := scalarText(member); text != "" {
-			texts = append(texts, text)
-		}
-	}
-	return texts
-}
-
-func scalarText(value any) string {
-	switch value := value.(type) {
-	case string:
-		return value
-	case json.Number:
-		return value.String()
-	}
-	return ""
-}
-
-func asObject(value any) (map[string]any, bool) {
-	switch o := value.(type) {
-	case map[string]any:
-		return o, true
-	case jwt.MapClaims:
-		return o, true
-	}
-	return nil, false
-}
-
 // identify tells who a connecting client is. Under insecure_dev a client without a token is taken at its word; a token that is there is checked all the same.
-func (b *Bridge) identify(h *socketio.Handshake) (*Identity, error) {
+func (b *Bridge) identify(h *socketio.Handshake) (*auth.Identity, error) {
 	places := newCredentials(b.cfg())
 	if token, ok := places.find(h); ok {
 		return b.verifier.verify(token)
@@ -221,11 +151,11 @@ func (b *Bridge) identify(h *socketio.Handshake) (*Identity, error) {
 	switch {
 	case b.cfg().Auth.InsecureDev:
 	case places.later:
-		return &Identity{Pending: true}, nil
+		return &auth.Identity{Pending: true}, nil
 	default:
 		return nil, errNoToken
 	}
-	id := &Identity{UserID: firstText(h, "userId", "user_id"), Name: firstText(h, "userName", "user_name", "name")}
+	id := &auth.Identity{UserID: firstText(h, "userId", "user_id"), Name: firstText(h, "userName", "user_name", "name")}
 	id.Tenant = firstText(h, b.words().TenantKey(), "distributorId", "organizationId", "tenantId")
 	return id, nil
 }

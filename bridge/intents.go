@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/time/rate"
 
+	"github.com/supabridge/supabridge/bridge/auth"
 	"github.com/supabridge/supabridge/bridge/ops/tail"
 	"github.com/supabridge/supabridge/bridge/ratelimit"
 	"github.com/supabridge/supabridge/bridge/vocabulary"
@@ -23,11 +24,11 @@ type client struct {
 	b      *Bridge
 	socket *socketio.Socket
 	key    string // of this connection: a recovered socket has the id of the one before
-	who    *Identity
+	who    *auth.Identity
 	home   string // the tenant its first token named, where it counts as present without joining
 
-	identity atomic.Pointer[Identity] // who, for others to read
-	deadline *time.Timer              // of a client that has yet to authenticate
+	identity atomic.Pointer[auth.Identity] // who, for others to read
+	deadline *time.Timer                   // of a client that has yet to authenticate
 
 	asked uint64                 // epoch of the last question whether it may enter a room
 	lost  atomic.Bool            // it has lost the right to be in a room
@@ -448,7 +449,7 @@ func (c *client) typing(e *socketio.Event, on bool) {
 }
 
 // types notes that the user types in a conversation, or stopped, in this socket; stopping without having begun is nothing.
-func (c *client) types(conversation vocabulary.ID, who *Identity, on bool) {
+func (c *client) types(conversation vocabulary.ID, who *auth.Identity, on bool) {
 	kind := noteTyping
 	if on {
 		c.b.typing.start(conversation, c.key, who)

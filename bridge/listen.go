@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/supabridge/supabridge/bridge/auth"
 	"github.com/supabridge/supabridge/bridge/ops/tail"
 	"github.com/supabridge/supabridge/bridge/ratelimit"
 	"github.com/supabridge/supabridge/bridge/vocabulary"
@@ -84,14 +85,14 @@ func (b *Bridge) admit(s *socketio.Socket) error {
 }
 
 // isSame tells whether a client is the same user's as one that is back.
-func (c *client) isSame(who *Identity) bool {
+func (c *client) isSame(who *auth.Identity) bool {
 	then := c.identity.Load()
 	return !then.Pending && !who.Pending && then.UserID == who.UserID
 }
 
 // admission is what admit finds out and welcome needs.
 type admission struct {
-	who     *Identity
+	who     *auth.Identity
 	before  *client
 	epoch   uint64 // up to which the rights of before are known
 	address string

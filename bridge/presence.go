@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/golang-lru/v2/simplelru"
+
+	"github.com/supabridge/supabridge/bridge/auth"
 )
 
 // presence knows who is online in which tenant, and how. A user is online while any socket of theirs is, and for a grace time after the last one closed, so
@@ -30,7 +32,7 @@ type presence struct {
 // attended is a change of somebody's presence that others are told of.
 type attended struct {
 	tenant     string
-	who        *Identity
+	who        *auth.Identity
 	state      string // statusOnline, statusOffline or a client's own word
 	came, went bool
 	at         time.Time // of having been seen last, of one who went
@@ -44,7 +46,7 @@ type departure struct {
 }
 
 type attendance struct {
-	who     *Identity
+	who     *auth.Identity
 	sockets map[string]string // by key, the word with which one is away, "" where it is not
 	chosen  string            // what the user chose to be, "" for nothing
 	told    string            // the state that others know
@@ -84,7 +86,7 @@ func newPresence(grace func() time.Duration, remember int, tell func(attended)) 
 }
 
 // enter notes a user's socket in a tenant. Entering twice is entering once.
-func (p *presence) enter(tenant, socket string, who *Identity) {
+func (p *presence) enter(tenant, socket string, who *auth.Identity) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.attend(tenant, socket, who)
@@ -103,7 +105,7 @@ func (p *presence) of(tenant, user string) *attendance {
 	return a
 }
 
-func (p *presence) attend(tenant, socket string, who *Identity) {
+func (p *presence) attend(tenant, socket string, who *auth.Identity) {
 	a := p.of(tenant, who.UserID)
 	if a.leaving != nil {
 		a.leaving.Stop()
@@ -120,7 +122,7 @@ func (p *presence) attend(tenant, socket string, who *Identity) {
 }
 
 // say notes how a user says to be, in one socket.
-func (p *presence) say(tenant, socket string, who *Identity, word string) {
+func (p *presence) say(tenant, socket string, who *auth.Identity, word string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if slices.Contains(offlineWords, word) {
@@ -141,13 +143,13 @@ func (p *presence) say(tenant, socket string, who *Identity, word string) {
 }
 
 // leave notes that a user's socket is gone from a tenant; false where it wasn't there.
-func (p *presence) leave(tenant, socket string, who *Identity) bool {
+func (p *presence) leave(tenant, socket string, who *auth.Identity) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.part(tenant, socket, who)
 }
 
-func (p *presence) part(tenant, socket string, who *Identity) bool {
+func (p *presence) part(tenant, socket string, who *auth.Identity) bool {
 	a := p.online[tenant][who.UserID]
 	if a == nil {
 		return false
@@ -242,7 +244,7 @@ func (p *presence) snapshot(tenant string) []attended {
 		all = append(all, attended{tenant: tenant, who: a.who, state: a.told})
 	}
 	for user, went := range p.went[tenant] {
-		all = append(all, attended{tenant: tenant, who: &Identity{UserID: user, Name: went.name}, state: statusOffline, went: true, at: went.at})
+		all = append(all, attended{tenant: tenant, who: &auth.Identity{UserID: user, Name: went.name}, state: statusOffline, went: true, at: went.at})
 	}
 	slices.SortFunc(all, func(a, b attended) int {
 		if a.went != b.went {

@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/time/rate"
 
+	"github.com/supabridge/supabridge/bridge/auth"
 	"github.com/supabridge/supabridge/bridge/vocabulary"
 	"github.com/supabridge/supabridge/config"
 	"github.com/supabridge/supabridge/socketio"
@@ -238,7 +239,7 @@ func (r *rechecker) checkAll(ctx context.Context, steps []*step, reason string) 
 
 // step is a question, or a few, to be asked together: the rooms of one kind that the sockets of one token are in.
 type step struct {
-	who     *Identity
+	who     *auth.Identity
 	kind    roomKind
 	ids     []string
 	clients []*client
@@ -327,7 +328,7 @@ func (r *rechecker) pace(ctx context.Context) error {
 
 // stillOpen gives those of the rooms a user is in that he may go on being in, by asking anew; ids are as stored. Of those that an error leaves in doubt it
 // says that they are.
-func (a *authorizer) stillOpen(ctx context.Context, who *Identity, kind roomKind, ids []string, pace func(context.Context) error) (map[string]bool, error) {
+func (a *authorizer) stillOpen(ctx context.Context, who *auth.Identity, kind roomKind, ids []string, pace func(context.Context) error) (map[string]bool, error) {
 	open := make(map[string]bool, len(ids))
 	if may, known := a.free(who); known {
 		for _, id := range ids {
@@ -337,7 +338,7 @@ func (a *authorizer) stillOpen(ctx context.Context, who *Identity, kind roomKind
 	}
 	epoch := a.now()
 	q := &inquiry{who: who, kind: kind, pace: pace}
-	q.tenants = func(ctx context.Context, who *Identity, kind roomKind, id string) (string, error) {
+	q.tenants = func(ctx context.Context, who *auth.Identity, kind roomKind, id string) (string, error) {
 		found, err := a.decide(ctx, &inquiry{who: who, kind: kind, pace: pace}, []string{id})
 		if err == nil && found[id] == "" {
 			err = errRefused

@@ -2,14 +2,13 @@ package bridge
 
 import (
 	"context"
-	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 
+	"github.com/supabridge/supabridge/bridge/auth"
 	"github.com/supabridge/supabridge/bridge/row"
 	"github.com/supabridge/supabridge/bridge/supabase"
 	"github.com/supabridge/supabridge/config"
@@ -32,11 +31,11 @@ type records interface {
 }
 
 // entrance asks about one room; see [authorizer.mayEnter].
-type entrance func(ctx context.Context, who *Identity, kind roomKind, id string) (string, error)
+type entrance func(ctx context.Context, who *auth.Identity, kind roomKind, id string) (string, error)
 
 // inquiry is who asks about which kind of room.
 type inquiry struct {
-	who     *Identity
+	who     *auth.Identity
 	kind    roomKind
 	tenants entrance                    // for the rule tenant
 	pace    func(context.Context) error // waited for before each question that goes out; nil where somebody waits for the answer
@@ -173,7 +172,7 @@ func (a *authorizer) byTenant(ctx context.Context, q *inquiry, id string) (strin
 }
 
 // claimed opens the rooms that the token names.
-func (a *authorizer) claimed(room config.Room, who *Identity, kind roomKind, ids []string) map[string]string {
+func (a *authorizer) claimed(room config.Room, who *auth.Identity, kind roomKind, ids []string) map[string]string {
 	open := make(map[string]string)
 	var claims map[string]any
 	for _, id := range ids {
@@ -182,32 +181,13 @@ func (a *authorizer) claimed(room config.Room, who *Identity, kind roomKind, ids
 			continue
 		}
 		if claims == nil && len(room.Claims) > 0 {
-			claims = who.claims()
+			claims = who.Claims()
 		}
 		for _, path := range room.Claims {
-			if slices.Contains(claimTexts(claims, path), id) {
+			if slices.Contains(auth.ClaimTexts(claims, path), id) {
 				open[id] = id
 			}
 		}
 	}
 	return open
-}
-
-// claims reads the token, which was verified, once more: it is needed too seldom to be kept.
-func (who *Identity) claims() map[string]any {
-	parts := strings.Split(who.Token, ".")
-	if !who.Verified || len(parts) != 3 {
-		return nil
-	}
-	text, err := base64.RawURLEncoding.DecodeString(parts[1])
-	if err != nil {
-		return nil
-	}
-	var claims map[string]any
-	decoder := json.NewDecoder(strings.NewReader(string(text)))
-	decoder.UseNumber() // an id may have more digits than a float
-	if decoder.Decode(&claims) != nil {
-		return nil
-	}
-	return claims
 }

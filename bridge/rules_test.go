@@ -14,13 +14,14 @@ import (
 	"testing"
 	"time"
 
+	"github.com/supabridge/supabridge/bridge/auth"
 	"github.com/supabridge/supabridge/bridge/publish"
 	"github.com/supabridge/supabridge/bridge/supabase"
 	"github.com/supabridge/supabridge/config"
 )
 
 // withClaims is a user whose verified token carries claims.
-func withClaims(claims string) *Identity {
+func withClaims(claims string) *auth.Identity {
 	return signedIn("h." + base64.RawURLEncoding.EncodeToString([]byte(claims)) + ".s")
 }
 
@@ -42,7 +43,7 @@ func TestRoomsAreOpenedByTheFirstRuleThatSaysSo(t *testing.T) {
 	for _, test := range []struct {
 		name                string
 		conversation, staff []string // the rules
-		who                 *Identity
+		who                 *auth.Identity
 		kind                roomKind
 		id, stored          string // stored is empty where it is refused
 		asked               int
@@ -53,8 +54,8 @@ func TestRoomsAreOpenedByTheFirstRuleThatSaysSo(t *testing.T) {
 		{"the first says yes: nobody else is asked", []string{"rls", "membership", "tenant"}, nil, signedIn("mine"), conversationRoom, "C1", "c1", 1},
 		{"the second says yes", []string{"rls", "membership", "tenant"}, nil, signedIn("theirs"), conversationRoom, "C2", "c2", 2},
 		{"nobody says yes", []string{"claim", "rls", "membership", "tenant"}, nil, signedIn("theirs"), conversationRoom, "C1", "", 3},
-		{"another's membership", []string{"membership"}, nil, &Identity{UserID: "v", Token: "x", Verified: true, Expires: time.Now().Add(time.Hour)}, conversationRoom, "C2", "", 1},
-		{"nobody's membership", []string{"membership"}, nil, &Identity{Token: "x", Verified: true, Expires: time.Now().Add(time.Hour)}, conversationRoom, "C2", "", 0},
+		{"another's membership", []string{"membership"}, nil, &auth.Identity{UserID: "v", Token: "x", Verified: true, Expires: time.Now().Add(time.Hour)}, conversationRoom, "C2", "", 1},
+		{"nobody's membership", []string{"membership"}, nil, &auth.Identity{Token: "x", Verified: true, Expires: time.Now().Add(time.Hour)}, conversationRoom, "C2", "", 0},
 		{"a claim's list", []string{"claim"}, nil, teams, conversationRoom, "t1", "t1", 0},
 		{"a number in it", []string{"claim"}, nil, teams, conversationRoom, "9007199254740993", "9007199254740993", 0},
 		{"a claim's text", []string{"claim"}, nil, teams, conversationRoom, "t3", "t3", 0},

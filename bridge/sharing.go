@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/supabridge/supabridge/bridge/auth"
 	"github.com/supabridge/supabridge/bridge/share"
 	"github.com/supabridge/supabridge/bridge/vocabulary"
 	"github.com/supabridge/supabridge/config"
@@ -99,4 +100,6 @@ func (h house) Leave(tenant, key string, user share.User) {
 }
 
 // elsewhere is a user who is known by what clients of Realtime say.
-func elsewhere(user share.User) *Identity { return &Identity{UserID: user.ID, Name: user.Name} }
+func elsewhere(user share.User) *auth.Identity {
+	return &auth.Identity{UserID: user.ID, Name: user.Name}
+}

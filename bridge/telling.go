@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"time"
 
+	"github.com/supabridge/supabridge/bridge/auth"
 	"github.com/supabridge/supabridge/bridge/share"
 	"github.com/supabridge/supabridge/bridge/vocabulary"
 )
@@ -62,7 +63,7 @@ func (b *Bridge) report(kind, lane string, data json.RawMessage) {
 }
 
 // tellRead tells a conversation what a user has read; to holds what is not known from that.
-func (b *Bridge) tellRead(conversation vocabulary.ID, who *Identity, messages json.RawMessage, to reach) {
+func (b *Bridge) tellRead(conversation vocabulary.ID, who *auth.Identity, messages json.RawMessage, to reach) {
 	o := about(who, vocabulary.MessagesRead, vocabulary.Extra{Name: "conversationId", Value: conversation.JSON}, vocabulary.String("userId", who.UserID),
 		vocabulary.String("readBy", who.UserID), vocabulary.Extra{Name: "messageIds", Value: messages})
 	o.Conversation = conversation

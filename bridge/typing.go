@@ -4,6 +4,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/supabridge/supabridge/bridge/auth"
 	"github.com/supabridge/supabridge/bridge/vocabulary"
 )
 
@@ -28,7 +29,7 @@ type typing struct {
 // typed is a sign of typing that others are told of.
 type typed struct {
 	conversation vocabulary.ID // as the client spelled it that began
-	who          *Identity
+	who          *auth.Identity
 	event        vocabulary.Event
 	here         bool // a socket of this bridge's takes part in it, not only a client of Supabase Realtime
 }
@@ -37,7 +38,7 @@ type writer struct{ conversation, user string }
 
 type writing struct {
 	id      vocabulary.ID // of the conversation
-	who     *Identity
+	who     *auth.Identity
 	sockets map[string]struct{} // those it is seen in, by key
 	here    bool
 	until   time.Time // when it ends by itself
@@ -58,7 +59,7 @@ func newTyping(timeout, repeat func() time.Duration, tell func(typed)) *typing {
 }
 
 // start notes that a user types. Repeated within the timeout it prolongs that.
-func (t *typing) start(conversation vocabulary.ID, socket string, who *Identity) {
+func (t *typing) start(conversation vocabulary.ID, socket string, who *auth.Identity) {
 	key := writer{conversation.Text, who.UserID}
 	timeout, repeat := t.timeout(), t.repeat()
 	t.mu.Lock()
@@ -105,7 +106,7 @@ func (t *typing) sayAgain(key writer, w *writing) {
 }
 
 // stop notes that a user stopped in one socket; false where it was not typed in. The others are told when it was the last one.
-func (t *typing) stop(conversation, socket string, who *Identity) bool {
+func (t *typing) stop(conversation, socket string, who *auth.Identity) bool {
 	key := writer{conversation, who.UserID}
 	t.mu.Lock()
 	defer t.mu.Unlock()

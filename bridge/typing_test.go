@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/supabridge/supabridge/bridge/auth"
 	"github.com/supabridge/supabridge/bridge/vocabulary"
 )
 
@@ -52,7 +53,7 @@ func attending(t *testing.T, h *heard) *presence {
 	return p
 }
 
-var ana, ben = &Identity{UserID: "ana"}, &Identity{UserID: "ben"}
+var ana, ben = &auth.Identity{UserID: "ana"}, &auth.Identity{UserID: "ben"}
 
 func TestTypingIsToldOnceHoweverOftenItIsRepeated(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -205,14 +206,14 @@ func TestThoseWhoWentAreRememberedWithTheTimeTheyWereSeenLast(t *testing.T) {
 		p := attending(t, &h)
 		left := make(map[string]time.Time)
 		for _, user := range []string{"zoe", "ana", "ben"} {
-			who := &Identity{UserID: user, Name: strings.ToUpper(user)}
+			who := &auth.Identity{UserID: user, Name: strings.ToUpper(user)}
 			p.enter("d1", user, who)
 			p.leave("d1", user, who)
 			left[user] = time.Now()
 			time.Sleep(time.Minute)
 		}
-		p.enter("d1", "s", &Identity{UserID: "zed"})
-		p.enter("d2", "s", &Identity{UserID: "other"})
+		p.enter("d1", "s", &auth.Identity{UserID: "zed"})
+		p.enter("d2", "s", &auth.Identity{UserID: "other"})
 		var got []string
 		for _, a := range p.snapshot("d1") {
 			if a.went && !a.at.Equal(left[a.who.UserID]) {
