@@ -27,6 +27,7 @@ import (
 	"github.com/supabridge/supabridge/bridge/ratelimit"
 	"github.com/supabridge/supabridge/bridge/share"
 	"github.com/supabridge/supabridge/bridge/supabase"
+	"github.com/supabridge/supabridge/bridge/typing"
 	"github.com/supabridge/supabridge/config"
 	"github.com/supabridge/supabridge/socketio"
 	"github.com/supabridge/supabridge/socketio/admin"
@@ -47,8 +48,9 @@ type Bridge struct {
 	guard      *guard
 	rows       *supabase.Client
 	router     *router
-	typing     *typing
-	presence   *presence // nil where presence is off
+	typing     *typing.Tracker
+	emitters   sync.WaitGroup // goroutines that pass typing and presence on
+	presence   *presence      // nil where presence is off
 	unknown    *unknownEvents
 	dialects   dialects
 	metrics    *metrics
@@ -121,8 +123,9 @@ func (b *Bridge) build(ctx context.Context) (err error) {
 	if b.router, err = newRouter(b.cfg, b.words, tenants, b.log, b.emit, b.resync.request); err != nil {
 		return err
 	}
-	b.typing = newTyping(func() time.Duration { return b.cfg().Typing.Timeout }, func() time.Duration { return b.cfg().Typing.Repeat }, b.tellTyping)
-	b.router.moved, b.router.wrote = b.rechecker.conversationMoved, b.typing.wrote
+	b.typing = typing.New(typingOptions(cfg))
+	b.emitters.Go(func() { b.typing.Run(ctx, b.tellTyping) })
+	b.router.moved, b.router.wrote = b.rechecker.conversationMoved, b.typing.Wrote
 	if cfg.Presence.Enabled {
 		if b.presence, err = newPresence(func() time.Duration { return b.cfg().Presence.Grace }, cfg.Presence.Remember, b.tellPresence); err != nil {
 			return err
@@ -233,6 +236,7 @@ func (b *Bridge) runHooks(ctx context.Context) (stop func()) {
 // Close ends what New started. Run calls it.
 func (b *Bridge) Close() {
 	b.stop()
+	b.emitters.Wait()
 	b.resync.close()
 	b.tap.Close()
 	if b.upstream != nil {
@@ -241,7 +245,7 @@ func (b *Bridge) Close() {
 		}
 	}
 	if b.typing != nil {
-		b.typing.close()
+		b.typing.Close()
 	}
 	if b.presence != nil {
 		b.presence.close()

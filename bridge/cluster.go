@@ -290,12 +290,12 @@ func (c *cluster) heard(e *socketio.Event) {
 		if !typing {
 			break
 		}
-		b.typing.start(n.spelled(), overNodes+n.Node+"/"+n.Socket, n.who())
+		b.typing.Start(n.spelled(), overNodes+n.Node+"/"+n.Socket, n.who(), false)
 	case noteStopped:
 		if !typing {
 			break
 		}
-		b.typing.stop(n.Conversation, overNodes+n.Node+"/"+n.Socket, n.who())
+		b.typing.Stop(n.Conversation, overNodes+n.Node+"/"+n.Socket, n.who())
 	case noteRead:
 		if n.Conversation == "" {
 			break

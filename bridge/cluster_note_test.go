@@ -68,7 +68,7 @@ func TestWhatIsKnownOfOtherNodesIsBounded(t *testing.T) {
 		t.Errorf("%d nodes are known, want %d", n, maxPeers)
 	}
 	noted(b, fmt.Sprintf(`{"node":"n0","kind":"typing","conversation":%q,"user":"u"}`, strings.Repeat("c", maxNoted+1)))
-	if n := len(b.typing.writers); n > 0 {
+	if n := b.typing.Writers(); n > 0 {
 		t.Errorf("%d type, by a note that is too long", n)
 	}
 	p := b.cluster.peers["n0"]

@@ -452,8 +452,8 @@ func (c *client) typing(e *socketio.Event, on bool) {
 func (c *client) types(conversation vocabulary.ID, who *auth.Identity, on bool) {
 	kind := noteTyping
 	if on {
-		c.b.typing.start(conversation, c.key, who)
-	} else if kind = noteStopped; !c.b.typing.stop(conversation.Text, c.key, who) {
+		c.b.typing.Start(conversation, c.key, who, true)
+	} else if kind = noteStopped; !c.b.typing.Stop(conversation.Text, c.key, who) {
 		return
 	}
 	c.b.cluster.tell(note{Kind: kind, Conversation: conversation.Text, Spelled: conversation.JSON, attends: attendanceOf("", c.key, who, "")})

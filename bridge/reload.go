@@ -7,6 +7,7 @@ import (
 
 	"github.com/supabridge/supabridge/bridge/feed"
 	"github.com/supabridge/supabridge/bridge/ratelimit"
+	"github.com/supabridge/supabridge/bridge/typing"
 	"github.com/supabridge/supabridge/bridge/vocabulary"
 	"github.com/supabridge/supabridge/config"
 	"github.com/supabridge/supabridge/socketio"
@@ -56,6 +57,7 @@ func (b *Bridge) Reload(cfg *config.Config) (changed []string, err error) {
 		b.rechecker.rulesChanged()
 	}
 	b.upstream.feed.SetPace(pace(cfg))
+	b.typing.Update(typingOptions(cfg))
 	b.io.SetCORS(cors(cfg))
 	return changed, nil
 }
@@ -64,6 +66,11 @@ func (b *Bridge) Reload(cfg *config.Config) (changed []string, err error) {
 func pace(cfg *config.Config) feed.Pace {
 	f, p := cfg.Supabase.Feed, cfg.Supabase.Polling
 	return feed.Pace{Overlap: f.Overlap, Interval: f.Interval, Stall: f.Stall, PollAfter: p.After, PollMin: p.Min, PollMax: p.Max}
+}
+
+// typingOptions are how long typing lasts.
+func typingOptions(cfg *config.Config) typing.Options {
+	return typing.Options{Timeout: cfg.Typing.Timeout, Repeat: cfg.Typing.Repeat}
 }
 
 // cors is which pages may connect.

@@ -50,7 +50,7 @@ func (c *client) sendMessage(e *socketio.Event) {
 		c.notSent(e, err)
 		return
 	}
-	c.b.typing.wrote(id.Text, c.who.UserID)
+	c.b.typing.Wrote(id.Text, c.who.UserID)
 	c.about.conversation = id
 	written, err := row.Parse(stored)
 	if err != nil {

@@ -33,6 +33,9 @@ func (b *Bridge) newSharer() *share.Sharer {
 	})
 }
 
+// overRealtime begins the keys of those who are no sockets of this bridge's.
+const overRealtime = "realtime:"
+
 // house is the bridge as its sharer sees it.
 type house struct{ b *Bridge }
 
@@ -81,9 +84,9 @@ func (h house) TenantOf(ctx context.Context, conversation string) (string, error
 func (h house) Typing(conversation string, user share.User, on bool) {
 	who, key := elsewhere(user), overRealtime+user.ID
 	if on {
-		h.b.typing.start(vocabulary.NewID(conversation), key, who)
+		h.b.typing.Start(vocabulary.NewID(conversation), key, who, false)
 	} else {
-		h.b.typing.stop(conversation, key, who)
+		h.b.typing.Stop(conversation, key, who)
 	}
 }
 

@@ -130,7 +130,7 @@ func TestTypingIsSharedWithClientsOfRealtimeBothWays(t *testing.T) {
 			if got := ana.event("user_typing"); got["userId"] != benID || got["userName"] != "Ben" || got["isTyping"] != true || got["conversationId"] != bakery {
 				t.Errorf("user_typing %v", got)
 			}
-			w.bridge.typing.wrote(bakery, benID)
+			w.bridge.typing.Wrote(bakery, benID)
 			ana.event("user_stopped_typing")
 		})
 	}

@@ -6,6 +6,8 @@ import (
 
 	"github.com/supabridge/supabridge/bridge/feed"
 	"github.com/supabridge/supabridge/bridge/ops/tail"
+	"github.com/supabridge/supabridge/bridge/typing"
+	"github.com/supabridge/supabridge/bridge/vocabulary"
 )
 
 // What follows shows those who watch by supabridge tail what happens. It costs nothing while nobody does.
@@ -42,9 +44,13 @@ func (b *Bridge) sawFeed(r feed.Report) {
 	b.tap.Show(tail.Feed, func() tail.Sight { return tail.Sight{Text: string(r.State), Detail: r.Reason} })
 }
 
-func (b *Bridge) sawTyping(s typed) {
+func (b *Bridge) sawTyping(s typing.Change) {
 	b.tap.Show(tail.Typing, func() tail.Sight {
-		return tail.Sight{Text: s.event.String(), Conversation: s.conversation.Text, User: s.who.UserID, Tenant: s.who.Tenant}
+		event := vocabulary.TypingStopped
+		if s.Typing {
+			event = vocabulary.TypingStarted
+		}
+		return tail.Sight{Text: event.String(), Conversation: s.Conversation.Text, User: s.Who.UserID, Tenant: s.Who.Tenant}
 	})
 }
 

@@ -6,20 +6,24 @@ import (
 
 	"github.com/supabridge/supabridge/bridge/auth"
 	"github.com/supabridge/supabridge/bridge/share"
+	"github.com/supabridge/supabridge/bridge/typing"
 	"github.com/supabridge/supabridge/bridge/vocabulary"
 )
 
 // tellTyping tells a conversation who types in it.
-func (b *Bridge) tellTyping(s typed) {
+func (b *Bridge) tellTyping(s typing.Change) {
 	b.sawTyping(s)
-	who := s.who
-	o := about(who, s.event, vocabulary.Extra{Name: "conversationId", Value: s.conversation.JSON}, vocabulary.String("userId", who.UserID), vocabulary.String("userName", who.Name),
-		vocabulary.Bool("isTyping", s.event == vocabulary.TypingStarted))
-	o.Conversation = s.conversation
+	who, event := s.Who, vocabulary.TypingStopped
+	if s.Typing {
+		event = vocabulary.TypingStarted
+	}
+	o := about(who, event, vocabulary.Extra{Name: "conversationId", Value: s.Conversation.JSON}, vocabulary.String("userId", who.UserID), vocabulary.String("userName", who.Name),
+		vocabulary.Bool("isTyping", s.Typing))
+	o.Conversation = s.Conversation
 	own := []string{userRoom(who.UserID)}
-	b.emit(reach{conversation: []string{roomName(b.cfg().Rooms.Conversation, s.conversation.Text)}, user: own, sender: own}, o)
-	if b.sharer != nil && s.here {
-		b.sharer.Typed(s.conversation.Text, share.User{ID: who.UserID, Name: who.Name}, s.event == vocabulary.TypingStarted)
+	b.emit(reach{conversation: []string{roomName(b.cfg().Rooms.Conversation, s.Conversation.Text)}, user: own, sender: own}, o)
+	if b.sharer != nil && s.Local {
+		b.sharer.Typed(s.Conversation.Text, share.User{ID: who.UserID, Name: who.Name}, s.Typing)
 	}
 }
 

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/supabridge/supabridge/bridge/auth"
-	"github.com/supabridge/supabridge/bridge/vocabulary"
 )
 
 // heard records what others were told.
@@ -22,10 +21,6 @@ func (h *heard) add(line string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.lines = append(h.lines, line)
-}
-
-func (h *heard) typing(s typed) {
-	h.add(map[vocabulary.Event]string{vocabulary.TypingStarted: "start ", vocabulary.TypingStopped: "stop "}[s.event] + s.who.UserID + " in " + s.conversation.Text)
 }
 
 func (h *heard) presence(a attended) { h.add(a.state + " " + a.who.UserID + " in " + a.tenant) }
@@ -54,109 +49,6 @@ func attending(t *testing.T, h *heard) *presence {
 }
 
 var ana, ben = &auth.Identity{UserID: "ana"}, &auth.Identity{UserID: "ben"}
-
-func TestTypingIsToldOnceHoweverOftenItIsRepeated(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var h heard
-		ty := newTyping(always(5*time.Second), always(time.Duration(0)), h.typing)
-		for range 4 {
-			ty.start(vocabulary.NewID("c"), "s1", ana)
-			time.Sleep(3 * time.Second)
-		}
-		h.expect(t, "start ana in c")
-		ty.stop("c", "s1", ana)
-		h.expect(t, "stop ana in c")
-		ty.stop("c", "s1", ana)
-		h.expect(t)
-	})
-}
-
-func TestTypingEndsByItselfAfterTheTimeout(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var h heard
-		ty := newTyping(always(5*time.Second), always(time.Duration(0)), h.typing)
-		ty.start(vocabulary.NewID("c"), "s1", ana)
-		time.Sleep(5*time.Second - time.Nanosecond)
-		h.expect(t, "start ana in c")
-		time.Sleep(time.Nanosecond)
-		h.expect(t, "stop ana in c")
-		ty.start(vocabulary.NewID("c"), "s1", ana)
-		h.expect(t, "start ana in c")
-		ty.close()
-		time.Sleep(time.Minute)
-		h.expect(t)
-	})
-}
-
-func TestAUserTypesUntilTheLastWindowStopped(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var h heard
-		ty := newTyping(always(5*time.Second), always(time.Duration(0)), h.typing)
-		ty.start(vocabulary.NewID("c"), "s1", ana)
-		ty.start(vocabulary.NewID("c"), "s2", ana)
-		ty.start(vocabulary.NewID("c"), "s3", ben)
-		ty.start(vocabulary.NewID("other"), "s3", ben)
-		ty.stop("c", "s1", ana)
-		h.expect(t, "start ana in c", "start ben in c", "start ben in other")
-		ty.stop("c", "s2", ana)
-		h.expect(t, "stop ana in c")
-		ty.close()
-	})
-}
-
-func TestTypingThatGoesOnIsPassedOnOftenEnoughForAnIndicatorThatClearsItself(t *testing.T) {
-	for _, every := range []time.Duration{100 * time.Millisecond, time.Second, 1900 * time.Millisecond, 2 * time.Second, 2900 * time.Millisecond} {
-		synctest.Test(t, func(t *testing.T) {
-			begun, last, told := time.Now(), time.Now(), 0
-			ty := newTyping(always(5*time.Second), always(2*time.Second), func(s typed) {
-				if s.event == vocabulary.TypingStopped {
-					return
-				}
-				if wait := time.Since(last); wait > 3*time.Second {
-					t.Errorf("repeated every %s, nothing was told for %s", every, wait)
-				}
-				last = time.Now()
-				told++
-			})
-			for time.Since(begun) < time.Minute {
-				ty.start(vocabulary.NewID("c"), "s1", ana)
-				time.Sleep(every)
-			}
-			ty.close()
-			if told > 31 {
-				t.Errorf("repeated every %s, %d were told in a minute, want one every 2 s at most", every, told)
-			}
-		})
-	}
-}
-
-func TestAnEndOfTypingIsTheLastThatIsTold(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var h heard
-		ty := newTyping(always(5*time.Second), always(2*time.Second), h.typing)
-		ty.start(vocabulary.NewID("c"), "s1", ana)
-		time.Sleep(time.Second)
-		ty.start(vocabulary.NewID("c"), "s1", ana)
-		ty.stop("c", "s1", ana)
-		time.Sleep(time.Minute)
-		h.expect(t, "start ana in c", "stop ana in c")
-	})
-}
-
-func TestAMessageEndsItsWritersTypingInEveryWindow(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var h heard
-		ty := newTyping(always(5*time.Second), always(time.Duration(0)), h.typing)
-		ty.start(vocabulary.NewID("c"), "s1", ana)
-		ty.start(vocabulary.NewID("c"), "s2", ana)
-		ty.start(vocabulary.NewID("c"), "s3", ben)
-		ty.wrote("c", "ana")
-		ty.wrote("c", "ana")
-		ty.wrote("other", "ben")
-		h.expect(t, "start ana in c", "start ben in c", "stop ana in c")
-		ty.close()
-	})
-}
 
 func TestAUserIsAwayOnlyWhereEverySocketIs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
