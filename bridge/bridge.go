@@ -25,7 +25,7 @@ import (
 	"github.com/supabridge/supabridge/bridge/ops"
 	"github.com/supabridge/supabridge/bridge/ops/tail"
 	"github.com/supabridge/supabridge/bridge/ratelimit"
-	"github.com/supabridge/supabridge/bridge/share"
+	"github.com/supabridge/supabridge/bridge/realtimeshare"
 	"github.com/supabridge/supabridge/bridge/supabase"
 	"github.com/supabridge/supabridge/bridge/typing"
 	"github.com/supabridge/supabridge/config"
@@ -58,12 +58,12 @@ type Bridge struct {
 	resync     *resyncer
 	tap        tail.Tap
 	upstream   *upstream
-	webhooks   *webhooks     // nil where none is configured
-	reporter   *reporter     // nil where none is sent
-	sharer     *share.Sharer // nil where nothing is shared over Realtime
-	cluster    *cluster      // nil for a node that is alone
-	serial     atomic.Uint64 // of connections
-	stray      atomic.Int64  // until when nobody is taken up from another node, in nanoseconds since 1970; 0: they are
+	webhooks   *webhooks             // nil where none is configured
+	reporter   *reporter             // nil where none is sent
+	sharer     *realtimeshare.Sharer // nil where nothing is shared over Realtime
+	cluster    *cluster              // nil for a node that is alone
+	serial     atomic.Uint64         // of connections
+	stray      atomic.Int64          // until when nobody is taken up from another node, in nanoseconds since 1970; 0: they are
 
 	io     *socketio.Server
 	admin  *admin.Admin // nil where it is off

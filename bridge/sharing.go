@@ -8,24 +8,24 @@ import (
 	"time"
 
 	"github.com/supabridge/supabridge/bridge/auth"
-	"github.com/supabridge/supabridge/bridge/share"
+	"github.com/supabridge/supabridge/bridge/realtimeshare"
 	"github.com/supabridge/supabridge/bridge/vocabulary"
 	"github.com/supabridge/supabridge/config"
 	"github.com/supabridge/supabridge/phoenix"
 )
 
 // newSharer makes what shares typing and presence with clients of Realtime; nil where the configuration shares nothing.
-func (b *Bridge) newSharer() *share.Sharer {
+func (b *Bridge) newSharer() *realtimeshare.Sharer {
 	c := b.cfg().Realtime
-	lane := func(ways, topic string, private, on bool) share.Lane {
-		return share.Lane{In: on && (ways == "in" || ways == "both"), Out: on && (ways == "out" || ways == "both"), Topic: topic, Private: private}
+	lane := func(ways, topic string, private, on bool) realtimeshare.Lane {
+		return realtimeshare.Lane{In: on && (ways == "in" || ways == "both"), Out: on && (ways == "out" || ways == "both"), Topic: topic, Private: private}
 	}
 	typing := lane(c.Typing.Share, c.Typing.Topic, c.Typing.Private, b.cfg().Typing.Enabled)
 	presence := lane(c.Presence.Share, c.Presence.Topic, c.Presence.Private, b.presence != nil)
 	if !typing.In && !typing.Out && !presence.In && !presence.Out {
 		return nil
 	}
-	return share.New(share.Options{
+	return realtimeshare.New(realtimeshare.Options{
 		Typing: typing, Event: c.Typing.Event, StopEvent: c.Typing.StopEvent, Presence: presence, Seats: c.Presence.Seats,
 		MaxChannels: c.MaxChannels, PerSecond: c.BroadcastsPerSecond, Linger: c.Linger, Expiry: func() time.Duration { return b.cfg().Typing.Timeout },
 		Dial:  func() (*phoenix.Client, error) { return dial(b.cfg().Supabase, b.metrics.upstream.Hooks()) },
@@ -64,14 +64,14 @@ func roomID(kind config.Room, name string) (string, bool) {
 	return id, ok && id != ""
 }
 
-func (h house) Present() map[string][]share.User {
+func (h house) Present() map[string][]realtimeshare.User {
 	if h.b.presence == nil {
 		return nil
 	}
-	present := make(map[string][]share.User)
+	present := make(map[string][]realtimeshare.User)
 	for tenant, users := range h.b.presence.here() {
 		for _, a := range users {
-			present[tenant] = append(present[tenant], share.User{ID: a.who.UserID, Name: a.who.Name, Status: a.state})
+			present[tenant] = append(present[tenant], realtimeshare.User{ID: a.who.UserID, Name: a.who.Name, Status: a.state})
 		}
 	}
 	return present
@@ -81,7 +81,7 @@ func (h house) TenantOf(ctx context.Context, conversation string) (string, error
 	return h.b.router.tenants.of(ctx, conversation)
 }
 
-func (h house) Typing(conversation string, user share.User, on bool) {
+func (h house) Typing(conversation string, user realtimeshare.User, on bool) {
 	who, key := elsewhere(user), overRealtime+user.ID
 	if on {
 		h.b.typing.Start(vocabulary.NewID(conversation), key, who, false)
@@ -90,7 +90,7 @@ func (h house) Typing(conversation string, user share.User, on bool) {
 	}
 }
 
-func (h house) Enter(tenant, key string, user share.User) {
+func (h house) Enter(tenant, key string, user realtimeshare.User) {
 	if user.Status == "" {
 		h.b.presence.enter(tenant, overRealtime+key, elsewhere(user))
 		return
@@ -98,11 +98,11 @@ func (h house) Enter(tenant, key string, user share.User) {
 	h.b.presence.say(tenant, overRealtime+key, elsewhere(user), user.Status)
 }
 
-func (h house) Leave(tenant, key string, user share.User) {
+func (h house) Leave(tenant, key string, user realtimeshare.User) {
 	h.b.presence.leave(tenant, overRealtime+key, elsewhere(user))
 }
 
 // elsewhere is a user who is known by what clients of Realtime say.
-func elsewhere(user share.User) *auth.Identity {
+func elsewhere(user realtimeshare.User) *auth.Identity {
 	return &auth.Identity{UserID: user.ID, Name: user.Name}
 }

@@ -5,7 +5,7 @@ import (
 	"time"
 
 	"github.com/supabridge/supabridge/bridge/auth"
-	"github.com/supabridge/supabridge/bridge/share"
+	"github.com/supabridge/supabridge/bridge/realtimeshare"
 	"github.com/supabridge/supabridge/bridge/typing"
 	"github.com/supabridge/supabridge/bridge/vocabulary"
 )
@@ -23,7 +23,7 @@ func (b *Bridge) tellTyping(s typing.Change) {
 	own := []string{userRoom(who.UserID)}
 	b.emit(reach{conversation: []string{roomName(b.cfg().Rooms.Conversation, s.Conversation.Text)}, user: own, sender: own}, o)
 	if b.sharer != nil && s.Local {
-		b.sharer.Typed(s.Conversation.Text, share.User{ID: who.UserID, Name: who.Name}, s.Typing)
+		b.sharer.Typed(s.Conversation.Text, realtimeshare.User{ID: who.UserID, Name: who.Name}, s.Typing)
 	}
 }
 

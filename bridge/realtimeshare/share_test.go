@@ -1,11 +1,14 @@
-package share
+package realtimeshare
 
 import (
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"sync"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -22,10 +25,14 @@ type house struct {
 	typing map[string]int
 	there  map[string]User
 	left   int
+	looks  atomic.Int32
 }
 
-func (h *house) Occupied() ([]string, []string) { return []string{"c1"}, []string{"t1"} }
-func (h *house) Present() map[string][]User     { return nil }
+func (h *house) Occupied() ([]string, []string) {
+	h.looks.Add(1)
+	return []string{"c1"}, []string{"t1"}
+}
+func (h *house) Present() map[string][]User { return nil }
 func (h *house) TenantOf(_ context.Context, conversation string) (string, error) {
 	if conversation == "c1" {
 		return "t1", nil
@@ -149,5 +156,36 @@ func FuzzHear(f *testing.F) {
 		if len(h.there) > 0 {
 			t.Errorf("forgotten, and still there: %v", h.there)
 		}
+	})
+}
+
+func TestThousandsWhoJoinCauseFewLooksThroughAllRooms(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, h := sharer("typing:{conversation}")
+		ctx, stop := context.WithCancel(t.Context())
+		var running sync.WaitGroup
+		running.Go(func() { s.Run(ctx) })
+		s.Nudge()
+		synctest.Wait()
+		if n := h.looks.Load(); n != 1 {
+			t.Errorf("%d looks after the first nudge, want one at once", n)
+		}
+		for range 5000 { // within half a second
+			s.Nudge()
+			time.Sleep(100 * time.Microsecond)
+		}
+		time.Sleep(lookPause)
+		if n := h.looks.Load(); n > 8 {
+			t.Errorf("%d looks for 5,000 nudges in half a second, want one each %s", n, lookPause)
+		}
+		before := h.looks.Load()
+		s.Nudge()
+		time.Sleep(lookPause)
+		synctest.Wait()
+		if h.looks.Load() == before {
+			t.Error("a nudge after a flood is not looked at")
+		}
+		stop()
+		running.Wait()
 	})
 }

@@ -1,8 +1,8 @@
-// Package share has clients of Supabase Realtime and those of the bridge see each other: typing goes as Broadcast, who is online as Presence, each way as configured.
+// Package realtimeshare has clients of Supabase Realtime and those of the bridge see each other: typing goes as Broadcast, who is online as Presence, each way as configured.
 //
-//	s, err := share.New(share.Options{Typing: …, Presence: …, Dial: dial, House: house})
+//	s, err := realtimeshare.New(realtimeshare.Options{Typing: …, Presence: …, Dial: dial, House: house})
 //	go s.Run(ctx)
-//	s.Typed("c1", share.User{ID: "u1"}, true)   // a socket of ours types
+//	s.Typed("c1", realtimeshare.User{ID: "u1"}, true)   // a socket of ours types
 //	s.Nudge()                                   // somebody came or went
 //
 // It uses connections of its own, never the one that carries changes: a refused join holds up a whole connection, and limits on broadcasts close channels. A channel
@@ -15,7 +15,7 @@
 //
 // Run's goroutine owns everything but what waits to be sent. Each channel has a goroutine that reads it and, where it announces somebody, one that does; all have
 // ended when Run returns.
-package share
+package realtimeshare
 
 import (
 	"context"
@@ -91,6 +91,7 @@ type Options struct {
 // Times and bounds that are not worth a knob.
 const (
 	lookEvery    = time.Second      // how often it is looked who is where, beside when it is said that somebody came or went
+	lookPause    = time.Second / 10 // the least time between two such looks: each goes through all rooms
 	lostAfter    = 30 * time.Second // how long those elsewhere count as online while their channel is away
 	sendWithin   = 10 * time.Second // what waits for its channel longer is dropped
 	askWithin    = 2 * time.Second  // for the tenant of a conversation
@@ -151,7 +152,7 @@ func New(opts Options) *Sharer {
 	return s
 }
 
-// Nudge has it looked soon who is where. It never waits.
+// Nudge has it looked soon who is where: at once, or once lookPause is over since the last look. It never waits.
 func (s *Sharer) Nudge() { signal(s.nudge) }
 
 func signal(c chan struct{}) {
@@ -189,24 +190,32 @@ func (s *Sharer) Run(ctx context.Context) {
 	defer s.close(ctx)
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
+	pause := time.NewTimer(lookPause) // until the next look may be
+	defer pause.Stop()
+	pausing, nudged := false, false
 	for {
+		if nudged && !pausing {
+			s.look(ctx)
+			s.flush(ctx)
+			nudged, pausing = false, true
+			pause.Reset(lookPause)
+		}
 		select {
 		case <-ctx.Done():
 			return
 		case f := <-s.inbox:
 			f()
-			continue
 		case <-s.retry.C:
 			s.flush(ctx)
-			continue
 		case <-s.wake:
 			s.flush(ctx)
-			continue
+		case <-pause.C:
+			pausing = false
 		case <-tick.C:
+			nudged = true
 		case <-s.nudge:
+			nudged = true
 		}
-		s.look(ctx)
-		s.flush(ctx)
 	}
 }
 
@@ -267,8 +276,12 @@ func (s *Sharer) look(ctx context.Context) {
 	for _, id := range conversations {
 		s.occupied[id] = true
 	}
+	known := make(map[string]bool, len(tenants)+len(present))
+	for _, tenant := range tenants {
+		known[tenant] = true
+	}
 	for tenant := range present {
-		if !slices.Contains(tenants, tenant) {
+		if !known[tenant] {
 			tenants = append(tenants, tenant)
 		}
 	}
@@ -438,7 +451,7 @@ func (s *Sharer) hear(ctx context.Context, r *room, e phoenix.Event) {
 func marshal(value any) json.RawMessage {
 	text, err := json.Marshal(value)
 	if err != nil {
-		panic("share: a payload can't be marshaled: " + err.Error())
+		panic("realtimeshare: a payload can't be marshaled: " + err.Error())
 	}
 	return text
 }
