@@ -35,10 +35,8 @@ type cluster struct {
 	adapter *redisadapter.Adapter
 	lease   time.Duration
 	key     string          // of the leader's lease
-	first   context.Context // ends when other nodes are heard for the first time, or it has been waited long enough for that
-	heardOf context.CancelFunc
-	ready   context.Context // ends when the Socket.IO server is there
-	begin   context.CancelFunc
+	joined  latch           // open once other nodes were heard for the first time, or run has waited long enough for that
+	served  latch           // open once the Socket.IO server is there
 
 	leadsUntil   atomic.Int64  // in nanoseconds since 1970; 0 while another leads
 	foreignUntil atomic.Int64  // likewise, of taking servers that are no bridges for being there
@@ -67,10 +65,8 @@ func (b *Bridge) newCluster() (*cluster, error) {
 	if err != nil {
 		return nil, fmt.Errorf("bridge: cluster.redis: %w", err)
 	}
-	first, heardOf := context.WithTimeout(context.Background(), joinWait)
-	ready, begin := context.WithCancel(context.Background())
 	c := &cluster{b: b, node: uuid.NewString(), redis: client, lease: cfg.Lease, key: cfg.Prefix + ":supabridge:leader",
-		first: first, heardOf: heardOf, ready: ready, begin: begin, peers: make(map[string]*peer),
+		joined: newLatch(), served: newLatch(), peers: make(map[string]*peer),
 		turned: make(chan struct{}, 1), hurry: make(chan struct{}, 1)}
 	c.adapter, err = redisadapter.New(c.redis, redisadapter.Options{
 		Mode: redisadapter.Mode(cfg.Mode), Prefix: cfg.Prefix, MaxQueue: int(cfg.MaxQueue), MaxAge: cfg.MaxWait, MaxLen: int64(cfg.StreamLength), Changed: c.changed,
@@ -106,15 +102,25 @@ func (c *cluster) changed(err error) {
 		c.b.log.Warn().Err(withoutSecret(err, c.b.cfg().Cluster)).Msg("cluster: Redis is away; this node goes on with its own browsers")
 		return
 	}
-	<-c.ready.Done()
+	<-c.served.opened
 	if c.b.io == nil {
 		return // it could not be made
 	}
 	c.b.log.Info().Str("node", c.node).Str("mode", c.b.cfg().Cluster.Mode).Msg("cluster: joined")
 	c.reviveAll()
 	c.say(note{Kind: noteHello})
-	c.heardOf()
+	c.joined.open()
 }
+
+// latch is closed until it is opened, once and for good.
+type latch struct {
+	opened chan struct{}
+	once   *sync.Once
+}
+
+func newLatch() latch { return latch{make(chan struct{}), new(sync.Once)} }
+
+func (l latch) open() { l.once.Do(func() { close(l.opened) }) }
 
 // joinWait is how long a node that starts has browsers wait, when they enter a room, for the other nodes to be heard: who is in a room shall get what is sent there.
 const joinWait = 3 * time.Second
@@ -125,7 +131,7 @@ func (c *cluster) await(ctx context.Context) {
 		return
 	}
 	select {
-	case <-c.first.Done():
+	case <-c.joined.opened:
 	case <-ctx.Done():
 	}
 }
@@ -326,6 +332,8 @@ func (c *cluster) run(ctx context.Context) {
 	if c == nil {
 		return
 	}
+	waited := time.AfterFunc(joinWait, c.joined.open)
+	defer waited.Stop()
 	tick := time.NewTicker(c.lease / 3)
 	defer tick.Stop()
 	for {
@@ -359,8 +367,8 @@ func (c *cluster) close() {
 	if c == nil {
 		return
 	}
-	c.heardOf()
-	c.begin()
+	c.joined.open()
+	c.served.open()
 	_ = c.adapter.Close() // where the server never ran
 	_ = c.redis.Close()
 }

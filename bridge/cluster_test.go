@@ -1,13 +1,36 @@
 package bridge
 
 import (
+	"context"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/rs/zerolog"
 
 	"github.com/supabridge/supabridge/config"
 	"github.com/supabridge/supabridge/internal/redistest"
 )
+
+func TestTheWaitForOtherNodesBeginsWhenTheNodeRuns(t *testing.T) {
+	cfg := config.Default()
+	cfg.Cluster.Redis = "redis://127.0.0.1:1" // nobody is there
+	b := &Bridge{log: zerolog.Nop(), metrics: newMetrics()}
+	b.settings.Store(&settings{cfg: cfg})
+	synctest.Test(t, func(t *testing.T) {
+		c, err := b.newCluster()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.close()
+		time.Sleep(time.Minute) // from New to Run
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		if c.await(ctx); ctx.Err() == nil {
+			t.Error("the wait was over before the node ran")
+		}
+	})
+}
 
 func TestANodeThatHearsRedisBeforeItHasAServerWaitsForThat(t *testing.T) {
 	cfg := config.Default()

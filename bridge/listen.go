@@ -51,7 +51,7 @@ func (b *Bridge) listen() (err error) {
 	if b.cluster != nil {
 		b.io.OnServerSide(serverSide, b.cluster.heard)
 		b.io.OnServerSide(countEvent, b.cluster.count)
-		b.cluster.begin()
+		b.cluster.served.open()
 	}
 	return nil
 }
