@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"maps"
-	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -165,12 +164,12 @@ var (
 	failPending     = failure{"unauthorized", "authenticate first"}
 )
 
-// dispatch carries out one event of a client. A defect that one event brings to light is that event's failure and not everybody's.
+// dispatch carries out one event of a client.
 func (c *client) dispatch(e *socketio.Event) {
 	defer func() {
 		if defect := recover(); defect != nil {
-			c.b.log.Error().Str("socket", c.socket.ID()).Str("event", e.Name[:min(len(e.Name), 64)]).Bytes("stack", debug.Stack()).Msgf("an event could not be handled: %v", defect)
 			c.fail(e, failInternal)
+			c.b.panicked(c.socket, "event", defect)
 		}
 	}()
 	intent := c.b.words().Intent(e.Name)
@@ -476,25 +475,45 @@ func (c *client) markRead(e *socketio.Event) {
 	c.succeed(e)
 }
 
-// gone ends everything that a socket's being there meant.
+// gone ends everything that a socket's being there meant. A step that panics keeps none of the others from being taken.
 func (c *client) gone(reason string) {
+	for _, step := range []func(){
+		c.stopTimers,
+		func() {
+			for _, id := range c.conversations.all() {
+				c.types(vocabulary.NewID(id), c.who, false)
+			}
+		},
+		func() {
+			c.vanish(c.home)
+			for _, id := range c.tenants.all() {
+				c.vanish(id)
+			}
+		},
+		c.discount,
+		func() {
+			settled := c.b.rechecker.settled.Load() // before it is forgotten: what moves later it may have missed
+			c.left.Store(&settled)
+			c.b.rechecker.forget(c)
+		},
+	} {
+		c.survive("disconnect", step)
+	}
+	c.b.log.Info().Str("socket", c.socket.ID()).Str("user", c.who.UserID).Str("reason", reason).Msg("disconnected")
+	c.saw(tail.Disconnect, reason, "")
+}
+
+func (c *client) stopTimers() {
 	c.expiry.stop()
 	if c.deadline != nil {
 		c.deadline.Stop()
 	}
-	for _, id := range c.conversations.all() {
-		c.types(vocabulary.NewID(id), c.who, false)
-	}
-	c.vanish(c.home)
-	for _, id := range c.tenants.all() {
-		c.vanish(id)
-	}
-	c.discount()
-	settled := c.b.rechecker.settled.Load() // before it is forgotten: what moves later it may have missed
-	c.left.Store(&settled)
-	c.b.rechecker.forget(c)
-	c.b.log.Info().Str("socket", c.socket.ID()).Str("user", c.who.UserID).Str("reason", reason).Msg("disconnected")
-	c.saw(tail.Disconnect, reason, "")
+}
+
+// survive takes a step that may panic.
+func (c *client) survive(during string, step func()) {
+	defer c.b.survive(c.socket, during)
+	step()
 }
 
 // succeed acknowledges an event in both styles that clients look for.

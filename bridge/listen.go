@@ -49,15 +49,21 @@ func (b *Bridge) listen() (err error) {
 	}
 	b.unlike()
 	if b.cluster != nil {
-		b.io.OnServerSide(serverSide, b.cluster.heard)
-		b.io.OnServerSide(countEvent, b.cluster.count)
+		b.io.OnServerSide(serverSide, b.surviving("note", b.cluster.heard))
+		b.io.OnServerSide(countEvent, b.surviving("count", b.cluster.count))
 		b.cluster.served.open()
 	}
 	return nil
 }
 
 // admit lets a client in that says who it is. The refusal's text is configurable, since frontends compare it.
-func (b *Bridge) admit(s *socketio.Socket) error {
+func (b *Bridge) admit(s *socketio.Socket) (err error) {
+	defer func() {
+		if defect := recover(); defect != nil {
+			b.panicked(nil, "handshake", defect)
+			err = &socketio.ConnectError{Message: b.refusal(failInternal.code), Data: map[string]string{"code": failInternal.code}}
+		}
+	}()
 	h := s.Handshake()
 	who, err := b.identify(h)
 	var seat *ratelimit.Meter
@@ -101,6 +107,7 @@ type admission struct {
 
 // welcome takes up a client that was let in. One that is back after a short absence has its rooms and what it missed already.
 func (b *Bridge) welcome(s *socketio.Socket) {
+	defer b.survive(s, "connect")
 	a := s.Data().(*admission) // admit set it
 	c := &client{b: b, socket: s, key: strconv.FormatUint(b.serial.Add(1), 36), stays: new(stays)}
 	c.become(a.who)

@@ -22,6 +22,7 @@ type metrics struct {
 	dialects *prometheus.CounterVec
 	unknown  *prometheus.CounterVec
 	told     *prometheus.CounterVec
+	panics   *prometheus.CounterVec
 }
 
 func newMetrics() *metrics {
@@ -38,10 +39,11 @@ func newMetrics() *metrics {
 			"Events from clients that the vocabulary does not know, by name; names beyond the first 200 are (other).", "event"),
 		told: vector("events_sent_total",
 			"Events sent to rooms or sockets, by what they tell; each counts once however many sockets hear it.", "event"),
+		panics: newPanics(),
 	}
 	m.register = ops.Prefixed(m.registry)
 	m.sockets, m.changes, m.upstream = ops.NewSockets(m.register), ops.NewChanges(m.register), ops.NewSupabase(m.register)
-	m.register.MustRegister(m.refused, m.joins, m.received, m.dialects, m.unknown, m.told)
+	m.register.MustRegister(m.refused, m.joins, m.received, m.dialects, m.unknown, m.told, m.panics)
 	return m
 }
 

@@ -1,0 +1,88 @@
+package bridge
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/supabridge/supabridge/config"
+	"github.com/supabridge/supabridge/internal/redistest"
+	"github.com/supabridge/supabridge/socketio"
+)
+
+// clientOf gives the only client of a bridge.
+func (w *world) clientOf(user string) *client {
+	w.t.Helper()
+	for _, c := range w.bridge.rechecker.clients() {
+		if c.identity.Load().UserID == user {
+			return c
+		}
+	}
+	w.t.Fatalf("%s is not connected", user)
+	return nil
+}
+
+func TestADefectOfOneSocketIsThatSocketsFailure(t *testing.T) {
+	for _, test := range []struct {
+		during string
+		inject func(w *world, ana *browser) // a defect, and what brings it to light
+	}{
+		{"event", func(w *world, ana *browser) {
+			in := &w.clientOf(anaID).conversations
+			count := in.count
+			in.count = func(int) { in.count = count; panic("defect") }
+			ana.emit("join_conversation", bakery)
+		}},
+		{"disconnect", func(w *world, ana *browser) {
+			w.clientOf(anaID).expiry = nil
+			ana.conn.Close()
+		}},
+	} {
+		t.Run(test.during, func(t *testing.T) {
+			w := newWorld(t, func(cfg *config.Config) { cfg.Limits.User.Connections = 1 })
+			ana, ben := w.as(anaID), w.as(benID)
+			ana.sync()
+			ben.must("join_conversation", bakery)
+			test.inject(w, ana)
+			w.awaitMetric(`supabridge_panics_total{during="` + test.during + `"} 1`)
+			w.awaitMetric("supabridge_users_connected 1") // the socket is closed, and nothing of it is left
+			if log := w.log.String(); !strings.Contains(log, `"stack"`) || !strings.Contains(log, "a defect was recovered from") {
+				t.Errorf("the log says nothing of it: %s", log)
+			}
+			w.write(bakery, "hello")
+			ben.event("new_message")
+			w.as(anaID).must("join_conversation", bakery)
+		})
+	}
+}
+
+func TestADefectAtTheHandshakeRefusesOneClient(t *testing.T) {
+	w := newWorld(t, nil)
+	good := w.bridge.guard // which admit asks
+	w.bridge.guard = nil
+	if _, refusal := open(t, w.address, map[string]string{"token": w.token(anaID)}); refusal == "" {
+		t.Error("a client was let in by a handshake that failed")
+	}
+	w.bridge.guard = good
+	w.counts(`supabridge_panics_total{during="handshake"}`, "1")
+	w.as(anaID).must("join_conversation", bakery)
+}
+
+func TestADefectWhileAClientIsTakenUpClosesItsSocket(t *testing.T) {
+	w := newWorld(t, nil)
+	ana := w.as(anaID)
+	ana.sync()
+	c := w.clientOf(anaID)
+	s := c.socket
+	s.SetData("not an admission")
+	w.bridge.welcome(s)
+	w.counts(`supabridge_panics_total{during="connect"}`, "1")
+	w.becomes("close the socket", func() bool { return !s.Connected() })
+}
+
+func TestADefectInWhatANodeSendsIsSurvived(t *testing.T) {
+	w := newWorld(t, func(cfg *config.Config) { cfg.Cluster.Redis = config.Secret(redistest.Start(t).URL()) })
+	for during, handle := range map[string]func(*socketio.Event){"note": w.bridge.cluster.heard, "count": w.bridge.cluster.count} {
+		w.bridge.surviving(during, handle)(nil)
+		w.counts(`supabridge_panics_total{during="`+during+`"}`, "1")
+	}
+}
