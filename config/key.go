@@ -28,7 +28,7 @@ const (
 )
 
 // key is one place of the tree: a section or a leaf. The tree is built once
-// from the types in tree.go and never changes.
+// from the types in tree.go and its siblings and never changes.
 type key struct {
 	name     string // as in YAML, "heartbeat_interval"
 	path     string // from the root, "supabase.heartbeat_interval"; empty for the root

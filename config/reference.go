@@ -1,7 +1,7 @@
 package config
 
 import (
-	_ "embed"
+	"embed"
 	"encoding/json"
 	"fmt"
 	"go/ast"
@@ -14,19 +14,35 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// treeSource is where the keys are described: the comments of the fields in
-// tree.go are the reference's text.
+// treeSource is where the keys are described: the comments of the fields are
+// the reference's text.
 //
-//go:embed tree.go
-var treeSource string
+//go:embed tree*.go
+var treeSource embed.FS
 
 // descriptions holds the comment of each field, by "Struct.Field", as one paragraph.
 var descriptions = sync.OnceValue(func() map[string]string {
-	file, err := parser.ParseFile(token.NewFileSet(), "tree.go", treeSource, parser.ParseComments)
+	files, err := treeSource.ReadDir(".")
 	if err != nil {
-		panic(fmt.Sprintf("config: the embedded tree.go: %v", err)) // it was compiled from the same text
+		panic(fmt.Sprintf("config: the embedded sources: %v", err)) // they are there since it was compiled
 	}
 	found := make(map[string]string)
+	for _, f := range files {
+		text, err := treeSource.ReadFile(f.Name())
+		if err != nil {
+			panic(fmt.Sprintf("config: the embedded %s: %v", f.Name(), err))
+		}
+		describeFields(found, f.Name(), text)
+	}
+	return found
+})
+
+// describeFields adds the comments of the fields in one file.
+func describeFields(found map[string]string, name string, source []byte) {
+	file, err := parser.ParseFile(token.NewFileSet(), name, source, parser.ParseComments)
+	if err != nil {
+		panic(fmt.Sprintf("config: the embedded %s: %v", name, err)) // it was compiled from the same text
+	}
 	ast.Inspect(file, func(n ast.Node) bool {
 		spec, isType := n.(*ast.TypeSpec)
 		if !isType {
@@ -42,8 +58,7 @@ var descriptions = sync.OnceValue(func() map[string]string {
 		}
 		return false
 	})
-	return found
-})
+}
 
 // description is what the reference says of the key: its comment, then what its tags allow.
 func (k *key) description() string {
