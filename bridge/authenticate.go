@@ -56,7 +56,7 @@ func (b *Bridge) refusal(reason string) string {
 
 // await begins the time in which a client that brought no token has to send one. Until then it hears nothing, and all else it asks for is refused.
 func (c *client) await() {
-	c.expiry = newExpiry(time.Time{}, c.warn, c.expire)
+	c.expiry = auth.NewExpiry(time.Time{}, c.warn, c.expire)
 	c.socket.Join(waitingRoom)
 	c.deadline = time.AfterFunc(c.b.cfg().Auth.AuthenticateWithin, func() {
 		c.b.metrics.refused.WithLabelValues(refusedNoToken).Inc()
@@ -104,7 +104,7 @@ func (c *client) takeToken(e *socketio.Event) {
 	default:
 		c.become(who)
 		c.moveHome()
-		c.expiry.renew(who.Expires)
+		c.expiry.Renew(who.Expires)
 		c.b.rechecker.doubt(c)
 		c.tookToken(e)
 	}

@@ -34,9 +34,9 @@ type cluster struct {
 	redis   redis.UniversalClient
 	adapter *redisadapter.Adapter
 	lease   time.Duration
-	key     string          // of the leader's lease
-	joined  latch           // open once other nodes were heard for the first time, or run has waited long enough for that
-	served  latch           // open once the Socket.IO server is there
+	key     string // of the leader's lease
+	joined  latch  // open once other nodes were heard for the first time, or run has waited long enough for that
+	served  latch  // open once the Socket.IO server is there
 
 	leadsUntil   atomic.Int64  // in nanoseconds since 1970; 0 while another leads
 	foreignUntil atomic.Int64  // likewise, of taking servers that are no bridges for being there

@@ -144,13 +144,13 @@ const serviceRole = "service_role"
 
 // identify tells who a connecting client is. Under insecure_dev a client without a token is taken at its word; a token that is there is checked all the same.
 func (b *Bridge) identify(h *socketio.Handshake) (*auth.Identity, error) {
-	places := newCredentials(b.cfg())
-	if token, ok := places.find(h); ok {
+	places := auth.NewCredentials(b.cfg().Auth.Credentials, b.cfg().Supabase.URL)
+	if token, ok := places.Find(h); ok {
 		return b.verifier.verify(token)
 	}
 	switch {
 	case b.cfg().Auth.InsecureDev:
-	case places.later:
+	case places.Later():
 		return &auth.Identity{Pending: true}, nil
 	default:
 		return nil, errNoToken
@@ -163,7 +163,7 @@ func (b *Bridge) identify(h *socketio.Handshake) (*auth.Identity, error) {
 // firstText reads the first of names that the handshake's auth object or query has.
 func firstText(h *socketio.Handshake, names ...string) string {
 	for _, name := range names {
-		if value := authText(h.Auth, name); value != "" {
+		if value := auth.Text(h.Auth, name); value != "" {
 			return value
 		}
 		if value := h.Query[name]; value != "" {

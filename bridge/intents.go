@@ -41,7 +41,7 @@ type client struct {
 	conversations entered
 	tenants       entered
 	stays         *stays
-	expiry        *expiry
+	expiry        *auth.Expiry
 	status        word // its own word for how the user is; "" until it said one
 
 	style   atomic.Uint32 // the vocabulary.Style it hears; whoever tells it something reads it
@@ -504,7 +504,7 @@ func (c *client) gone(reason string) {
 }
 
 func (c *client) stopTimers() {
-	c.expiry.stop()
+	c.expiry.Stop()
 	if c.deadline != nil {
 		c.deadline.Stop()
 	}

@@ -147,7 +147,7 @@ func (c *client) arrive() {
 	if c.home = c.who.Tenant; c.home != "" {
 		c.appear(c.home)
 	}
-	c.expiry = newExpiry(c.who.Expires, c.warn, c.expire)
+	c.expiry = auth.NewExpiry(c.who.Expires, c.warn, c.expire)
 	if name := c.b.cfg().Vocabulary.StatusEvent; name != "" {
 		_ = c.socket.Emit(name, statusPayload(c.b.upstream.feed.Report())) // to a socket that is going already, nothing
 	}
@@ -172,7 +172,7 @@ func (c *client) resume(before *client) {
 
 // warn tells the client that its token is about to end. A frontend answers with a new one in an `access_token` event.
 func (c *client) warn() {
-	seconds := strconv.Itoa(int(expiryWarning / time.Second))
+	seconds := strconv.Itoa(int(auth.ExpiryWarning / time.Second))
 	c.say(&vocabulary.Occasion{Event: vocabulary.TokenExpiring, Fields: []vocabulary.Extra{{Name: "expiresInSeconds", Value: json.RawMessage(seconds)}}})
 }
 

@@ -25,9 +25,6 @@ func (h *heard) add(line string) {
 
 func (h *heard) presence(a attended) { h.add(a.state + " " + a.who.UserID + " in " + a.tenant) }
 
-func (h *heard) warn() { h.add("warn") }
-func (h *heard) end()  { h.add("end") }
-
 func (h *heard) expect(t *testing.T, want ...string) {
 	t.Helper()
 	synctest.Wait()
@@ -161,47 +158,6 @@ func TestAUserIsOfflineAfterTheGraceOfTheLastSocket(t *testing.T) {
 		p.close()
 		time.Sleep(time.Minute)
 		h.expect(t)
-	})
-}
-
-func TestATokenWarnsThenEnds(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var h heard
-		e := newExpiry(time.Now().Add(time.Hour), h.warn, h.end)
-		time.Sleep(59*time.Minute - time.Nanosecond)
-		h.expect(t)
-		time.Sleep(time.Nanosecond)
-		h.expect(t, "warn")
-		e.renew(time.Now().Add(time.Hour))
-		time.Sleep(59 * time.Minute)
-		h.expect(t, "warn")
-		time.Sleep(time.Minute)
-		h.expect(t, "end")
-		e.stop()
-	})
-}
-
-func TestATokenAboutToEndWarnsAtOnce(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var h heard
-		e := newExpiry(time.Now().Add(30*time.Second), h.warn, h.end)
-		h.expect(t, "warn")
-		time.Sleep(30 * time.Second)
-		h.expect(t, "end")
-		e.stop()
-	})
-}
-
-func TestAStoppedExpiryIsSilent(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var h heard
-		e := newExpiry(time.Now().Add(time.Hour), h.warn, h.end)
-		e.stop()
-		e.renew(time.Now().Add(time.Minute))
-		forever := newExpiry(time.Time{}, h.warn, h.end)
-		time.Sleep(24 * time.Hour)
-		h.expect(t)
-		forever.stop()
 	})
 }
 

@@ -1,4 +1,4 @@
-package bridge
+package auth
 
 import (
 	"encoding/base64"
@@ -9,15 +9,10 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/supabridge/supabridge/config"
 	"github.com/supabridge/supabridge/socketio"
 )
 
-func placesIn(url string, places ...string) credentials {
-	cfg := config.Default()
-	cfg.Supabase.URL, cfg.Auth.Credentials = url, places
-	return newCredentials(cfg)
-}
+func placesIn(url string, places ...string) Credentials { return NewCredentials(places, url) }
 
 func TestCredentialsAreTakenInTheConfiguredOrder(t *testing.T) {
 	h := &socketio.Handshake{
@@ -41,7 +36,7 @@ func TestCredentialsAreTakenInTheConfiguredOrder(t *testing.T) {
 		{nil, ""},
 	} {
 		c := placesIn("https://abc.supabase.co", test.places...)
-		if got, ok := c.find(h); got != test.want || ok != (test.want != "") {
+		if got, ok := c.Find(h); got != test.want || ok != (test.want != "") {
 			t.Errorf("%v: %q %v, want %q", test.places, got, ok, test.want)
 		}
 	}
@@ -100,12 +95,12 @@ func TestTheSessionOfSupabasesLibrariesIsRead(t *testing.T) {
 		"a percent sign out of place": {own + "=100%", ""},
 	} {
 		h := &socketio.Handshake{Header: http.Header{"Cookie": {test.cookies}}}
-		if got, _ := placesIn("https://abc.supabase.co", "cookie.sb-*-auth-token").find(h); got != test.want {
+		if got, _ := placesIn("https://abc.supabase.co", "cookie.sb-*-auth-token").Find(h); got != test.want {
 			t.Errorf("%s: %q, want %q", name, got, test.want)
 		}
 	}
 	h := &socketio.Handshake{Header: http.Header{"Cookie": {chunks("my-session", encoded("T"), 50)}}}
-	if got, _ := placesIn("", "cookie.my-session").find(h); got != "T" {
+	if got, _ := placesIn("", "cookie.my-session").Find(h); got != "T" {
 		t.Errorf("under a name of one's own: %q, want T", got)
 	}
 }
@@ -115,14 +110,14 @@ func FuzzSessionIsReadFromCookies(f *testing.F) {
 	f.Add("", `sb-abc-auth-token="%7B"; sb-abc-auth-token.0=[`, 1)
 	f.Fuzz(func(t *testing.T, token, cookies string, size int) {
 		c := placesIn("https://abc.supabase.co", "cookie.sb-*-auth-token", "cookie.other")
-		c.find(&socketio.Handshake{Header: http.Header{"Cookie": {cookies}}}) // whatever comes
+		c.Find(&socketio.Handshake{Header: http.Header{"Cookie": {cookies}}}) // whatever comes
 		token = strings.TrimSpace(strings.ToValidUTF8(token, ""))
 		if strings.HasPrefix(token, "Bearer ") {
 			return
 		}
 		value := "base64-" + base64.RawURLEncoding.EncodeToString([]byte(session(token)))
 		h := &socketio.Handshake{Header: http.Header{"Cookie": {chunks("sb-abc-auth-token", value, 8+max(0, size)%4096)}}}
-		if got, _ := c.find(h); got != token {
+		if got, _ := c.Find(h); got != token {
 			t.Errorf("%q was kept in cookies, %q read", token, got)
 		}
 	})

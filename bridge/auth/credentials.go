@@ -1,4 +1,4 @@
-package bridge
+package auth
 
 import (
 	"encoding/base64"
@@ -9,41 +9,44 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/supabridge/supabridge/config"
 	"github.com/supabridge/supabridge/socketio"
 )
 
-// credentials finds a client's token at the configured places, in order.
-type credentials struct {
+// Credentials finds a client's token at the configured places, in order.
+type Credentials struct {
 	places []string // as auth.credentials has them, without event
 	own    string   // the name of the cookie that Supabase's libraries use for this project
-	later  bool     // a client without a token may connect, and authenticate by an event
+	later  bool
 }
 
 // byEvent is the place of a token that comes later.
 const byEvent = "event"
 
-// newCredentials reads the places. Supabase's libraries name their cookie by the first label of the project's host.
-func newCredentials(cfg *config.Config) credentials {
-	c := credentials{places: cfg.Auth.Credentials}
-	if n := len(c.places); n > 0 && c.places[n-1] == byEvent {
-		c.places, c.later = c.places[:n-1], true
+// NewCredentials reads places as auth.credentials has them. projectURL is supabase.url: Supabase's libraries name their
+// cookie by the first label of its host.
+func NewCredentials(places []string, projectURL string) Credentials {
+	c := Credentials{places: places}
+	if n := len(places); n > 0 && places[n-1] == byEvent {
+		c.places, c.later = places[:n-1], true
 	}
-	if u, err := url.Parse(cfg.Supabase.URL); err == nil {
+	if u, err := url.Parse(projectURL); err == nil {
 		ref, _, _ := strings.Cut(u.Hostname(), ".")
 		c.own = "sb-" + ref + "-auth-token"
 	}
 	return c
 }
 
-// find gives the first token there is. "Bearer " in front of one is taken off.
-func (c credentials) find(h *socketio.Handshake) (string, bool) {
+// Later reports whether a client without a token may connect, and authenticate by an event.
+func (c Credentials) Later() bool { return c.later }
+
+// Find returns the first token there is. "Bearer " in front of one is taken off.
+func (c Credentials) Find(h *socketio.Handshake) (string, bool) {
 	for _, place := range c.places {
 		where, name, _ := strings.Cut(place, ".")
 		var value string
 		switch where {
 		case "auth":
-			value = authText(h.Auth, name)
+			value = Text(h.Auth, name)
 		case "header":
 			value = h.Header.Get(name)
 		case "query":
@@ -63,7 +66,7 @@ func (c credentials) find(h *socketio.Handshake) (string, bool) {
 const supabaseCookie = "sb-*-auth-token"
 
 // cookie gives the token in a cookie: its value, or the access token of the session that it holds.
-func (c credentials) cookie(header http.Header, name string) string {
+func (c Credentials) cookie(header http.Header, name string) string {
 	values := make(map[string]string)
 	request := http.Request{Header: header}
 	for _, cookie := range request.Cookies() {
@@ -139,8 +142,8 @@ func sessionToken(value string) string {
 	return value
 }
 
-// authText gives a string or number of the handshake's auth object; dots lead further in.
-func authText(auth json.RawMessage, path string) string {
+// Text returns a string or number of a handshake's auth object, "" where there is none. Dots in path lead further in.
+func Text(auth json.RawMessage, path string) string {
 	for {
 		name, further, deeper := strings.Cut(path, ".")
 		var object map[string]json.RawMessage

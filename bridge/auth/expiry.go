@@ -1,16 +1,16 @@
-package bridge
+package auth
 
 import (
 	"sync"
 	"time"
 )
 
-// expiryWarning is how long before a token's end its holder is told.
-const expiryWarning = time.Minute
+// ExpiryWarning is how long before a token's end its holder is told.
+const ExpiryWarning = time.Minute
 
-// expiry ends a connection with its token: it warns a minute before and ends at the time itself, unless the token was renewed. warn and end run on a
+// Expiry ends a connection with its token: it warns a minute before and ends at the time itself, unless the token was renewed. warn and end run on a
 // timer's goroutine, outside the mutex, which guards all fields.
-type expiry struct {
+type Expiry struct {
 	warn, end func()
 
 	mu     sync.Mutex
@@ -19,35 +19,35 @@ type expiry struct {
 	timer  *time.Timer // nil once stopped, and for a token without an end
 }
 
-// newExpiry watches over a token that lives until at; the zero time never ends.
-func newExpiry(at time.Time, warn, end func()) *expiry {
-	e := &expiry{warn: warn, end: end, at: at}
+// NewExpiry watches over a token that lives until at; the zero time never ends.
+func NewExpiry(at time.Time, warn, end func()) *Expiry {
+	e := &Expiry{warn: warn, end: end, at: at}
 	if !at.IsZero() {
 		e.mu.Lock() // the timer may fire before it is assigned
-		e.timer = time.AfterFunc(time.Until(at)-expiryWarning, e.fire)
+		e.timer = time.AfterFunc(time.Until(at)-ExpiryWarning, e.fire)
 		e.mu.Unlock()
 	}
 	return e
 }
 
-// renew takes the time of a new token.
-func (e *expiry) renew(at time.Time) {
+// Renew takes the time of a new token.
+func (e *Expiry) Renew(at time.Time) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.at, e.warned = at, false
 	if e.timer != nil {
-		e.timer.Reset(time.Until(at) - expiryWarning)
+		e.timer.Reset(time.Until(at) - ExpiryWarning)
 	}
 }
 
-func (e *expiry) fire() {
+func (e *Expiry) fire() {
 	if next := e.due(); next != nil {
 		next()
 	}
 }
 
 // due decides what is to be done now; a timer that fired while the token was renewed finds that it is not its time yet.
-func (e *expiry) due() func() {
+func (e *Expiry) due() func() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	left := time.Until(e.at)
@@ -56,8 +56,8 @@ func (e *expiry) due() func() {
 		return nil
 	case left <= 0:
 		return e.end
-	case left > expiryWarning:
-		e.timer.Reset(left - expiryWarning)
+	case left > ExpiryWarning:
+		e.timer.Reset(left - ExpiryWarning)
 		return nil
 	default:
 		e.timer.Reset(left)
@@ -69,7 +69,8 @@ func (e *expiry) due() func() {
 	}
 }
 
-func (e *expiry) stop() {
+// Stop ends it; neither function is called any more.
+func (e *Expiry) Stop() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.timer != nil {
