@@ -11,12 +11,12 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"go.yaml.in/yaml/v3"
 
 	"github.com/supabridge/supabridge/config"
+	"github.com/supabridge/supabridge/internal/eventually"
 )
 
 var (
@@ -127,22 +127,7 @@ func (w *world) scraped(series string) string {
 // counts waits for a metric to have a value.
 func (w *world) counts(series, want string) {
 	w.t.Helper()
-	timeout := time.NewTimer(patience)
-	defer timeout.Stop()
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		got := w.scraped(series)
-		if got == want {
-			return
-		}
-		select {
-		case <-tick.C:
-		case <-timeout.C:
-			w.t.Errorf("%s is %q, want %s", series, got, want)
-			return
-		}
-	}
+	eventually.Equal(w.t, series, want, func() string { return w.scraped(series) })
 }
 
 func TestMetricsFollowWhatHappens(t *testing.T) {

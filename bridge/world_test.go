@@ -3,6 +3,7 @@ package bridge
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -15,6 +16,7 @@ import (
 	"github.com/supabridge/supabridge/bridge/feed"
 	"github.com/supabridge/supabridge/bridge/standin"
 	"github.com/supabridge/supabridge/config"
+	"github.com/supabridge/supabridge/internal/eventually"
 )
 
 // Rows of the stand-in's own seed.
@@ -217,17 +219,12 @@ func (w *world) awaitNot(state feed.State) {
 
 func (w *world) until(what string, is func(feed.State) bool) {
 	w.t.Helper()
-	timeout := time.NewTimer(patience)
-	defer timeout.Stop()
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for !is(w.bridge.upstream.feed.Report().State) {
-		select {
-		case <-tick.C:
-		case <-timeout.C:
-			w.t.Fatalf("the feed is %+v and did not %s; log:\n%s", w.bridge.upstream.feed.Report(), what, w.log)
+	eventually.Nothing(w.t, what, func() string {
+		if is(w.bridge.upstream.feed.Report().State) {
+			return ""
 		}
-	}
+		return fmt.Sprintf("the feed is %+v; log:\n%s", w.bridge.upstream.feed.Report(), w.log)
+	})
 }
 
 func (w *world) token(user string) string {

@@ -13,6 +13,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/supabridge/supabridge/bridge/bus"
+	"github.com/supabridge/supabridge/internal/eventually"
 	"github.com/supabridge/supabridge/internal/redistest"
 )
 
@@ -68,7 +69,7 @@ func start(t *testing.T, r *redistest.Server, name string, o bus.Options) *node 
 	go func() { defer close(done); n.Listen(ctx, n) }()
 	n.stop = sync.OnceFunc(func() { stop(); <-done; _ = n.client.Close() })
 	t.Cleanup(n.stop)
-	until(t, name+" listens", n.isUp)
+	eventually.True(t, name+" listens", n.isUp)
 	return n
 }
 
@@ -82,7 +83,7 @@ func (n *node) lead(t *testing.T, term uint64) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	until(t, n.name+" has heard all", func() bool { return n.Past(last) })
+	eventually.True(t, n.name+" has heard all", func() bool { return n.Past(last) })
 	n.Begin(term, last)
 }
 
@@ -105,7 +106,7 @@ func (n *node) flushed(t *testing.T) {
 // hears compares what a node has heard, once it is as much.
 func (n *node) hears(t *testing.T, want ...string) {
 	t.Helper()
-	until(t, n.name+" hears", func() bool { return len(n.all()) >= len(want) })
+	eventually.True(t, n.name+" hears", func() bool { return len(n.all()) >= len(want) })
 	if got := n.all(); !slices.Equal(got, want) {
 		t.Errorf("%s heard %q, want %q", n.name, got, want)
 	}
@@ -116,20 +117,6 @@ func numbers(from string, first, last int) (list []string) {
 		list = append(list, fmt.Sprintf("%s n %d", from, i))
 	}
 	return list
-}
-
-func until(t *testing.T, what string, is func() bool) {
-	t.Helper()
-	deadline := time.After(20 * time.Second)
-	tick := time.NewTicker(2 * time.Millisecond)
-	defer tick.Stop()
-	for !is() {
-		select {
-		case <-tick.C:
-		case <-deadline:
-			t.Fatalf("never: %s", what)
-		}
-	}
 }
 
 func TestEverybodyHearsTheLeaderInOrderAndNobodyHearsItself(t *testing.T) {
@@ -157,7 +144,7 @@ func TestTheLeadGoesOverWithoutAHole(t *testing.T) {
 	a.put(501, 600) // its lease has ended, though it does not know
 	b.put(1, 10)
 	c.hears(t, slices.Concat(numbers("a", 1, 500), numbers("b", 1, 10))...)
-	until(t, "what was refused is dropped", func() bool { return a.Stats().Dropped == 100 })
+	eventually.True(t, "what was refused is dropped", func() bool { return a.Stats().Dropped == 100 })
 	a.hears(t, numbers("b", 1, 10)...)
 	if s := c.Stats(); s.Missing != 0 {
 		t.Errorf("stats %+v", s)
@@ -191,9 +178,9 @@ func TestWhatIsMissingIsTold(t *testing.T) {
 		a.put(1, 3)
 		b.hears(t, numbers("a", 1, 3)...)
 		r.Kill()
-		until(t, "b knows that Redis is away", func() bool { return !b.isUp() })
+		eventually.True(t, "b knows that Redis is away", func() bool { return !b.isUp() })
 		r.Run() // with nothing in it
-		until(t, "b is back", b.isUp)
+		eventually.True(t, "b is back", b.isUp)
 		a.lead(t, 2)
 		a.put(4, 5)
 		b.hears(t, slices.Concat(numbers("a", 1, 3), []string{"missing"}, numbers("a", 4, 5))...)
@@ -213,7 +200,7 @@ func TestWhatIsMissingIsTold(t *testing.T) {
 		}
 		r.Resume()
 		a.put(2, 2)
-		until(t, "b hears the last", func() bool { return slices.Contains(b.all(), "a n 2") })
+		eventually.True(t, "b hears the last", func() bool { return slices.Contains(b.all(), "a n 2") })
 		if got := b.all(); !slices.Contains(got, "missing") {
 			t.Errorf("heard %q: what was dropped is not told to be", got)
 		}
@@ -228,7 +215,7 @@ func TestAnAnswerThatIsLostAddsNothingTwice(t *testing.T) {
 		before := a.Stats().Failures
 		r.Suspend() // it takes what is sent, and answers once it goes on: then nobody waits for that any more
 		a.put(10*i, 10*i+9)
-		until(t, "nobody waits for the answer", func() bool { return a.Stats().Failures > before })
+		eventually.True(t, "nobody waits for the answer", func() bool { return a.Stats().Failures > before })
 		r.Resume()
 		a.flushed(t)
 	}

@@ -17,6 +17,8 @@ import (
 	"time"
 
 	"golang.org/x/crypto/bcrypt"
+
+	"github.com/supabridge/supabridge/internal/eventually"
 )
 
 // asAttacker makes the test binary carry out attacks on the address, with the token and the names after it.
@@ -139,7 +141,7 @@ func TestAbuseDoesNotReachThoseWhoBehave(t *testing.T) {
 		t.Errorf("the daemon let attackers have what they wanted:\n%s", output)
 	}
 	t.Log(output)
-	d.until(ctx, t, "be as before", func() string { return d.standing(ctx, t).beyond(before, 40, 20, 64<<20) })
+	d.until(t, "be as before", func() string { return d.standing(ctx, t).beyond(before, 40, 20, 64<<20) })
 	d.stop(t, syscall.SIGTERM, 0, 20*time.Second)
 }
 
@@ -199,7 +201,7 @@ func startDaemon(t *testing.T, environ []string, args ...string) *daemon {
 	environ = append(environ, "SUPABRIDGE_OPS_LISTEN="+d.ops)
 	d.address = strings.TrimPrefix(environ[len(environ)-2], "SUPABRIDGE_LISTEN=")
 	d.running = start(t, environ, append([]string{"run"}, args...)...)
-	d.until(t.Context(), t, "be ready", func() string {
+	d.until(t, "be ready", func() string {
 		resp, err := http.Get("http://" + d.address + "/readyz")
 		if err != nil {
 			return err.Error()
@@ -213,21 +215,15 @@ func startDaemon(t *testing.T, environ []string, args ...string) *daemon {
 	return d
 }
 
-// until waits for a while that lacking returns nothing.
-func (d *daemon) until(ctx context.Context, t *testing.T, what string, lacking func() string) {
+// until waits until lacking returns nothing.
+func (d *daemon) until(t *testing.T, what string, lacking func() string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
-	defer cancel()
-	for {
-		last := lacking()
-		if last == "" {
-			return
+	eventually.Nothing(t, "the daemon is to "+what, func() string {
+		if last := lacking(); last != "" {
+			return last + "; output:\n" + d.String()
 		}
-		if pause(ctx, 50*time.Millisecond); ctx.Err() != nil {
-			t.Errorf("the daemon does not %s: %s; output:\n%s", what, last, d)
-			return
-		}
-	}
+		return ""
+	})
 }
 
 // standing is what must not grow.

@@ -127,7 +127,7 @@ func TestSoakLeavesNothingBehind(t *testing.T) {
 		t.Errorf("the daemon grows: %s", more)
 	}
 
-	d.until(ctx, t, "have told every row", func() string {
+	d.until(t, "have told every row", func() string {
 		mu.Lock()
 		defer mu.Unlock()
 		for n := int64(1); n <= written.Load(); n++ {
@@ -144,7 +144,7 @@ func TestSoakLeavesNothingBehind(t *testing.T) {
 		}
 	}
 	mu.Unlock()
-	d.until(ctx, t, "be as before", func() string { return d.standing(ctx, t).beyond(before, 15, 10, 24<<20) })
+	d.until(t, "be as before", func() string { return d.standing(ctx, t).beyond(before, 15, 10, 24<<20) })
 	d.stop(t, syscall.SIGTERM, 0, 20*time.Second)
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"testing"
 
+	"github.com/supabridge/supabridge/internal/eventually"
 	"github.com/supabridge/supabridge/internal/redistest"
 	"github.com/supabridge/supabridge/socketio"
 	"github.com/supabridge/supabridge/socketio/redisadapter"
@@ -59,7 +60,7 @@ func TestANodeHasCaughtUpOnceItHasTakenWhatWasPublishedBefore(t *testing.T) {
 			}
 			_, a := node(t, r, "a", o)
 			h, slow := slowNode(t, r, o)
-			until(t, "both listen", func() bool { return a.Stats().Up && slow.Stats().Up })
+			eventually.True(t, "both listen", func() bool { return a.Stats().Up && slow.Stats().Up })
 			if err := slow.CaughtUp(t.Context()); err != nil {
 				t.Fatalf("with nothing to take: %v", err)
 			}
@@ -68,7 +69,7 @@ func TestANodeHasCaughtUpOnceItHasTakenWhatWasPublishedBefore(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			until(t, "they are published", func() bool { return a.Stats().Sent == 3 })
+			eventually.True(t, "they are published", func() bool { return a.Stats().Sent == 3 })
 			<-h.busy
 			const askers = 5
 			taken := make(chan int)
@@ -94,7 +95,7 @@ func TestNobodyWaitsForARedisThatIsAwayOrGoes(t *testing.T) {
 	r := redistest.Start(t)
 	_, a := node(t, r, "a", redisadapter.Options{})
 	h, slow := slowNode(t, r, redisadapter.Options{})
-	until(t, "both listen", func() bool { return a.Stats().Up && slow.Stats().Up })
+	eventually.True(t, "both listen", func() bool { return a.Stats().Up && slow.Stats().Up })
 	if err := a.Publish(event(`["x"]`)); err != nil {
 		t.Fatal(err)
 	}
@@ -111,7 +112,7 @@ func TestNobodyWaitsForARedisThatIsAwayOrGoes(t *testing.T) {
 	if err := <-waits; err != nil {
 		t.Errorf("when Redis goes: %v", err)
 	}
-	until(t, "it notices", func() bool { return !slow.Stats().Up })
+	eventually.True(t, "it notices", func() bool { return !slow.Stats().Up })
 	if err := slow.CaughtUp(t.Context()); err != nil {
 		t.Errorf("without Redis: %v", err)
 	}

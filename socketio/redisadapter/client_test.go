@@ -10,6 +10,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/supabridge/supabridge/internal/eventually"
 	"github.com/supabridge/supabridge/internal/redistest"
 	"github.com/supabridge/supabridge/socketio/redisadapter"
 )
@@ -64,7 +65,7 @@ func TestSentinelsNameTheRedis(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = client.Close() }()
-	until(t, "the Redis by its Sentinel", func() bool { return client.Set(t.Context(), "key", "value", 0).Err() == nil })
+	eventually.True(t, "the Redis by its Sentinel", func() bool { return client.Set(t.Context(), "key", "value", 0).Err() == nil })
 	direct := redis.NewClient(&redis.Options{Addr: server.Addr, DB: 1})
 	defer func() { _ = direct.Close() }()
 	if got, err := direct.Get(t.Context(), "key").Result(); err != nil || got != "value" {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/supabridge/supabridge/internal/eventually"
 	"github.com/supabridge/supabridge/internal/redistest"
 	"github.com/supabridge/supabridge/socketio/redisadapter"
 )
@@ -106,7 +107,7 @@ func TestANodeIsUpOnceItHearsAllThatItWants(t *testing.T) {
 	a.Open("/")
 	direct := r.Client()
 	defer func() { _ = direct.Close() }()
-	until(t, "it hears requests", func() bool {
+	eventually.True(t, "it hears requests", func() bool {
 		n, err := direct.PubSubNumSub(t.Context(), "socket.io-request#/#").Result()
 		return err == nil && n["socket.io-request#/#"] == 1
 	})
@@ -121,5 +122,5 @@ func TestANodeIsUpOnceItHearsAllThatItWants(t *testing.T) {
 		}
 	}
 	d.open()
-	until(t, "it is up", func() bool { return a.Stats().Up })
+	eventually.True(t, "it is up", func() bool { return a.Stats().Up })
 }

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/supabridge/supabridge/internal/eventually"
 	"github.com/supabridge/supabridge/internal/redistest"
 	"github.com/supabridge/supabridge/socketio"
 	"github.com/supabridge/supabridge/socketio/redisadapter"
@@ -33,7 +34,7 @@ func leave(t *testing.T, p *peer, a *member, g *gate) {
 	g.lead("")
 	g.cut(true)
 	p.away("c")
-	until(t, "it is gone", func() bool { return a.SocketsCount() == 0 })
+	eventually.True(t, "it is gone", func() bool { return a.SocketsCount() == 0 })
 	a.settle(t)
 }
 
@@ -46,7 +47,7 @@ func TestWhatEveryNodeEmitsIsRecoveredAtAnother(t *testing.T) {
 		_ = a.To("x").Mirrored(mark(1, uint64(n+2))).Emit("news", n)
 	}
 	_ = a.To("y").Mirrored(mark(1, 5)).Emit("news", 99)
-	until(t, "the client has got them", func() bool { return p.do("return clients.c.events.length") == "3" })
+	eventually.True(t, "the client has got them", func() bool { return p.do("return clients.c.events.length") == "3" })
 	leave(t, p, a, g)
 	_ = a.To("x").Mirrored(mark(1, 6)).Emit("news", 3)
 	g.lead(b.addr)
@@ -66,7 +67,7 @@ func TestWhatEveryNodeEmitsIsRecoveredAtAnother(t *testing.T) {
 	g.cut(true)
 	p.away("c")
 	_ = a.To("x").Emit("news", 4)
-	until(t, "it is there", func() bool {
+	eventually.True(t, "it is there", func() bool {
 		return b.adapter.Stats().Received > 0
 	})
 	_ = b.To("x").Mirrored(mark(2, 2)).Emit("news", 5)
@@ -118,7 +119,7 @@ func TestStatesOfTheLastSecondsAreGivenAgain(t *testing.T) {
 		_ = m.To("y").Mirrored(socketio.Mark{}).Emit("news", 99)
 		_ = m.To("x").Mirrored(socketio.Mark{}).Volatile().Emit("news", 1)
 	}
-	until(t, "the client has got them", func() bool { return p.do("return clients.c.events.length") == "2" })
+	eventually.True(t, "the client has got them", func() bool { return p.do("return clients.c.events.length") == "2" })
 	leave(t, p, a, g)
 	_ = a.To("x").Mirrored(socketio.Mark{}).Emit("news", 2)
 	_ = b.To("x").Mirrored(socketio.Mark{}).Emit("news", 2)

@@ -11,6 +11,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/supabridge/supabridge/internal/eventually"
 	"github.com/supabridge/supabridge/internal/redistest"
 	"github.com/supabridge/supabridge/socketio"
 	"github.com/supabridge/supabridge/socketio/redisadapter"
@@ -25,7 +26,7 @@ func (p *peer) away(client string) {
 // settle waits until a node has sent on what was emitted before.
 func (m *member) settle(t *testing.T) {
 	t.Helper()
-	until(t, "nothing is under way", func() bool { return m.adapter.Stats().Queued == 0 })
+	eventually.True(t, "nothing is under way", func() bool { return m.adapter.Stats().Queued == 0 })
 }
 
 func TestAClientOfANodeServerIsRecoveredByOursAndTheOtherWayRound(t *testing.T) {
@@ -129,7 +130,7 @@ func TestWhatOneNodeAloneHasIsNotLost(t *testing.T) {
 			g.lead("")
 			g.cut(true)
 			p.away("c")
-			until(t, "it is gone", func() bool { return a.SocketsCount() == 0 })
+			eventually.True(t, "it is gone", func() bool { return a.SocketsCount() == 0 })
 			if c.after != nil {
 				c.after(a, id)
 			}
@@ -176,7 +177,7 @@ func TestAClientGoesToAndFro(t *testing.T) {
 			t.Errorf("move %d: got %v", i, got)
 		}
 	}
-	until(t, "only one node has it", func() bool { return a.SocketsCount()+b.SocketsCount() == 1 })
+	eventually.True(t, "only one node has it", func() bool { return a.SocketsCount()+b.SocketsCount() == 1 })
 }
 
 func TestMiddlewareAndTheApplicationDecide(t *testing.T) {
@@ -212,7 +213,7 @@ func TestMiddlewareAndTheApplicationDecide(t *testing.T) {
 	}
 	p.do("clients.c.errors = 0; clients.c.socket.on('connect_error', (e) => { if (e.message === 'not now') { clients.c.errors++; if (clients.c.errors < 3) setTimeout(() => clients.c.socket.connect(), 20); } })")
 	move(b)
-	until(t, "it is refused three times", func() bool { return p.do("return clients.c.errors") == "3" })
+	eventually.True(t, "it is refused three times", func() bool { return p.do("return clients.c.errors") == "3" })
 	refuse.Store(false)
 	_ = a.To("x").Emit("news", 0)
 	p.do("clients.c.socket.connect()")
@@ -261,13 +262,13 @@ func TestWhatIsSentWhileRedisIsAwayComesOnce(t *testing.T) {
 	p.do("await next('a', 'mark'); await next('b', 'mark')")
 	r.Kill()
 	_ = a.To("x").Emit("news", 1) // noticed or not
-	until(t, "both notice", func() bool { return !a.adapter.Stats().Up && !b.adapter.Stats().Up })
+	eventually.True(t, "both notice", func() bool { return !a.adapter.Stats().Up && !b.adapter.Stats().Up })
 	_ = a.To("x").Emit("news", 2)
 	if got := p.news("a", func() { _ = a.To("x").Emit("mark") }); !slices.Equal(got, upTo(3)) {
 		t.Errorf("while Redis is away got %v", got)
 	}
 	r.Run()
-	until(t, "both are back", func() bool { return a.adapter.Stats().Up && b.adapter.Stats().Up })
+	eventually.True(t, "both are back", func() bool { return a.adapter.Stats().Up && b.adapter.Stats().Up })
 	p.do("return next('b', 'mark')")
 	_ = a.To("x").Emit("news", 3)
 	for _, c := range []string{"a", "b"} {
@@ -313,7 +314,7 @@ func TestALostConnectionLosesNothingOfTheStream(t *testing.T) {
 			_ = admin.Do(t.Context(), "client", "kill", "type", "normal", "skipme", "yes").Err()
 		}
 	}
-	until(t, "b has noticed", func() bool { // not where a connection was killed between two reads
+	eventually.True(t, "b has noticed", func() bool { // not where a connection was killed between two reads
 		if b.adapter.Stats().Breaks > 0 {
 			return true
 		}
@@ -322,7 +323,7 @@ func TestALostConnectionLosesNothingOfTheStream(t *testing.T) {
 		_ = admin.Do(t.Context(), "client", "kill", "type", "normal", "skipme", "yes").Err()
 		return false
 	})
-	until(t, "both are back", func() bool { return a.adapter.Stats().Up && b.adapter.Stats().Up })
+	eventually.True(t, "both are back", func() bool { return a.adapter.Stats().Up && b.adapter.Stats().Up })
 	if got := p.news("c", func() { _ = a.To("x").Emit("mark") }); !slices.Equal(got, upTo(n)) {
 		t.Errorf("got %v", got)
 	}
@@ -356,7 +357,7 @@ func TestNobodyIsRecoveredAcrossAGap(t *testing.T) {
 	}); err != nil {
 		t.Fatal(err)
 	}
-	until(t, "both have noticed", func() bool {
+	eventually.True(t, "both have noticed", func() bool {
 		return a.adapter.Stats().Gaps > 0 && b.adapter.Stats().Gaps > 0 && a.adapter.Stats().Up && b.adapter.Stats().Up
 	})
 	for _, to := range []struct {

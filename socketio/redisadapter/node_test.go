@@ -11,6 +11,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/supabridge/supabridge/internal/eventually"
 	"github.com/supabridge/supabridge/internal/redistest"
 	"github.com/supabridge/supabridge/socketio"
 	"github.com/supabridge/supabridge/socketio/redisadapter"
@@ -64,7 +65,7 @@ func newPair(t *testing.T, kind string, o redisadapter.Options) *pair {
 		*id = p.text("return connect(%q, %q)", client, p.urls[client])
 		p.join(client, odd)
 	}
-	until(t, "two servers", func() bool {
+	eventually.True(t, "two servers", func() bool {
 		count, err := io.ServerCount(t.Context())
 		return err == nil && count == 2 && a.Stats().Up && p.do("return servers.io.of('/').adapter.serverCount()") == "2"
 	})
@@ -91,7 +92,7 @@ func (p *pair) listening(room string) {
 	client := p.dial()
 	defer func() { _ = client.Close() }()
 	channel := "socket.io#/#" + room + "#"
-	until(p.t, "both listen to "+channel, func() bool { return listeners(p.t, client, channel) == 2 })
+	eventually.True(p.t, "both listen to "+channel, func() bool { return listeners(p.t, client, channel) == 2 })
 }
 
 // listeners counts who listens to a sharded channel.
@@ -119,7 +120,7 @@ func urls(c *redistest.Cluster) string {
 // reading waits until the Node server reads the stream, which it does from whatever moment it has connected. Its client is named.
 func (p *pair) reading(client string) {
 	p.t.Helper()
-	until(p.t, "Node reads the stream", func() bool {
+	eventually.True(p.t, "Node reads the stream", func() bool {
 		_ = p.io.To(p.n).Emit("probe")
 		return p.do("return clients[%q].events.some(({ event }) => event === 'probe')", client) == "true"
 	})
@@ -246,7 +247,7 @@ func TestSocketsAreMovedAndSentAwayByTheOther(t *testing.T) {
 		p.do("servers.io.in(%q).socketsJoin(['new', 'newer'])", p.g)
 		both := func(want int) {
 			t.Helper()
-			until(t, fmt.Sprintf("%d in the room, seen by both", want), func() bool {
+			eventually.True(t, fmt.Sprintf("%d in the room, seen by both", want), func() bool {
 				ours, err := p.io.To("newer").Fetch(t.Context())
 				return err == nil && len(ours) == want && p.do("return (await servers.io.in('newer').fetchSockets()).length") == fmt.Sprint(want)
 			})
@@ -285,7 +286,7 @@ func TestServersSpeakToEachOther(t *testing.T) {
 			t.Fatal("heard nothing")
 		}
 		_ = p.io.ServerSideEmit("hello", "you too")
-		until(t, "Node heard", func() bool { return p.do("return servers.heard ?? null") == `"you too"` })
+		eventually.True(t, "Node heard", func() bool { return p.do("return servers.heard ?? null") == `"you too"` })
 
 		replies, err := p.io.ServerSideEmitWithAck(t.Context(), "ask", "time")
 		if err != nil || len(replies) != 1 || string(replies[0].Args[0]) != `{"from":"node","what":"time"}` {

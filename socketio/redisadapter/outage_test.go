@@ -11,6 +11,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/supabridge/supabridge/internal/eventually"
 	"github.com/supabridge/supabridge/internal/redistest"
 	"github.com/supabridge/supabridge/socketio"
 	"github.com/supabridge/supabridge/socketio/redisadapter"
@@ -87,22 +88,22 @@ func TestWhatWasSentWhileRedisWasAwayArrivesOnceItIsBack(t *testing.T) {
 			}
 			h, b := node(t, r, "b", o)
 			both := func() bool { return a.Stats().Up && b.Stats().Up && a.Stats().Nodes == 1 }
-			until(t, "both listen", both)
+			eventually.True(t, "both listen", both)
 			for i := range 3 {
 				if err := a.Publish(event(`["before",%d]`, i)); err != nil {
 					t.Fatal(err)
 				}
 			}
-			until(t, "what was sent before", func() bool { return len(h.args()) == 3 })
+			eventually.True(t, "what was sent before", func() bool { return len(h.args()) == 3 })
 			r.Kill()
-			until(t, "both notice", func() bool { return !a.Stats().Up && !b.Stats().Up })
+			eventually.True(t, "both notice", func() bool { return !a.Stats().Up && !b.Stats().Up })
 			for i := range 1000 {
 				if err := a.Publish(event(`["meanwhile",%d]`, i)); err != nil {
 					t.Fatal(err)
 				}
 			}
 			r.Run()
-			until(t, "what was sent meanwhile", func() bool { return len(h.args()) == 1003 })
+			eventually.True(t, "what was sent meanwhile", func() bool { return len(h.args()) == 1003 })
 			if got := h.args(); got[3] != `["meanwhile",0]` || got[1002] != `["meanwhile",999]` {
 				t.Errorf("the order is %s … %s", got[3], got[1002])
 			}
@@ -140,24 +141,24 @@ func TestWhatWaitedTooLongIsDropped(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.Run()
-	until(t, "it is dropped", func() bool { return a.Stats().Dropped == 1 && a.Stats().Queued == 0 })
+	eventually.True(t, "it is dropped", func() bool { return a.Stats().Dropped == 1 && a.Stats().Queued == 0 })
 }
 
 func TestALostConnectionIsReplaced(t *testing.T) {
 	r := redistest.Start(t)
 	_, a := node(t, r, "a", redisadapter.Options{})
 	h, b := node(t, r, "b", redisadapter.Options{})
-	until(t, "both listen", func() bool { return a.Stats().Up && b.Stats().Up })
+	eventually.True(t, "both listen", func() bool { return a.Stats().Up && b.Stats().Up })
 	c := r.Client()
 	defer func() { _ = c.Close() }()
 	if err := c.Do(t.Context(), "client", "kill", "type", "pubsub").Err(); err != nil {
 		t.Fatal(err)
 	}
-	until(t, "both listen again", func() bool { return a.Stats().Breaks == 1 && b.Stats().Breaks == 1 && a.Stats().Up && b.Stats().Up })
+	eventually.True(t, "both listen again", func() bool { return a.Stats().Breaks == 1 && b.Stats().Breaks == 1 && a.Stats().Up && b.Stats().Up })
 	if err := a.Publish(event(`["again"]`)); err != nil {
 		t.Fatal(err)
 	}
-	until(t, "it is heard", func() bool { return len(h.args()) == 1 })
+	eventually.True(t, "it is heard", func() bool { return len(h.args()) == 1 })
 }
 
 func FuzzDecode(f *testing.F) {

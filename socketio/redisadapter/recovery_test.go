@@ -15,6 +15,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/supabridge/supabridge/internal/eventually"
 	"github.com/supabridge/supabridge/internal/redistest"
 	"github.com/supabridge/supabridge/socketio"
 	"github.com/supabridge/supabridge/socketio/redisadapter"
@@ -62,7 +63,7 @@ func newMember(t *testing.T, r *redistest.Server, change func(*socketio.Options,
 	m.http = httptest.NewServer(m.Server)
 	m.addr = m.http.Listener.Addr().String()
 	t.Cleanup(m.end)
-	until(t, "the node reads", func() bool { return m.adapter.Stats().Up })
+	eventually.True(t, "the node reads", func() bool { return m.adapter.Stats().Up })
 	return m
 }
 
@@ -191,7 +192,7 @@ func (p *peer) client(name string, g *gate) string {
 // back waits until a client has connected for the nth time, and gives its id and whether it was recovered.
 func (p *peer) back(name string, n int) (id string, recovered bool) {
 	p.t.Helper()
-	until(p.t, name+" is back", func() bool { return p.do("return clients[%q].times >= %d", name, n) == "true" })
+	eventually.True(p.t, name+" is back", func() bool { return p.do("return clients[%q].times >= %d", name, n) == "true" })
 	var got struct {
 		ID        string
 		Recovered bool
@@ -231,7 +232,7 @@ func (p *peer) heard(from *member) {
 	p.t.Helper()
 	p.do("servers.io.on('connection', () => {})")
 	p.do("servers.heard = false; const a = servers.io.of('/').adapter; const f = a.onRawMessage; a.onRawMessage = function (...args) { servers.heard = true; return f.apply(this, args); }")
-	until(p.t, "Node reads the stream", func() bool {
+	eventually.True(p.t, "Node reads the stream", func() bool {
 		_ = from.To("nobody").Emit("probe")
 		return p.do("return servers.heard") == "true"
 	})
@@ -284,7 +285,7 @@ func TestAClientIsRecoveredAtAnotherNode(t *testing.T) {
 				_ = c.Emit("news", 4)
 				_ = c.Volatile().Emit("news", 99)
 				_ = c.To(id).Emit("news", 5, []byte{1, 2})
-				until(t, "they are in the stream", func() bool {
+				eventually.True(t, "they are in the stream", func() bool {
 					n, err := c.redis.XLen(t.Context(), "socket.io").Result()
 					return err == nil && n >= 10
 				})
@@ -292,7 +293,7 @@ func TestAClientIsRecoveredAtAnotherNode(t *testing.T) {
 				if late {
 					b = newMember(t, r, nil)
 				}
-				until(t, "all is in the stream", func() bool {
+				eventually.True(t, "all is in the stream", func() bool {
 					n, err := c.redis.XRevRangeN(t.Context(), "socket.io", "+", "-", 1).Result()
 					return err == nil && strings.Contains(fmt.Sprint(n[0].Values["data"]), `"news",7`)
 				})

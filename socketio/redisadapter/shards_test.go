@@ -8,6 +8,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/supabridge/supabridge/internal/eventually"
 	"github.com/supabridge/supabridge/internal/redistest"
 	"github.com/supabridge/supabridge/socketio"
 	"github.com/supabridge/supabridge/socketio/redisadapter"
@@ -49,7 +50,7 @@ func newSharing(t *testing.T) *sharing {
 		s.rooms = append(s.rooms, room)
 		s.do("await clients.c.socket.emitWithAck('join', %q)", room)
 	}
-	until(t, "both listen", func() bool {
+	eventually.True(t, "both listen", func() bool {
 		n, err := s.adapter[1].Nodes(t.Context(), "/")
 		return err == nil && n == 1 && s.adapter[0].Stats().Up && s.adapter[1].Stats().Up
 	})
@@ -61,7 +62,7 @@ func newSharing(t *testing.T) *sharing {
 func (s *sharing) heard() {
 	s.t.Helper()
 	for _, room := range s.rooms {
-		until(s.t, "somebody listens to "+room, func() bool {
+		eventually.True(s.t, "somebody listens to "+room, func() bool {
 			s.client.ReloadState(s.t.Context())
 			return listeners(s.t, s.client, channelOf(room)) == 1
 		})
@@ -116,7 +117,7 @@ func TestAMasterThatDiesHoldsUpOnlyItsOwnRooms(t *testing.T) {
 		}
 	}
 	master.Run() // as a replica of the one that took its place
-	until(t, "it is back", func() bool { return s.cluster.Follows(master) })
+	eventually.True(t, "it is back", func() bool { return s.cluster.Follows(master) })
 	s.cluster.Master(channelOf(s.rooms[1])).Kill()
 	s.send(s.rooms[1], "and back")
 	s.expect("and back")
@@ -126,7 +127,7 @@ func TestAMasterThatDiesHoldsUpOnlyItsOwnRooms(t *testing.T) {
 func TestAMasterThatAllListenToIsReplaced(t *testing.T) {
 	s := newSharing(t)
 	s.home.Kill()
-	until(t, "both notice", func() bool { return s.adapter[0].Stats().Breaks == 1 && s.adapter[1].Stats().Breaks == 1 })
+	eventually.True(t, "both notice", func() bool { return s.adapter[0].Stats().Breaks == 1 && s.adapter[1].Stats().Breaks == 1 })
 	_ = s.io[1].To(s.rooms[0], s.rooms[2]).Emit("e", "meanwhile") // of several rooms it goes by the channel of all
 	s.expect("meanwhile")
 	s.heard()
@@ -145,7 +146,7 @@ func TestARoomIsHeardAtTheMasterThatItsSlotMovesTo(t *testing.T) {
 		client := server.Client()
 		defer func() { _ = client.Close() }()
 		for _, room := range rooms {
-			until(t, room+" is heard there", func() bool { return listeners(t, client, channelOf(room)) == 1 })
+			eventually.True(t, room+" is heard there", func() bool { return listeners(t, client, channelOf(room)) == 1 })
 		}
 	}
 	heardAt(to, s.rooms[1])
@@ -183,7 +184,7 @@ func TestNothingComesTwiceWhileAMasterIsReplaced(t *testing.T) {
 			for i := range rooms {
 				p.do("await clients.c.socket.emitWithAck('join', %q)", fmt.Sprint("room ", i))
 			}
-			until(t, "both listen", func() bool {
+			eventually.True(t, "both listen", func() bool {
 				n, err := sent.Nodes(t.Context(), "/")
 				return err == nil && n == 1 && heard.Stats().Up && sent.Stats().Up
 			})
@@ -207,8 +208,8 @@ func TestNothingComesTwiceWhileAMasterIsReplaced(t *testing.T) {
 				<-tick.C
 				send()
 			}
-			until(t, "all is sent", func() bool { return sent.Stats().Queued == 0 && heard.Stats().Up && sent.Stats().Up })
-			until(t, "what is sent now arrives from every room", func() bool {
+			eventually.True(t, "all is sent", func() bool { return sent.Stats().Queued == 0 && heard.Stats().Up && sent.Stats().Up })
+			eventually.True(t, "what is sent now arrives from every room", func() bool {
 				first := n
 				for range rooms {
 					send()

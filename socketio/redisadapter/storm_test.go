@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/supabridge/supabridge/internal/eventually"
 	"github.com/supabridge/supabridge/internal/redistest"
 	"github.com/supabridge/supabridge/socketio"
 )
@@ -128,7 +129,7 @@ func TestClientsMoveWhileEventsKeepComing(t *testing.T) {
 	for i := range rounds {
 		// What clients have got is later than what the new node began with.
 		began := rows.now()
-		until(t, "everybody has got something since", func() bool { return rows.now() > began+10*rooms })
+		eventually.True(t, "everybody has got something since", func() bool { return rows.now() > began+10*rooms })
 		old := at(0)
 		mu.Lock()
 		members[0] = third
@@ -141,12 +142,12 @@ func TestClientsMoveWhileEventsKeepComing(t *testing.T) {
 			old.stop(t)
 		case 1:
 			g.cut(true)
-			until(t, "all have left", func() bool { return old.SocketsCount() == 0 })
+			eventually.True(t, "all have left", func() bool { return old.SocketsCount() == 0 })
 			old.end()
 		}
 		third = newMember(t, r, nil)
 		rows.join(third)
-		until(t, "all are back", func() bool { return at(0).SocketsCount() == clients })
+		eventually.True(t, "all are back", func() bool { return at(0).SocketsCount() == clients })
 	}
 	close(stop)
 	talking.Wait()
@@ -173,7 +174,7 @@ func TestClientsMoveWhileEventsKeepComing(t *testing.T) {
 		});
 		return { lost, twice, disorder, news, total };`, sent[1], nodeSent, rowsSent, rooms)
 	var got struct{ Lost, Twice, Disorder, News, Total int }
-	until(t, "everything has arrived", func() bool {
+	eventually.True(t, "everything has arrived", func() bool {
 		if err := json.Unmarshal([]byte(p.do("%s", report)), &got); err != nil {
 			t.Fatal(err)
 		}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/gorilla/websocket"
 
+	"github.com/supabridge/supabridge/internal/eventually"
 	"github.com/supabridge/supabridge/internal/redistest"
 	"github.com/supabridge/supabridge/socketio"
 )
@@ -274,7 +275,7 @@ func TestAWanderingClientGetsEverythingOnceOrBeginsAnew(t *testing.T) {
 					w.ws = nil
 				}
 			}
-			until(t, "they are gone", func() bool { return nodes[node].SocketsCount() == 0 })
+			eventually.True(t, "they are gone", func() bool { return nodes[node].SocketsCount() == 0 })
 			nodes[node].stop(t)
 			begin(node, n, last)
 			for _, w := range ws {
@@ -299,7 +300,7 @@ func TestAWanderingClientGetsEverythingOnceOrBeginsAnew(t *testing.T) {
 					}
 				}
 			}
-			until(t, "all nodes are back", func() bool {
+			eventually.True(t, "all nodes are back", func() bool {
 				for i, m := range nodes {
 					if s := m.adapter.Stats(); !s.Up || s.Breaks == breaks[i] {
 						return false
@@ -322,7 +323,7 @@ func TestAWanderingClientGetsEverythingOnceOrBeginsAnew(t *testing.T) {
 			_ = w.ws.Close()
 			w.ws = nil
 			if rng.IntN(4) > 0 {
-				until(t, "it is gone", func() bool { return nodes[w.home].Socket(w.sid) == nil })
+				eventually.True(t, "it is gone", func() bool { return nodes[w.home].Socket(w.sid) == nil })
 				settle()
 			}
 		default: // it comes back
