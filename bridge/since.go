@@ -196,11 +196,11 @@ func (b *Bridge) rowsSince(ctx context.Context, conversation string, from time.T
 	page.From = row.Timestamp(from)
 	var rows []row.Row
 	for {
-		more, err := b.rows.Rows(ctx, page)
+		records, more, err := b.rows.Rows(ctx, page)
 		if err != nil {
 			return nil, err
 		}
-		for _, record := range more {
+		for _, record := range records {
 			r, err := row.Parse(record)
 			if err != nil {
 				return nil, err
@@ -210,7 +210,7 @@ func (b *Bridge) rowsSince(ctx context.Context, conversation string, from time.T
 		if len(rows) > maxSince {
 			return nil, errTooFar
 		}
-		if len(more) < supabase.MaxRows {
+		if !more {
 			return rows, nil
 		}
 		last := rows[len(rows)-1]
