@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/supabase-community/postgrest-go"
@@ -22,7 +23,9 @@ func (c *Client) VisibleTo(ctx context.Context, token, table, key string, ids []
 	if err != nil {
 		return nil, err
 	}
-	return c.column(ctx, client, table, key, func(q *postgrest.FilterBuilder) *postgrest.FilterBuilder { return among(q, key, ids) }, len(ids))
+	return c.allOf(ids, func(ids []string) ([]string, error) {
+		return c.column(ctx, client, table, key, func(q *postgrest.FilterBuilder) *postgrest.FilterBuilder { return among(q, key, ids) }, len(ids))
+	})
 }
 
 // Member is a row that joins a user with a room: its table, and the columns of the two ids.
@@ -30,15 +33,36 @@ type Member struct{ Table, User, Room string }
 
 // RoomsOf asks, with the service key, with which of the rooms a row of the table joins the user; as VisibleTo otherwise.
 func (c *Client) RoomsOf(ctx context.Context, in Member, user string, rooms []string) ([]string, error) {
-	return c.column(ctx, c.service, in.Table, in.Room, func(q *postgrest.FilterBuilder) *postgrest.FilterBuilder {
-		return among(q.Eq(quoteName(in.User), user), in.Room, rooms)
-	}, MaxRows) // a table may say it more than once
+	return c.allOf(rooms, func(rooms []string) ([]string, error) {
+		return c.column(ctx, c.service, in.Table, in.Room, func(q *postgrest.FilterBuilder) *postgrest.FilterBuilder {
+			return among(q.Eq(quoteName(in.User), user), in.Room, rooms)
+		}, MaxRows) // a table may say it more than once
+	})
+}
+
+// allOf asks about ids, and again about those that the answer does not have while it has any: a project's max rows may be
+// lower than the number of ids, and cuts the answer off without a word. To take that for a no would withdraw rights.
+func (c *Client) allOf(ids []string, ask func(ids []string) ([]string, error)) ([]string, error) {
+	var all []string
+	for left := ids; len(left) > 0; {
+		found, err := ask(left)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, found...)
+		rest := slices.DeleteFunc(slices.Clone(left), func(id string) bool { return slices.Contains(found, id) })
+		if len(rest) == len(left) || len(rest) == 0 {
+			break // none came, or they are spelled otherwise
+		}
+		left = rest
+	}
+	return all, nil
 }
 
 // column reads one column of the rows that are left by a filter.
 func (c *Client) column(ctx context.Context, client *supabasego.Client, table, column string, where func(*postgrest.FilterBuilder) *postgrest.FilterBuilder, limit int) ([]string, error) {
 	rows, err := c.rows(ctx, where(client.From(table).Select(quoteName(column), "", false)).Limit(limit, ""))
-	if e, ok := AsError(err); ok && e.Code == codeInvalidText {
+	if notOfType(err) {
 		return nil, nil
 	}
 	if err != nil {

@@ -90,7 +90,7 @@ func (c *Client) Newest(ctx context.Context, table, column, from string) (string
 // Row reads one row by its key with the service key; found is false where there is none.
 func (c *Client) Row(ctx context.Context, table, key, id string) (row json.RawMessage, found bool, err error) {
 	rows, err := c.rows(ctx, c.service.From(table).Select("*", "", false).Eq(quoteName(key), id).Limit(1, ""))
-	if e, ok := AsError(err); ok && e.Code == codeInvalidText {
+	if notOfType(err) {
 		return nil, false, nil
 	}
 	if err != nil {
