@@ -295,7 +295,7 @@ func (c *client) joinConversation(e *socketio.Event) {
 		c.succeed(e, "conversationId", name, "complete", missing == nothingMissing, "reason", missing)
 	}
 	c.tellConversation(vocabulary.Joined)
-	if missing != nothingMissing && len(since) > 0 {
+	if missing != nothingMissing && since != nil { // null asks for nothing
 		c.tellMissing(asStored, from, missing)
 	}
 }
