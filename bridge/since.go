@@ -92,8 +92,8 @@ func (c *client) enterSince(
 		settled := between(c.b.upstream.over, func() { // not ctx: the hold must be settled even where the socket is gone
 			_, may := c.conversations.get(conversation)
 			switch {
-			case x.over:
-				err = errOver
+			case x.over, err == nil && c.socket.Context().Err() != nil:
+				err = errOver // nobody would look after the right to a room that a lost connection enters
 			case err == nil && !may: // the rechecker has taken it out
 				err = errRefused
 			case err == nil && shows && c.b.authorizer.changedSince(roomOf(conversation), c.asked):

@@ -28,7 +28,8 @@ func (c *Client) RowsByKey(ctx context.Context, table, key string, ids []string)
 
 func (c *Client) rowsByKey(ctx context.Context, table, key string, ids []string) (all []json.RawMessage, err error) {
 	for len(ids) > 0 {
-		rows, err := c.rows(ctx, among(c.service.From(table).Select("*", "", false), key, ids).Limit(len(ids), ""))
+		query := among(c.service.From(table).Select("*", "exact", false), key, ids).Limit(len(ids), "")
+		rows, total, err := c.counted(ctx, query)
 		if notOfType(err) {
 			return all, nil
 		}
@@ -44,8 +45,8 @@ func (c *Client) rowsByKey(ctx context.Context, table, key string, ids []string)
 			ids = without(ids, r.Text(key))
 		}
 		all = append(all, rows...)
-		if len(ids) == left {
-			break // the answer brought none, or spells them otherwise
+		if total <= int64(len(rows)) || len(ids) == left {
+			break
 		}
 	}
 	return all, nil

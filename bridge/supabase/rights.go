@@ -23,7 +23,7 @@ func (c *Client) VisibleTo(ctx context.Context, token, table, key string, ids []
 	if err != nil {
 		return nil, err
 	}
-	return c.allOf(ids, func(ids []string) ([]string, error) {
+	return c.allOf(ids, func(ids []string) ([]string, bool, error) {
 		return c.column(ctx, client, table, key, func(q *postgrest.FilterBuilder) *postgrest.FilterBuilder { return among(q, key, ids) }, len(ids))
 	})
 }
@@ -33,52 +33,54 @@ type Member struct{ Table, User, Room string }
 
 // RoomsOf asks, with the service key, with which of the rooms a row of the table joins the user; as VisibleTo otherwise.
 func (c *Client) RoomsOf(ctx context.Context, in Member, user string, rooms []string) ([]string, error) {
-	return c.allOf(rooms, func(rooms []string) ([]string, error) {
+	return c.allOf(rooms, func(rooms []string) ([]string, bool, error) {
 		return c.column(ctx, c.service, in.Table, in.Room, func(q *postgrest.FilterBuilder) *postgrest.FilterBuilder {
 			return among(q.Eq(quoteName(in.User), user), in.Room, rooms)
 		}, MaxRows) // a table may say it more than once
 	})
 }
 
-// allOf asks about ids, and again about those that the answer does not have while it has any: a project's max rows may be
-// lower than the number of ids, and cuts the answer off without a word. To take that for a no would withdraw rights.
-func (c *Client) allOf(ids []string, ask func(ids []string) ([]string, error)) ([]string, error) {
+// allOf asks about ids, and again about those that an answer left out which was cut off: a project's max rows may be lower
+// than the number of ids. To take that for a no would withdraw rights.
+func (c *Client) allOf(ids []string, ask func(ids []string) (found []string, more bool, err error)) ([]string, error) {
 	var all []string
-	for left := ids; len(left) > 0; {
-		found, err := ask(left)
+	for {
+		found, more, err := ask(ids)
 		if err != nil {
 			return nil, err
 		}
 		all = append(all, found...)
-		rest := slices.DeleteFunc(slices.Clone(left), func(id string) bool { return slices.Contains(found, id) })
-		if len(rest) == len(left) || len(rest) == 0 {
-			break // none came, or they are spelled otherwise
+		left := slices.DeleteFunc(slices.Clone(ids), func(id string) bool { return slices.Contains(found, id) })
+		if !more || len(left) == len(ids) || len(left) == 0 {
+			return all, nil
 		}
-		left = rest
+		ids = left
 	}
-	return all, nil
 }
 
-// column reads one column of the rows that are left by a filter.
-func (c *Client) column(ctx context.Context, client *supabasego.Client, table, column string, where func(*postgrest.FilterBuilder) *postgrest.FilterBuilder, limit int) ([]string, error) {
-	rows, err := c.rows(ctx, where(client.From(table).Select(quoteName(column), "", false)).Limit(limit, ""))
+// column reads one column of the rows that are left by a filter; more reports whether the answer was cut off.
+func (c *Client) column(
+	ctx context.Context, client *supabasego.Client, table, column string,
+	where func(*postgrest.FilterBuilder) *postgrest.FilterBuilder, limit int,
+) (values []string, more bool, err error) {
+	rows, total, err := c.counted(ctx, where(client.From(table).Select(quoteName(column), "exact", false)).Limit(limit, ""))
 	if notOfType(err) {
-		return nil, nil
+		return nil, false, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("supabase: %s of %s: %w", column, table, err)
+		return nil, false, fmt.Errorf("supabase: %s of %s: %w", column, table, err)
 	}
-	values := make([]string, 0, len(rows))
+	values = make([]string, 0, len(rows))
 	for _, raw := range rows {
 		var row map[string]json.RawMessage
 		if err := json.Unmarshal(raw, &row); err != nil {
-			return nil, fmt.Errorf("supabase: %s of %s: %w", column, table, err)
+			return nil, false, fmt.Errorf("supabase: %s of %s: %w", column, table, err)
 		}
 		if text, ok := scalar(row[column]); ok {
 			values = append(values, text)
 		}
 	}
-	return values, nil
+	return values, total > int64(len(rows)), nil
 }
 
 // among has a column equal one of the values.
