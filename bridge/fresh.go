@@ -10,13 +10,15 @@ import (
 	"time"
 )
 
-// A remembered answer lets a socket into a room, where the rechecker looks after it. It must never be the reason for which
-// rows are handed over that were written before: the right may have ended since, and nobody has noticed. Rows that a join
-// with since has read, and what was sent to a socket while it was away, go out only after the rules have been asked anew.
+// A remembered answer lets a socket into a room, where the rechecker looks after it. It must never
+// be the reason for which rows are handed over that were written before: the right may have ended
+// since, and nobody has noticed. Rows that a join with since has read, and what was sent to a
+// socket while it was away, go out only after the rules have been asked anew.
 
-// fresh asks the rules anew, whatever is remembered. Of one token and one kind of room one question is under way at a time:
-// those that come meanwhile are put together into the next one. So a user with many sockets multiplies nothing. The mutex
-// guards what is below it. Each question has a goroutine, which ends with it; close waits for all of them.
+// fresh asks the rules anew, whatever is remembered. Of one token and one kind of room one question
+// is under way at a time: those that come meanwhile are put together into the next one. So a user
+// with many sockets multiplies nothing. The mutex guards what is below it. Each question has a
+// goroutine, which ends with it; close waits for all of them.
 type fresh struct {
 	a     *authorizer
 	slots chan struct{} // held by each question under way
@@ -37,8 +39,8 @@ type askedBy struct {
 	kind  roomKind
 }
 
-// freshQuestion is one question about some rooms. All but next is immutable once done is closed; the fresh's mutex guards
-// ids and next until the question begins.
+// freshQuestion is one question about some rooms. All but next is immutable once done is closed;
+// the fresh's mutex guards ids and next until the question begins.
 type freshQuestion struct {
 	who  *Identity
 	ids  []string
@@ -68,9 +70,9 @@ func (f *fresh) close() {
 // errNotAsked: the bridge ends, and nobody is asked any more.
 var errNotAsked = errors.New("the bridge is stopping")
 
-// ask reports which of some rooms a user may be in, by an answer that was asked for after ask was called. The ids must be as
-// stored. epoch is the authorizer's when it was asked. An error means that it could not be found out: nothing may be handed
-// over then.
+// ask reports which of some rooms a user may be in, by an answer that was asked for after ask was
+// called. The ids must be as stored. epoch is the authorizer's when it was asked. An error means
+// that it could not be found out: nothing may be handed over then.
 func (f *fresh) ask(ctx context.Context, who *Identity, kind roomKind, ids []string) (map[string]bool, uint64, error) {
 	if may, known := f.a.free(who); known {
 		open, epoch := make(map[string]bool, len(ids)), f.a.now()
@@ -190,8 +192,9 @@ func (f *fresh) byTenant() entrance {
 // recoverWait bounds how long a client that comes back waits for its rights to be asked about.
 const recoverWait = 3 * time.Second
 
-// mayComeBack reports whether a user who comes back to this client's socket may be in all of its rooms, by answers asked for
-// now. What was sent there meanwhile is handed over only then; else the socket is a new one, and enters its rooms anew.
+// mayComeBack reports whether a user who comes back to this client's socket may be in all of its
+// rooms, by answers asked for now. What was sent there meanwhile is handed over only then; else the
+// socket is a new one, and enters its rooms anew.
 func (c *client) mayComeBack(ctx context.Context, who *Identity) bool {
 	b := c.b
 	ctx, cancel := context.WithTimeout(ctx, recoverWait)

@@ -19,16 +19,18 @@ type sincePoint struct {
 	from time.Time
 	// seen are the messages that the client named with the version it has, by key.
 	seen map[string]time.Time
-	// sure is set where a time was named, or a message that is in the conversation. Else one of seen has to turn up.
+	// sure is set where a time was named, or a message that is in the conversation. Else one of
+	// seen has to turn up.
 	sure bool
-	// lost is set where a message was named by its id alone and is not there: how old it was nobody can say.
+	// lost is set where a message was named by its id alone and is not there: how old it was nobody
+	// can say.
 	lost bool
 	// failed is set where Supabase could not be asked about a message.
 	failed bool
 }
 
-// missing says what is missing of an answer to since, as far as since itself is the reason. found is set where the read went
-// well, or none is needed.
+// missing says what is missing of an answer to since, as far as since itself is the reason. found
+// is set where the read went well, or none is needed.
 func (p sincePoint) missing(found bool) string {
 	switch {
 	case p.failed:
@@ -39,12 +41,13 @@ func (p sincePoint) missing(found bool) string {
 	return nothingMissing
 }
 
-// pointOf gives the point that since names: the oldest of all its times. Of a message that is named by its id alone it is the
-// creation, since nobody knows when the client saw it last.
+// pointOf gives the point that since names: the oldest of all its times. Of a message that is named
+// by its id alone it is the creation, since nobody knows when the client saw it last.
 //
-// Frontends name what they have: messages of their own that were not stored yet, with an id they made up, and messages that
-// were deleted meanwhile. One with a time counts as a time from which a read begins, and as nothing that the client knows. One
-// without a time, that isn't in the conversation, is passed over beside others.
+// Frontends name what they have: messages of their own that were not stored yet, with an id they
+// made up, and messages that were deleted meanwhile. One with a time counts as a time from which a
+// read begins, and as nothing that the client knows. One without a time, that isn't in the
+// conversation, is passed over beside others.
 func (b *Bridge) pointOf(ctx context.Context, conversation string, since []vocabulary.Since) sincePoint {
 	p := sincePoint{seen: make(map[string]time.Time)}
 	latest := time.Now().Add(sinceSkew)
@@ -88,7 +91,8 @@ func (p *sincePoint) begin(at, latest time.Time, sure bool) {
 	}
 }
 
-// namedMessages gives the time of creation of those messages that are in a conversation, by the id as the client wrote it.
+// namedMessages gives the time of creation of those messages that are in a conversation, by the id
+// as the client wrote it.
 func (b *Bridge) namedMessages(
 	ctx context.Context, conversation string, named []vocabulary.Since,
 ) (map[string]time.Time, error) {
@@ -131,13 +135,15 @@ type missedRow struct {
 	told    outgoing
 }
 
-// missedSince reads the messages of a conversation that changed after the oldest of those that a client names, in order. One
-// that it names is told as an update, or not at all where it is the same; one created before the oldest as an update too.
-// Where it can't read all, or more than a client's queue takes at once, it gives the oldest, and says what is missing.
+// missedSince reads the messages of a conversation that changed after the oldest of those that a
+// client names, in order. One that it names is told as an update, or not at all where it is the
+// same; one created before the oldest as an update too. Where it can't read all, or more than a
+// client's queue takes at once, it gives the oldest, and says what is missing.
 //
-// One message is enough where the client has seen all that came before it. That need not be so: while Supabase is in trouble
-// newer rows come live before older ones are found by a read, and a bridge that is killed between the two does not know of it
-// afterwards. A client that names all it has seen of late gets those too, and none twice.
+// One message is enough where the client has seen all that came before it. That need not be so:
+// while Supabase is in trouble newer rows come live before older ones are found by a read, and a
+// bridge that is killed between the two does not know of it afterwards. A client that names all it
+// has seen of late gets those too, and none twice.
 func (b *Bridge) missedSince(
 	ctx context.Context, c *client, conversation, tenant string, p sincePoint,
 ) (missed []missedRow, missing string) {
@@ -221,8 +227,8 @@ func (s *sinceStream) lacksColumn() bool {
 // codeNoColumn is SQLSTATE undefined_column.
 const codeNoColumn = "42703"
 
-// all reads the rows by the time of change, and beside it, by their creation, those that never had one. A column that the
-// table lacks is done without.
+// all reads the rows by the time of change, and beside it, by their creation, those that never had
+// one. A column that the table lacks is done without.
 func (r *sinceRead) all(ctx context.Context, from time.Time) error {
 	t := r.b.cfg().Tables.Messages
 	var changed, unchanged *sinceStream
@@ -256,8 +262,8 @@ func (r *sinceRead) all(ctx context.Context, from time.Time) error {
 	return nil
 }
 
-// merge puts the rows of all streams together: in order, each once, by its latest version. Of what comes after the last row of
-// a stream that was cut nothing is known.
+// merge puts the rows of all streams together: in order, each once, by its latest version. Of what
+// comes after the last row of a stream that was cut nothing is known.
 func (r *sinceRead) merge(streams ...*sinceStream) {
 	var end time.Time // of what is known, where a stream was cut
 	for _, s := range streams {
@@ -286,8 +292,9 @@ func (r *sinceRead) merge(streams ...*sinceStream) {
 	})
 }
 
-// read reads the pages of a stream, until there are no more or it is too much. The time is included, since other rows of one
-// transaction share it. What was read when the time is over counts: a project whose max rows is 1 has a page for each row.
+// read reads the pages of a stream, until there are no more or it is too much. The time is
+// included, since other rows of one transaction share it. What was read when the time is over
+// counts: a project whose max rows is 1 has a page for each row.
 func (r *sinceRead) read(ctx context.Context, s *sinceStream, from time.Time) {
 	t := r.b.cfg().Tables.Messages
 	page := supabase.Page{Table: t.Name, Column: s.column, Key: t.ID, Where: t.Conversation, Equals: r.conversation,
@@ -327,7 +334,8 @@ func (r *sinceRead) read(ctx context.Context, s *sinceStream, from time.Time) {
 	}
 }
 
-// missed is a row as it was read. Of one that the client has there is nothing to keep but which it is.
+// missed is a row as it was read. Of one that the client has there is nothing to keep but which it
+// is.
 func (r *sinceRead) missed(one row.Row) missedRow {
 	key, at := r.b.router.holds.table.State(one)
 	m := missedRow{key: key, at: at, message: message{r.conversation, one.Text(r.b.cfg().Tables.Messages.Status)}}

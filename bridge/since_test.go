@@ -313,3 +313,64 @@ func TestAJoinWithSinceThatMissedTooMuchEntersWithTheOldest(t *testing.T) {
 		})
 	}
 }
+
+func TestANumberAsSinceIsAMessageWhereThereIsOneAndElseATime(t *testing.T) {
+	t.Parallel()
+	for _, key := range []string{"int4", "int8"} { // milliseconds are out of an int4's range
+		t.Run(key, func(t *testing.T) {
+			t.Parallel()
+			seed, err := standin.ParseSeed(strings.NewReader(`
+tables:
+  conversations:
+    columns:
+      id: {type: uuid, default: gen_random_uuid()}
+      distributor_id: {type: uuid, not_null: true}
+      created_at: {type: timestamptz, not_null: true, default: now()}
+      updated_at: {type: timestamptz, not_null: true, default: now(), on_update: now()}
+    primary_key: [id]
+    replica_identity: full
+    row_security:
+      - {column: distributor_id, claim: app_metadata.distributor_id}
+    rows:
+      - {id: ` + bakery + `, distributor_id: ` + harbour + `}
+  messages:
+    columns:
+      id: {type: ` + key + `}
+      conversation_id: {type: uuid, not_null: true}
+      content: {type: text, not_null: true}
+      created_at: {type: timestamptz, not_null: true, default: now()}
+      updated_at: {type: timestamptz, not_null: true, default: now(), on_update: now()}
+    primary_key: [id]
+`))
+			if err != nil {
+				t.Fatal(err)
+			}
+			w := newWorldOn(t, standin.Options{Seed: seed}, nil)
+			const first = 1_700_000_000 // a time in seconds as well, of 2023
+			var seen time.Time
+			for i := range 3 {
+				row := w.insert("messages", map[string]any{"id": first + i, "conversation_id": bakery, "content": fmt.Sprint(i)})
+				if i == 1 {
+					if seen, err = time.Parse(time.RFC3339Nano, row["updated_at"].(string)); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+			for name, test := range map[string]struct {
+				since any
+				rows  int
+			}{
+				"the second message's id": {first + 1, 2},
+				"its id as text":          {fmt.Sprint(first + 1), 2},
+				"a time in seconds":       {1_600_000_000, 3},
+				"milliseconds":            {seen.Add(-time.Millisecond).UnixMilli(), 2},
+			} {
+				ana := connect(t, w.address, map[string]string{"token": tokenOfTenant(t, anaID, harbour)})
+				o, ids := ana.join(test.since)
+				if o.Complete == nil || !*o.Complete || len(ids) < test.rows || test.rows == 2 && ids[len(ids)-2] != float64(first+1) {
+					t.Errorf("since %s: %+v brought %v, want the last %d rows, and that this is all", name, o, ids, test.rows)
+				}
+			}
+		})
+	}
+}

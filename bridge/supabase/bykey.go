@@ -10,8 +10,9 @@ import (
 	"github.com/supabridge/supabridge/bridge/row"
 )
 
-// RowsByKey reads the rows of a table whose key is among ids, with the service key, in no order. Ids that the key's type can't
-// hold name no row. It asks again for those that the project's max rows has cut off.
+// RowsByKey reads the rows of a table whose key is among ids, with the service key, in no order.
+// Ids that the key's type can't hold name no row. It asks again for those that the project's max
+// rows has cut off.
 func (c *Client) RowsByKey(ctx context.Context, table, key string, ids []string) ([]json.RawMessage, error) {
 	var all []json.RawMessage
 	for _, alike := range byShape(ids) { // one id of another type would have the whole question refused

@@ -10,23 +10,26 @@ import (
 	"github.com/supabridge/supabridge/bridge/row"
 )
 
-// Since is one thing that a client which joins has seen: a time, a message, or both. The zero Since is what could not be
-// understood.
+// Since is one thing that a client which joins has seen: a time, a message, or both. The zero Since
+// is what could not be understood.
 type Since struct {
 	// ID is the message's; empty where it names none.
 	ID string
 	// At is the time; zero where it names none. With an ID it is that of the message's version.
 	At time.Time
-	// Alone is set where it is a text or a number by itself. With both fields it may be either, the id or the time.
+	// Alone is set where it is a text or a number by itself. With both fields it may be either, the
+	// id or the time.
 	Alone bool
 }
 
-// SinceColumns are the columns that a message as it was received has its key and its times in, beside the usual names.
+// SinceColumns are the columns that a message as it was received has its key and its times in,
+// beside the usual names.
 type SinceColumns struct{ ID, Updated, Created string }
 
-// SinceOf finds `since` in the first or second argument: a time, a message's id, a message as it was received, with its id
-// and times, or a list of such. A time is a text as JavaScript or PostgreSQL write it, or a number of seconds or
-// milliseconds since 1970. null, and a list that is empty, are a list of nothing. Members that are none of this are zero.
+// SinceOf finds `since` in the first or second argument: a time, a message's id, a message as it
+// was received, with its id and times, or a list of such. A time is a text as JavaScript or
+// PostgreSQL write it, or a number of seconds or milliseconds since 1970. null, and a list that is
+// empty, are a list of nothing. Members that are none of this are zero.
 func SinceOf(args []json.RawMessage, columns SinceColumns) (all []Since, asked bool) {
 	for i := range min(2, len(args)) {
 		raw, ok := Field(args[i:], "since")
@@ -89,7 +92,8 @@ const (
 	mostSeconds  = 1e10
 )
 
-// sinceLayouts are the times that PostgreSQL doesn't write in JSON, but JavaScript and people do. Without a zone it is UTC.
+// sinceLayouts are the times that PostgreSQL doesn't write in JSON, but JavaScript and people do.
+// Without a zone it is UTC.
 var sinceLayouts = []string{
 	"2006-01-02T15:04Z07:00", "2006-01-02T15:04", "2006-01-02 15:04", time.DateOnly, "2006-01-02T15:04:05Z0700",
 	"2006-01-02 15:04:05Z0700", time.RFC1123, time.RFC1123Z, "Mon Jan 02 2006 15:04:05 GMT-0700",
