@@ -40,6 +40,7 @@ type authorizer struct {
 	cfg      func() *config.Config
 	rows     records
 	callback *callback
+	fresh    *fresh
 	asked    *prometheus.CounterVec // by how the answer was had
 
 	mu      sync.Mutex // guards the rest
@@ -75,6 +76,7 @@ type answer struct {
 
 func newAuthorizer(cfg func() *config.Config, rows records) (*authorizer, error) {
 	a := &authorizer{cfg: cfg, rows: rows, callback: newCallback(cfg)}
+	a.fresh = newFresh(a)
 	a.asked = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "authorizations_total",
 		Help: "Questions who may enter a room, by how they were answered: free (nobody had to be asked), remembered, asked, or failed."}, []string{"by"})
 	for _, answers := range []**lru.Cache[question, answer]{&a.allowed, &a.refused} {

@@ -254,6 +254,7 @@ func (b *Bridge) Close() {
 		b.webhooks.close()
 	}
 	if b.authorizer != nil {
+		b.authorizer.fresh.close()
 		b.authorizer.callback.close()
 	}
 	if b.rows != nil {

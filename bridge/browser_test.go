@@ -211,6 +211,8 @@ type outcome struct {
 	Success, OK    bool
 	Code           string
 	ConversationID any
+	Complete       *bool
+	Reason         string
 }
 
 func (b *browser) try(name string, args ...any) outcome {

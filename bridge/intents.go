@@ -155,8 +155,6 @@ var (
 	failForbidden   = failure{"forbidden", "you are not allowed to enter this room"}
 	failNotJoined   = failure{"not_joined", "join the room first"}
 	failUnavailable = failure{"unavailable", "Supabase could not be asked now; try again"}
-	failBadSince    = failure{"bad_since", "since is neither a time nor a message of this conversation"}
-	failTooFar      = failure{"since_too_far", "too much was missed; read the conversation and join without since"}
 	failTooMany     = failure{"too_many_rooms", "too many rooms are entered; leave some"}
 	failUnknown     = failure{"unknown_event", "the server does not know this event"}
 	failNoWrite     = failure{"not_supported", "messages are written through Supabase, not over this socket: sending.enabled is off"}
@@ -269,28 +267,38 @@ func (c *client) joinConversation(e *socketio.Event) {
 		c.fail(e, failBadRequest)
 		return
 	}
-	since, asked := vocabulary.SinceOf(e.Args)
+	t := c.b.cfg().Tables.Messages
+	since, asked := vocabulary.SinceOf(e.Args, vocabulary.SinceColumns{ID: t.ID, Updated: t.Updated, Created: t.Created})
 	_, there := c.conversations.get(id.Text)
 	asStored, ok := c.enter(e, conversationRoom, id.Text, &c.conversations)
 	if !ok {
 		return
 	}
+	var missing string
+	var from time.Time
 	if !asked {
 		c.join(roomName(c.b.cfg().Rooms.Conversation, asStored))
-	} else if err := c.enterSince(c.socket.Context(), asStored, since); err != nil {
-		if !there {
-			c.conversations.remove(asStored)
+	} else {
+		var err error
+		if missing, from, err = c.enterSince(c.socket.Context(), asStored, since); err != nil {
+			c.failSince(e, asStored, there, err)
+			return
 		}
-		c.failSince(e, err)
-		return
 	}
 	if !c.confirm(e, room{conversationRoom, asStored}, &c.conversations, c.b.cfg().Rooms.Conversation) {
 		return
 	}
 	name := idPayload(id, asStored)
 	c.about.conversation = vocabulary.ID{Text: asStored, JSON: name}
-	c.succeed(e, "conversationId", name)
+	if !asked {
+		c.succeed(e, "conversationId", name)
+	} else {
+		c.succeed(e, "conversationId", name, "complete", missing == nothingMissing, "reason", missing)
+	}
 	c.tellConversation(vocabulary.Joined)
+	if missing != nothingMissing && since != nil { // null asks for nothing
+		c.tellMissing(asStored, from, missing)
+	}
 }
 
 // join puts the socket into a room in which messages are told.
@@ -313,17 +321,37 @@ func (c *client) leave(rooms ...string) {
 	}
 }
 
-// failSince tells why a join with since did not succeed. A client then reads the conversation anew and joins without.
-func (c *client) failSince(e *socketio.Event, err error) {
-	switch {
-	case errors.Is(err, errTooFar):
-		c.fail(e, failTooFar)
-	case errors.Is(err, errBadSince):
-		c.fail(e, failBadSince)
-	default:
-		c.b.log.Warn().Err(err).Str("socket", c.socket.ID()).Msg("what a browser missed could not be read")
-		c.fail(e, failUnavailable)
+// failSince tells why a join with since did not succeed: the user may not be in the room, or nobody can say now.
+func (c *client) failSince(e *socketio.Event, asStored string, there bool, err error) {
+	refused := errors.Is(err, errRefused)
+	if refused || !there {
+		c.conversations.remove(asStored)
 	}
+	if refused {
+		c.leave(roomName(c.b.cfg().Rooms.Conversation, asStored), wholeRoom(asStored))
+		c.types(vocabulary.NewID(asStored), c.who, false)
+		c.sawRoom(tail.Join, conversationRoom, asStored, failForbidden.code)
+		c.fail(e, failForbidden)
+		return
+	}
+	c.b.log.Warn().Err(err).Str("socket", c.socket.ID()).Msg("a join with since could not be carried out")
+	c.fail(e, failUnavailable)
+}
+
+// tellMissing asks the client to read a conversation anew, since a join did not bring all it asked for.
+func (c *client) tellMissing(conversation string, from time.Time, missing string) {
+	c.b.log.Info().Str("socket", c.socket.ID()).Str("id", conversation).Str("reason", missing).
+		Msg("a join with since was not complete; the browser is asked to resync")
+	name := c.b.cfg().Vocabulary.ResyncEvent
+	if name == "" {
+		return
+	}
+	since := ""
+	if !from.IsZero() {
+		since = from.UTC().Format(time.RFC3339Nano)
+	}
+	// To a socket that is going already, nothing.
+	_ = c.socket.Emit(name, object("since", since, "reason", missing, "conversationId", conversation))
 }
 
 func (c *client) leaveConversation(e *socketio.Event) {

@@ -81,11 +81,11 @@ func (b *Bridge) admit(s *socketio.Socket) (err error) {
 	if s.Recovered() && before == nil {
 		before = b.fromAbroad(s, who)
 	}
-	if s.Recovered() && (before == nil || !before.isSame(who) || !before.mayResume()) {
+	b.cluster.catchUp(s.Context()) // before the rights are asked about: what it waits for is handed over too
+	if s.Recovered() && (before == nil || !before.isSame(who) || !before.mayResume() || !before.mayComeBack(s.Context(), who)) {
 		s.DeclineRecovery()
 		before = nil
 	}
-	b.cluster.catchUp(s.Context())
 	s.SetData(&admission{who, before, b.rechecker.settled.Load(), ratelimit.Network(h.RemoteAddr), seat})
 	return nil
 }

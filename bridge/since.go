@@ -1,30 +1,43 @@
 package bridge
 
 import (
-	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"time"
 
 	"github.com/supabridge/supabridge/bridge/feed"
-	"github.com/supabridge/supabridge/bridge/row"
-	"github.com/supabridge/supabridge/bridge/supabase"
 	"github.com/supabridge/supabridge/bridge/vocabulary"
 	"github.com/supabridge/supabridge/config"
 )
 
-// maxSince bounds the rows that one join with since brings. A browser that missed more reads the conversation as it does at first.
-const maxSince = 5000
+// Bounds of what one join with since brings. A browser that missed more gets the oldest of it, and is told that this isn't all.
+const (
+	maxSince = 5000
+	// maxAsked bounds the messages that are looked up since the client names them without a time.
+	maxAsked = 100
+	// sinceSkew is how far ahead of this machine's clock a time may be that a client names. One further ahead was not read
+	// from a clock that the database's times can be compared with.
+	sinceSkew = 5 * time.Second
+)
 
-var (
-	// errTooFar: more than maxSince rows were missed.
-	errTooFar = errors.New("too many rows were missed")
-	// errOver: a later join of the same socket goes on with it.
-	errOver = errors.New("the connection was lost and another has taken over")
-	// errBadSince: since is neither a time nor a message of the conversation.
-	errBadSince = errors.New("since is neither a time nor a message of this conversation")
+// errOver: a later join of the same socket goes on with it.
+var errOver = errors.New("the connection was lost and another has taken over")
+
+// errUnsettled: what the right rests on changed again and again while it was asked about.
+var errUnsettled = errors.New("the right to the room changes too fast to be decided")
+
+// What a join with since did not bring, as the client is told. Empty: it brought everything.
+const (
+	nothingMissing = ""
+	// missingPoint: since names no time, and no message that is in the conversation now.
+	missingPoint = "bad_since"
+	// missingRows: more was missed than one join brings.
+	missingRows = "since_too_far"
+	// missingAnswer: Supabase could not be asked.
+	missingAnswer = "unavailable"
+	// missingEdits: the table has no time of change, so that no read finds which rows have changed.
+	missingEdits = "no_update_time"
 )
 
 // messagesTable is the messages table as the feed sees it.
@@ -36,38 +49,91 @@ func messagesTable(cfg *config.Config) feed.Table {
 // wholeRoom is the room of the sockets that entered a conversation with since, so that nothing of it is missing. The name can't be that of another room.
 func wholeRoom(conversation string) string { return "\x00whole:" + conversation }
 
-// enterSince enters a conversation's room with everything that came after since. Where the socket is there in this way, the answer having been lost, all that
-// came since is with it or on its way.
-func (c *client) enterSince(ctx context.Context, conversation string, since []vocabulary.Since) error {
+// enterSince enters a conversation's room with everything that came after since; missing says why that is not all. Where the
+// socket is there in this way already, the answer having been lost, all that came since is with it or on its way.
+//
+// Rows are read with the service key, and are handed over only if the rules, asked after the read, let the user in: the answer
+// by which the room was entered may be a remembered one. Reading with the user's own token instead would serve the rule rls
+// alone.
+func (c *client) enterSince(
+	ctx context.Context, conversation string, since []vocabulary.Since,
+) (missing string, from time.Time, err error) {
 	ctx, cancel := context.WithTimeout(ctx, 2*c.b.cfg().Supabase.RequestTimeout)
 	defer cancel()
 	defer context.AfterFunc(c.b.upstream.over, cancel)()
 	router, between := c.b.router, c.b.upstream.feed.Do
+	room, whole := roomName(router.rooms.Conversation, conversation), wholeRoom(conversation)
+	point := c.b.pointOf(ctx, conversation, since)
+	if err := ctx.Err(); err != nil {
+		return "", point.from, err
+	}
+	if point.from.IsZero() {
+		c.join(room)
+		return point.missing(false), point.from, nil
+	}
 	var x *hold
 	var tenant string
 	if err := between(ctx, func() {
-		if !c.socket.In(wholeRoom(conversation)) || !c.socket.In(roomName(router.rooms.Conversation, conversation)) { // the emitter of another server may take it out
-			x, tenant = router.holds.put(conversation, c.socket.ID(), c.stays, router.tellings.count.Load(), c.tellElsewhere), router.tenants.recall(conversation)
+		// The emitter of another server may have taken it out of either room.
+		if !c.socket.In(whole) || !c.socket.In(room) || c.stays.wholeFrom(whole).After(point.from) {
+			x = router.holds.put(conversation, c.socket.ID(), c.stays, router.tellings.count.Load(), c.tellElsewhere)
+			tenant = router.tenants.recall(conversation)
 		}
 	}); err != nil || x == nil {
-		return err
+		return point.missing(true), point.from, err
 	}
-	missed, err := c.b.missedSince(ctx, conversation, tenant, since)
-	settled := between(c.b.upstream.over, func() { // not ctx: the hold must be settled even where the socket is gone
-		switch {
-		case x.over:
-			err = errOver
-		case err == nil && x.broken:
-			err = errTooFar
+	missed, missing := c.b.missedSince(ctx, c, conversation, tenant, point)
+	shows := slices.ContainsFunc(missed, func(m missedRow) bool { return !m.seen })
+	for try := 1; ; try++ {
+		if err = ctx.Err(); err == nil && shows {
+			err = c.askFresh(ctx, conversation)
 		}
-		if err != nil {
-			x.giveUp()
-			router.holds.end(conversation, x)
-			return
+		again := false
+		settled := between(c.b.upstream.over, func() { // not ctx: the hold must be settled even where the socket is gone
+			_, may := c.conversations.get(conversation)
+			switch {
+			case x.over, err == nil && c.socket.Context().Err() != nil:
+				err = errOver // nobody would look after the right to a room that a lost connection enters
+			case err == nil && !may: // the rechecker has taken it out
+				err = errRefused
+			case err == nil && shows && c.b.authorizer.changedSince(roomOf(conversation), c.asked):
+				if again = try < maxFreshTries; again {
+					return
+				}
+				err = errUnsettled
+			}
+			if err != nil {
+				x.giveUp()
+				router.holds.end(conversation, x)
+				return
+			}
+			if x.broken {
+				missing = missingRows
+			}
+			router.release(c, conversation, x, missed, missing == nothingMissing)
+			if missing == nothingMissing {
+				c.stays.beWhole(whole, point.from)
+			}
+		})
+		if !again || settled != nil {
+			return missing, point.from, errors.Join(err, settled)
 		}
-		router.release(c, conversation, x, missed)
-	})
-	return errors.Join(err, settled)
+	}
+}
+
+// maxFreshTries bounds how often a join asks about its room, which moves each time.
+const maxFreshTries = 3
+
+func roomOf(conversation string) room { return room{conversationRoom, conversation} }
+
+// askFresh asks anew whether the client may be in a conversation.
+func (c *client) askFresh(ctx context.Context, conversation string) error {
+	open, epoch, err := c.b.authorizer.fresh.ask(ctx, c.who, conversationRoom, []string{conversation})
+	if err == nil && !open[conversation] {
+		err = errRefused
+	}
+	c.asked = epoch
+	return err
 }
 
 // tellElsewhere tells of a change that is for a room the socket is in.
@@ -80,8 +146,8 @@ func (c *client) tellElsewhere(k keptChange) {
 	}
 }
 
-// release sends what a hold is for, and lets the socket into the room.
-func (r *router) release(c *client, conversation string, x *hold, missed []missedRow) {
+// release sends what a hold is for, and lets the socket into the room. whole is set where nothing is missing.
+func (r *router) release(c *client, conversation string, x *hold, missed []missedRow, whole bool) {
 	for _, m := range missed {
 		if !m.seen && !r.tellings.reached(c, x, m.key, m.at) {
 			c.say(m.told)
@@ -99,121 +165,9 @@ func (r *router) release(c *client, conversation string, x *hold, missed []misse
 	}
 	x.kept = nil
 	room := roomName(r.rooms.Conversation, conversation)
-	c.socket.Join(room, wholeRoom(conversation))
+	c.socket.Join(room)
+	if whole {
+		c.socket.Join(wholeRoom(conversation))
+	}
 	c.stays.begin(room, x.began) // what was told there since has been kept, and is with it now
-}
-
-// missedRow is a row that was read for a client, ready to be sent.
-type missedRow struct {
-	key     string
-	seen    bool      // the client named it: it is not sent, now or when it comes through the feed
-	at      time.Time // of its version
-	message message
-	told    outgoing
-}
-
-// missedSince reads the messages of a conversation that changed after the oldest of those that a client names, in order. One that it names is told as an
-// update, or not at all where it is the same; one created before the oldest as an update too.
-//
-// One message is enough where the client has seen all that came before it. That need not be so: while Supabase is in trouble newer rows come live before
-// older ones are found by a read, and a bridge that is killed between the two does not know of it afterwards. A client that names all it has seen of late
-// gets those too, and none twice.
-func (b *Bridge) missedSince(ctx context.Context, conversation, tenant string, since []vocabulary.Since) ([]missedRow, error) {
-	from, err := b.oldest(ctx, conversation, since)
-	if err != nil {
-		return nil, err
-	}
-	rows, err := b.rowsSince(ctx, conversation, from)
-	if err != nil {
-		return nil, err
-	}
-	table := b.router.holds.table
-	seen := make(map[string]time.Time, len(since))
-	for _, s := range since {
-		if at := row.Time(s.At); !at.IsZero() {
-			seen[s.ID] = at
-		}
-	}
-	missed := make([]missedRow, 0, len(rows))
-	for _, r := range rows {
-		key, at := table.State(r)
-		before, known := seen[key]
-		event := vocabulary.MessageCreated
-		if created := table.Born(r); known || !created.IsZero() && created.Before(from) {
-			event = vocabulary.MessageUpdated
-		}
-		t := b.cfg().Tables.Messages
-		told := rowEvent(b.words(), event, r, "message", place{idOf(conversation, t.Conversation, r), idOf(tenant, t.Tenant, r)})
-		m := missedRow{key: key, at: at, seen: known && at.Equal(before), told: told}
-		m.message = message{conversation, r.Text(t.Status)}
-		missed = append(missed, m)
-	}
-	return missed, nil
-}
-
-// oldest gives the time that a read has to begin with. Of one message that is named without a time it is the creation: when the client saw it last nobody
-// knows. In a list all have times.
-func (b *Bridge) oldest(ctx context.Context, conversation string, since []vocabulary.Since) (time.Time, error) {
-	var from time.Time
-	for _, s := range since {
-		at := row.Time(s.At)
-		if at.IsZero() && len(since) == 1 && s.ID != "" {
-			t := b.cfg().Tables.Messages
-			record, found, err := b.rows.Row(ctx, t.Name, t.ID, s.ID)
-			if err != nil {
-				return from, err
-			}
-			if found {
-				last, err := row.Parse(record)
-				if err != nil {
-					return from, err
-				}
-				if last.Text(t.Conversation) == conversation {
-					at = b.router.holds.table.Born(last)
-				}
-			}
-		}
-		if at.IsZero() {
-			return from, errBadSince
-		}
-		if from.IsZero() || at.Before(from) {
-			from = at
-		}
-	}
-	if from.IsZero() {
-		return from, errBadSince
-	}
-	return from, nil
-}
-
-// rowsSince reads the messages of a conversation from a time on, in order. The time is included, since other rows of one transaction share it.
-func (b *Bridge) rowsSince(ctx context.Context, conversation string, from time.Time) ([]row.Row, error) {
-	t := b.cfg().Tables.Messages
-	page := supabase.Page{Table: t.Name, Column: cmp.Or(t.Updated, t.Created), Key: t.ID, Where: t.Conversation, Equals: conversation}
-	if page.Column == "" {
-		return nil, fmt.Errorf("tables.messages has neither updated nor created")
-	}
-	page.From = row.Timestamp(from)
-	var rows []row.Row
-	for {
-		more, err := b.rows.Rows(ctx, page)
-		if err != nil {
-			return nil, err
-		}
-		for _, record := range more {
-			r, err := row.Parse(record)
-			if err != nil {
-				return nil, err
-			}
-			rows = append(rows, r)
-		}
-		if len(rows) > maxSince {
-			return nil, errTooFar
-		}
-		if len(more) < supabase.MaxRows {
-			return rows, nil
-		}
-		last := rows[len(rows)-1]
-		page.AfterValue, page.AfterKey = last.Text(page.Column), last.Text(t.ID)
-	}
 }

@@ -77,6 +77,24 @@ type stays struct {
 
 	mu    sync.Mutex
 	since map[string]uint64
+	whole map[string]time.Time // by whole room, from when on all of it is with the socket
+}
+
+// beWhole notes that the socket has all of a conversation from a time on.
+func (s *stays) beWhole(room string, from time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.whole == nil {
+		s.whole = make(map[string]time.Time)
+	}
+	s.whole[room] = from
+}
+
+// wholeFrom gives that time; zero where it is not known here, since the socket entered the room at another node.
+func (s *stays) wholeFrom(room string) time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.whole[room]
 }
 
 func (s *stays) begin(room string, count uint64) {
@@ -94,6 +112,7 @@ func (s *stays) end(room string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.since, room)
+	delete(s.whole, room)
 }
 
 // reached tells whether the socket was in one of the rooms when a message was told there.

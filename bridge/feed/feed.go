@@ -51,7 +51,7 @@ const (
 
 // Reader reads rows; *supabase.Client is one.
 type Reader interface {
-	Rows(ctx context.Context, p supabase.Page) ([]json.RawMessage, error)
+	Rows(ctx context.Context, p supabase.Page) (rows []json.RawMessage, more bool, err error)
 	Newest(ctx context.Context, table, column, from string) (string, error)
 	Row(ctx context.Context, table, key, id string) (row json.RawMessage, found bool, err error)
 }

@@ -79,18 +79,18 @@ func (d *database) answer(ctx context.Context) error {
 	}
 }
 
-func (d *database) Rows(ctx context.Context, p supabase.Page) ([]json.RawMessage, error) {
+func (d *database) Rows(ctx context.Context, p supabase.Page) ([]json.RawMessage, bool, error) {
 	if err := d.answer(ctx); err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.pages++
 	if p.Column == d.lacks {
-		return nil, &supabase.Error{Status: 400, Code: "42703", Class: supabase.ClassPermanent}
+		return nil, false, &supabase.Error{Status: 400, Code: "42703", Class: supabase.ClassPermanent}
 	}
 	if d.most > 0 && p.Limit > d.most {
-		return nil, fmt.Errorf("rows: %w", supabase.ErrTooLong)
+		return nil, false, fmt.Errorf("rows: %w", supabase.ErrTooLong)
 	}
 	keys := make([]string, 0, len(d.rows))
 	for key, version := range d.rows {
@@ -112,7 +112,7 @@ func (d *database) Rows(ctx context.Context, p supabase.Page) ([]json.RawMessage
 	for _, key := range keys[:min(len(keys), p.Limit)] {
 		out = append(out, record(key, d.born[key], d.rows[key]))
 	}
-	return out, nil
+	return out, len(out) < len(keys), nil
 }
 
 func (d *database) Newest(ctx context.Context, _, column, _ string) (string, error) {

@@ -52,6 +52,7 @@ type pass struct {
 
 type answer struct {
 	rows   []json.RawMessage
+	more   bool   // there may be rows after these
 	newest string // of priming
 	err    error
 }
@@ -160,8 +161,8 @@ func (f *Feed) request(ctx context.Context) {
 	}
 	page := r.page
 	go func() {
-		rows, err := f.opts.Reader.Rows(ctx, page)
-		r.answers <- answer{rows: rows, err: err}
+		rows, more, err := f.opts.Reader.Rows(ctx, page)
+		r.answers <- answer{rows: rows, more: more, err: err}
 	}()
 }
 
@@ -202,7 +203,7 @@ func (f *Feed) answered(ctx context.Context, a answer) {
 	for _, record := range a.rows {
 		f.take(ctx, t, record)
 	}
-	if len(a.rows) == r.page.Limit {
+	if a.more {
 		f.turn(t, a.rows[len(a.rows)-1])
 		f.request(ctx)
 		return

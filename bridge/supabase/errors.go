@@ -34,6 +34,13 @@ func (c Class) String() string {
 // codeInvalidText is SQLSTATE invalid_text_representation: the value can't be of the column's type.
 const codeInvalidText = "22P02"
 
+// notOfType reports whether a request failed since a value can't be of the column's type: its text isn't, it is out of the
+// type's range, or it holds a NUL.
+func notOfType(err error) bool {
+	e, ok := AsError(err)
+	return ok && (e.Code == codeInvalidText || e.Code == "22003" || e.Code == "22007" || e.Code == "22008" || e.Code == "22021")
+}
+
 // ErrTooLong is in the chain of the *Error of an answer longer than Options.MaxResponse: asking for fewer rows helps.
 var ErrTooLong = errors.New("the answer is too long")
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/supabase-community/postgrest-go"
@@ -22,7 +23,9 @@ func (c *Client) VisibleTo(ctx context.Context, token, table, key string, ids []
 	if err != nil {
 		return nil, err
 	}
-	return c.column(ctx, client, table, key, func(q *postgrest.FilterBuilder) *postgrest.FilterBuilder { return among(q, key, ids) }, len(ids))
+	return c.allOf(ids, func(ids []string) ([]string, bool, error) {
+		return c.column(ctx, client, table, key, func(q *postgrest.FilterBuilder) *postgrest.FilterBuilder { return among(q, key, ids) }, len(ids))
+	})
 }
 
 // Member is a row that joins a user with a room: its table, and the columns of the two ids.
@@ -30,31 +33,54 @@ type Member struct{ Table, User, Room string }
 
 // RoomsOf asks, with the service key, with which of the rooms a row of the table joins the user; as VisibleTo otherwise.
 func (c *Client) RoomsOf(ctx context.Context, in Member, user string, rooms []string) ([]string, error) {
-	return c.column(ctx, c.service, in.Table, in.Room, func(q *postgrest.FilterBuilder) *postgrest.FilterBuilder {
-		return among(q.Eq(quoteName(in.User), user), in.Room, rooms)
-	}, MaxRows) // a table may say it more than once
+	return c.allOf(rooms, func(rooms []string) ([]string, bool, error) {
+		return c.column(ctx, c.service, in.Table, in.Room, func(q *postgrest.FilterBuilder) *postgrest.FilterBuilder {
+			return among(q.Eq(quoteName(in.User), user), in.Room, rooms)
+		}, MaxRows) // a table may say it more than once
+	})
 }
 
-// column reads one column of the rows that are left by a filter.
-func (c *Client) column(ctx context.Context, client *supabasego.Client, table, column string, where func(*postgrest.FilterBuilder) *postgrest.FilterBuilder, limit int) ([]string, error) {
-	rows, err := c.rows(ctx, where(client.From(table).Select(quoteName(column), "", false)).Limit(limit, ""))
-	if e, ok := AsError(err); ok && e.Code == codeInvalidText {
-		return nil, nil
+// allOf asks about ids, and again about those that an answer left out which was cut off: a project's max rows may be lower
+// than the number of ids. To take that for a no would withdraw rights.
+func (c *Client) allOf(ids []string, ask func(ids []string) (found []string, more bool, err error)) ([]string, error) {
+	var all []string
+	for {
+		found, more, err := ask(ids)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, found...)
+		left := slices.DeleteFunc(slices.Clone(ids), func(id string) bool { return slices.Contains(found, id) })
+		if !more || len(left) == len(ids) || len(left) == 0 {
+			return all, nil
+		}
+		ids = left
+	}
+}
+
+// column reads one column of the rows that are left by a filter; more reports whether the answer was cut off.
+func (c *Client) column(
+	ctx context.Context, client *supabasego.Client, table, column string,
+	where func(*postgrest.FilterBuilder) *postgrest.FilterBuilder, limit int,
+) (values []string, more bool, err error) {
+	rows, total, err := c.counted(ctx, where(client.From(table).Select(quoteName(column), "exact", false)).Limit(limit, ""))
+	if notOfType(err) {
+		return nil, false, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("supabase: %s of %s: %w", column, table, err)
+		return nil, false, fmt.Errorf("supabase: %s of %s: %w", column, table, err)
 	}
-	values := make([]string, 0, len(rows))
+	values = make([]string, 0, len(rows))
 	for _, raw := range rows {
 		var row map[string]json.RawMessage
 		if err := json.Unmarshal(raw, &row); err != nil {
-			return nil, fmt.Errorf("supabase: %s of %s: %w", column, table, err)
+			return nil, false, fmt.Errorf("supabase: %s of %s: %w", column, table, err)
 		}
 		if text, ok := scalar(row[column]); ok {
 			values = append(values, text)
 		}
 	}
-	return values, nil
+	return values, total > int64(len(rows)), nil
 }
 
 // among has a column equal one of the values.

@@ -10,7 +10,8 @@ import (
 	"github.com/supabase-community/postgrest-go"
 )
 
-// MaxRows is the most rows asked for at once: Supabase caps an answer at this many unless a project says otherwise.
+// MaxRows is the most rows asked for at once. It is Supabase's default for "max rows", the bound of one answer. A project
+// may set a lower one, and no answer says so.
 const MaxRows = 1000
 
 // Page asks for rows of a table in the order of a cursor column, with the key as tie-break. Values are the exact texts that PostgREST gave for the
@@ -29,14 +30,20 @@ type Page struct {
 	Limit int
 }
 
-// Rows reads a page with the service key: at most Limit rows, each as PostgREST wrote it. Fewer mean that there are no more now. Needs an index on
-// (Column, Key) to be cheap.
-func (c *Client) Rows(ctx context.Context, p Page) ([]json.RawMessage, error) {
+// Rows reads a page with the service key: at most Limit rows, each as PostgREST wrote it. more reports whether there may be
+// rows after them, for the next page. A short page does not mean that there are none: the project's max rows may be lower
+// than Limit, and a project may lower it at any time. So the first page comes with the count of all rows, and the pages
+// after it go on until one is empty. Needs an index on (Column, Key) to be cheap.
+func (c *Client) Rows(ctx context.Context, p Page) (rows []json.RawMessage, more bool, err error) {
 	if p.Limit <= 0 || p.Limit > MaxRows {
 		p.Limit = MaxRows
 	}
 	column, key := quoteName(p.Column), quoteName(p.Key)
-	query := c.service.From(p.Table).Select("*", "", false)
+	count := "exact"
+	if p.AfterKey != "" {
+		count = "" // to count what is left on every page would be quadratic
+	}
+	query := c.service.From(p.Table).Select("*", count, false)
 	switch {
 	case p.AfterKey != "":
 		after := quoteValue(p.AfterValue)
@@ -44,7 +51,7 @@ func (c *Client) Rows(ctx context.Context, p Page) ([]json.RawMessage, error) {
 	case p.From != "":
 		query = query.Gte(column, p.From)
 	default:
-		return nil, fmt.Errorf("supabase: rows of %s by %s: from where on?", p.Table, p.Column)
+		return nil, false, fmt.Errorf("supabase: rows of %s by %s: from where on?", p.Table, p.Column)
 	}
 	if p.WhereNull != "" {
 		query = query.Is(quoteName(p.WhereNull), "null")
@@ -53,11 +60,11 @@ func (c *Client) Rows(ctx context.Context, p Page) ([]json.RawMessage, error) {
 		query = query.Eq(quoteName(p.Where), p.Equals)
 	}
 	ascending := &postgrest.OrderOpts{Ascending: true}
-	rows, err := c.rows(ctx, query.Order(column, ascending).Order(key, ascending).Limit(p.Limit, ""))
+	rows, total, err := c.counted(ctx, query.Order(column, ascending).Order(key, ascending).Limit(p.Limit, ""))
 	if err != nil {
-		return nil, fmt.Errorf("supabase: rows of %s by %s: %w", p.Table, p.Column, err)
+		return nil, false, fmt.Errorf("supabase: rows of %s by %s: %w", p.Table, p.Column, err)
 	}
-	return rows, nil
+	return rows, len(rows) > 0 && int64(len(rows)) != total, nil
 }
 
 // Newest reads the greatest value from on that a column has in a table, with the service key; "" where there is none. The bound keeps rows without
@@ -83,7 +90,7 @@ func (c *Client) Newest(ctx context.Context, table, column, from string) (string
 // Row reads one row by its key with the service key; found is false where there is none.
 func (c *Client) Row(ctx context.Context, table, key, id string) (row json.RawMessage, found bool, err error) {
 	rows, err := c.rows(ctx, c.service.From(table).Select("*", "", false).Eq(quoteName(key), id).Limit(1, ""))
-	if e, ok := AsError(err); ok && e.Code == codeInvalidText {
+	if notOfType(err) {
 		return nil, false, nil
 	}
 	if err != nil {
@@ -97,17 +104,25 @@ func (c *Client) Row(ctx context.Context, table, key, id string) (row json.RawMe
 
 // rows carries out a query and keeps each row as it was written.
 func (c *Client) rows(ctx context.Context, query *postgrest.FilterBuilder) ([]json.RawMessage, error) {
+	rows, _, err := c.counted(ctx, query)
+	return rows, err
+}
+
+// counted is rows with the count of all rows that fit the query; 0 where the query does not ask for it or the answer does not
+// say.
+func (c *Client) counted(
+	ctx context.Context, query *postgrest.FilterBuilder,
+) (rows []json.RawMessage, total int64, err error) {
 	ctx, cancel := context.WithTimeout(withFence(ctx, c.fence), c.opts.Timeout)
 	defer cancel()
-	body, _, err := query.ExecuteWithContext(ctx)
+	body, total, err := query.ExecuteWithContext(ctx)
 	if err != nil {
-		return nil, classify(err)
+		return nil, 0, classify(err)
 	}
-	var rows []json.RawMessage
 	if err := json.Unmarshal(body, &rows); err != nil {
-		return nil, &Error{Status: http.StatusOK, Message: "the answer is not a list of rows", Class: ClassPermanent, err: err}
+		return nil, 0, &Error{Status: http.StatusOK, Message: "the answer is not a list of rows", Class: ClassPermanent, err: err}
 	}
-	return rows, nil
+	return rows, total, nil
 }
 
 // quoteValue quotes a value within an or-tree, where commas, dots and parentheses would otherwise have a meaning.

@@ -114,7 +114,7 @@ func (c *Client) clientFor(apikey, token string) (*supabasego.Client, error) {
 // of a string taken off; found is false where no such row exists or the value is null.
 func (c *Client) Value(ctx context.Context, table, column, key, id string) (value string, found bool, err error) {
 	rows, err := c.rows(ctx, c.service.From(table).Select(quoteName(column), "", false).Eq(quoteName(key), id).Limit(1, ""))
-	if e, ok := AsError(err); ok && e.Code == codeInvalidText {
+	if notOfType(err) {
 		return "", false, nil
 	}
 	if err == nil && len(rows) > 0 {

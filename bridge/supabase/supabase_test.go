@@ -213,8 +213,8 @@ func TestPagesAreAskedForByTheExactTextOfTheLastRow(t *testing.T) {
 		{Table: "messages", Column: "updated_at", Key: "id", AfterValue: `T,"1"`, AfterKey: "a.b", Limit: 5000},
 		{Table: "messages", Column: "created_at", Key: "id", From: "T", WhereNull: "updated_at", Where: "conversation_id", Equals: "c1", Limit: 7},
 	} {
-		rows, err := c.Rows(t.Context(), p)
-		if err != nil || len(rows) != 1 || string(rows[0]) != `{"id": 9223372036854775807, "n": 1.50}` {
+		rows, more, err := c.Rows(t.Context(), p)
+		if err != nil || !more || len(rows) != 1 || string(rows[0]) != `{"id": 9223372036854775807, "n": 1.50}` {
 			t.Errorf("%+v: %s (%v), want the row as it was written", p, rows, err)
 		}
 	}
@@ -226,7 +226,7 @@ func TestPagesAreAskedForByTheExactTextOfTheLastRow(t *testing.T) {
 	if !slices.Equal(got, want) {
 		t.Errorf("asked\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
-	if _, err := c.Rows(t.Context(), Page{Table: "messages", Column: "updated_at", Key: "id"}); err == nil {
+	if _, _, err := c.Rows(t.Context(), Page{Table: "messages", Column: "updated_at", Key: "id"}); err == nil {
 		t.Error("a page without a beginning gave no error")
 	}
 }

@@ -168,49 +168,6 @@ func (v *Vocabulary) NamesUserRoom(args []json.RawMessage) (user string, ok bool
 	return "", false
 }
 
-// Since is what a client that joins has seen last: a time, a message, or both.
-type Since struct{ At, ID string }
-
-// SinceOf finds `since` in the first or second argument: a time, a message's id, a message as it was received, with its id and times, or a list of such
-// messages. Text is tried as a time by the caller; both fields hold it.
-func SinceOf(args []json.RawMessage) ([]Since, bool) {
-	for i := range min(2, len(args)) {
-		raw, ok := Field(args[i:], "since")
-		if !ok {
-			continue
-		}
-		var list []json.RawMessage
-		if json.Unmarshal(raw, &list) != nil || list == nil {
-			list = []json.RawMessage{raw}
-		}
-		all := make([]Since, 0, len(list))
-		for _, one := range list {
-			all = append(all, sinceOf(one))
-		}
-		return all, true
-	}
-	return nil, false
-}
-
-func sinceOf(raw json.RawMessage) (s Since) {
-	if id, ok := scalarID(raw); ok {
-		return Since{id.Text, id.Text}
-	}
-	s.ID, _ = sinceField(raw, "id", "messageId", "message_id")
-	s.At, _ = sinceField(raw, "updated_at", "updatedAt", "created_at", "createdAt", "timestamp")
-	return s
-}
-
-func sinceField(message json.RawMessage, names ...string) (string, bool) {
-	for _, name := range names {
-		raw, _ := Field([]json.RawMessage{message}, name)
-		if id, ok := scalarID(raw); ok {
-			return id.Text, true
-		}
-	}
-	return "", false
-}
-
 // TypingState reads the boolean of a Typing event: `isTyping`, `is_typing` or `typing` of the first argument, or the second argument, or where the
 // configuration says. Absent means true.
 func (v *Vocabulary) TypingState(args []json.RawMessage, from Speaker) bool {

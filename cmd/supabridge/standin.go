@@ -29,6 +29,7 @@ func newStandin() *cobra.Command {
 	var poll time.Duration
 	var faults []string
 	var limits, timing bool
+	var maxRows int
 	cmd := &cobra.Command{
 		Use:   "standin",
 		Short: "Run a Supabase in memory: Realtime, REST and tokens",
@@ -54,6 +55,10 @@ curl -d '{"action":"cut"}' URL/admin/faults`,
 			if poll < 0 {
 				return misuse{fmt.Errorf("--poll: expected a duration of 0s or more, found %s", poll)}
 			}
+			if maxRows < 1 {
+				return misuse{fmt.Errorf("--max-rows: expected a number of 1 or more, found %d", maxRows)}
+			}
+			opts.MaxRows = maxRows
 			if timing {
 				opts.Realtime.Timing = phxserver.RealTiming()
 			}
@@ -94,6 +99,7 @@ curl -d '{"action":"cut"}' URL/admin/faults`,
 	cmd.Flags().DurationVar(&poll, "poll", phxserver.RealTiming().Poll, "collect changes at this interval, five times as long while there are none; 0 delivers each as it is committed")
 	cmd.Flags().StringArrayVar(&faults, "fault", nil, "make a `FAULT` happen from the start; may be repeated")
 	cmd.Flags().BoolVar(&limits, "limits", false, "limit connections, channels, joins, events and payloads as a self-hosted Supabase does")
+	cmd.Flags().IntVar(&maxRows, "max-rows", 1000, "cut an answer of REST off after this many rows, as a project's \"Max rows\" does")
 	cmd.Flags().BoolVar(&timing, "real-timing", false, "wait where Supabase does: for changes, refusals and idle connections")
 	return cmd
 }

@@ -134,6 +134,7 @@ func TestStandinRefusesWhatItCannotUse(t *testing.T) {
 		{"standin --listen " + taken.Addr().String(), 1, "the port of " + taken.Addr().String() + " is in use by another program"},
 		{"standin --seed seed.yaml", 2, "seed seed.yaml: "},
 		{"standin --seed none.yaml", 2, "seed: open none.yaml: no such file"},
+		{"standin --max-rows 0", 2, "--max-rows: expected a number of 1 or more, found 0"},
 		{"standin --poll -1s", 2, "--poll: expected a duration of 0s or more"},
 		{"standin --poll soon", 2, "invalid argument \"soon\" for \"--poll\""},
 	} {

@@ -96,8 +96,9 @@ class Browser {
 
   // enter joins a room, again and again until that succeeds or the connection is another.
   async enter(id, room, epoch) {
+    let again = null; // what the last join named, where that could not be answered: events have come since
     while (epoch === this.#epoch) {
-      const since = this.settings.since && room.opened && room.told.size > 0 ? latest(room.told, room.opened) : null;
+      const since = again ?? (this.settings.since && room.opened && room.told.size > 0 ? latest(room.told, room.opened) : null);
       this.write(`join ${id} since ${since ? since.map((message) => `${message.id.slice(-6)}@${message.updated_at}`).join(' ') : 'nothing'}`);
       let answer;
       try {
@@ -108,18 +109,25 @@ class Browser {
       }
       if (epoch !== this.#epoch) return;
       this.write(`join ${id} answered ${JSON.stringify(answer)}`);
+      if (answer.complete === false) {
+        this.happened(`join of ${id} was not complete: ${answer.reason}`);
+        if (answer.reason === 'unavailable') {
+          again = since;
+          await after(retryWait);
+          continue;
+        }
+        this.count.fallbacks++;
+        again = null;
+        room.told.clear();
+        room.opened = '';
+        continue;
+      }
       if (answer.success) {
         if (since) this.count.since++;
         room.joined = true;
         // Without anything seen before, the frontend loads the room as it does at first. A browser that does without since keeps what it has.
         await this.read(id, since || !this.settings.since ? 'ids' : 'first');
         return;
-      }
-      if (answer.code === 'bad_since' || answer.code === 'since_too_far') {
-        this.count.fallbacks++;
-        room.told.clear();
-        room.opened = '';
-        continue;
       }
       this.happened(`join of ${id}: ${answer.error}`);
       await after(retryWait);

@@ -139,7 +139,7 @@ func print(out io.Writer, verdicts []*verdict) {
 	row("inserts, updates, moves, deletes", func(v *verdict) any { return fmt.Sprint(v.inserts, v.updates, v.moves, v.deletes) })
 	row("bridge started", func(v *verdict) any { return v.starts })
 	row("connections (recovered)", func(v *verdict) any { return fmt.Sprintf("%d (%d)", v.connects, v.recovered) })
-	row("joins with since (refused)", func(v *verdict) any { return fmt.Sprintf("%d (%d)", v.since, v.fallbacks) })
+	row("joins with since (not complete)", func(v *verdict) any { return fmt.Sprintf("%d (%d)", v.since, v.fallbacks) })
 	row("resyncs received", func(v *verdict) any { return v.resyncs })
 	row("final states due", func(v *verdict) any { return v.expected })
 	row("LOST", func(v *verdict) any { return fmt.Sprintf("%d (%s)", v.lost, percent(v.lost, v.expected)) })

@@ -206,7 +206,7 @@ type view struct {
 	Recovered  int64                       `json:"recovered"`
 	Since      int64                       `json:"since"`
 	Resyncs    int64                       `json:"resyncs"`
-	Fallbacks  int64                       `json:"fallbacks"` // joins with since that were refused, so that the room was read
+	Fallbacks  int64                       `json:"fallbacks"` // joins with since that could not be complete, so that the room was read
 	Last       string                      `json:"last"`      // what happened to its connection last
 	Examples   []string                    `json:"examples"`
 }

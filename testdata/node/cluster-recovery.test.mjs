@@ -1,5 +1,6 @@
 // A client that leaves one bridge and comes back to another is recovered there (cluster.mode: streams, cluster.changes: leader), with the rows that it missed.
 import assert from 'node:assert/strict';
+import { createServer } from 'node:http';
 import { after, before, describe, test } from 'node:test';
 import { startBridge } from './harness/bridge.mjs';
 import { until } from './harness/program.mjs';
@@ -116,4 +117,73 @@ describe('recovery at another node', () => {
     await until('the answer to a later question', async () => (await client.ask('join_distributor', ours.id)).success);
     assert.equal(times(client, 'new_message', ({ content }) => content === 'not for this client'), 0);
   });
+});
+
+describe('recovery at another node, where the application says who may enter', () => {
+  let standin, redis, app, ours, open, nodes;
+  let may = true;
+
+  before(async () => {
+    standin = await startStandin();
+    redis = await startRedis();
+    app = createServer((request, response) => {
+      request.resume();
+      response.setHeader('content-type', 'application/json');
+      response.end(JSON.stringify({ allow: may }));
+    });
+    await new Promise((resolve) => app.listen(0, '127.0.0.1', resolve));
+    [ours] = await standin.tenants();
+    [open] = ours.conversations;
+    const start = () => startBridge(standin, {
+      SUPABRIDGE_CLUSTER_REDIS: redis.url,
+      SUPABRIDGE_CLUSTER_MODE: 'streams',
+      SUPABRIDGE_CLUSTER_CHANGES: 'leader',
+      SUPABRIDGE_CLUSTER_LEASE: '1s',
+      SUPABRIDGE_ROOMS_CONVERSATION_RULES: 'callback',
+      SUPABRIDGE_ROOMS_AUTHORIZATION_CALLBACK_URL: `http://127.0.0.1:${app.address().port}/`,
+      SUPABRIDGE_ROOMS_AUTHORIZATION_CALLBACK_SECRET: 'the secret of a test, long enough for it',
+      SUPABRIDGE_ROOMS_AUTHORIZATION_RECHECK_EVERY: '0s', // nobody notices that a right has ended
+    });
+    nodes = [await start(), await start()];
+  });
+  after(async () => {
+    for (const node of nodes ?? []) await node.stop();
+    await redis?.stop();
+    await standin?.stop();
+    await new Promise((resolve) => app?.close(resolve));
+  });
+
+  for (const [name, withdrawn] of [['goes on while the right holds', false], ['gets nothing that was sent after its right had ended', true]]) {
+    test(`a client ${name}, whatever that node remembers`, async () => {
+      may = true;
+      const [ana, ben] = ours.users;
+      const enter = async (node, user) => {
+        const client = node.connect(user.token, { transports: ['websocket'], reconnectionDelay: 100, reconnectionDelayMax: 200 });
+        await client.next('connect');
+        assert.equal((await client.ask('join_conversation', open)).success, true);
+        return client;
+      };
+      const client = await enter(nodes[0], ana);
+      const tab = await enter(nodes[1], ana); // so that the other node remembers a yes
+      const watcher = await enter(nodes[1], ben);
+      const before = await standin.write(open, 'before');
+      await client.next('new_message', ({ id }) => id === before.id);
+      const { id } = client.socket;
+      client.socket.io.uri = 'http://127.0.0.1:1'; // nobody is there
+      client.socket.io.engine.close();
+      await client.next('disconnect');
+      may = !withdrawn;
+      const row = await standin.write(open, 'while it was away');
+      await watcher.next('new_message', (message) => message.id === row.id);
+      client.events = client.events.filter((event) => event.name !== 'connect');
+      client.socket.io.uri = nodes[1].url;
+      await client.next('connect');
+      assert.equal(client.socket.recovered, !withdrawn);
+      assert.equal(client.socket.id === id, !withdrawn);
+      await client.ask('heartbeat');
+      const got = client.events.filter((event) => event.name === 'new_message' && event.args[0].id === row.id).length;
+      assert.equal(got, withdrawn ? 0 : 1, 'rows that were sent while it was away');
+      for (const one of [client, tab, watcher]) one.close();
+    });
+  }
 });

@@ -94,7 +94,7 @@ export class Frontend {
         this.write(`join since ${since.length - 1} rows, the last ${since.length > 1 ? `${since.at(-1).id} ${since.at(-1).updated_at}` : 'none'}`);
         const answer = await this.socket.timeout(ackWait).emitWithAck('join_conversation', { conversationId: this.room, since });
         this.happened(`join answered ${JSON.stringify(answer)}`);
-        if (answer.success) {
+        if (answer.success && answer.complete) {
           if (this.socket.id === id && this.socket.connected && !this.joined) this.stays.push({ from: clock(), to: Infinity, id });
           return;
         }
