@@ -114,7 +114,8 @@ func (s sink) Change(ctx context.Context, c feed.Change) {
 	s.b.metrics.changes.Sent(c, s.b.committed(c))
 }
 
-// datedWithin is how old a row's time of change may be to stand for its commit: a row that is brought in from elsewhere bears an older one.
+// datedWithin is how far a row's time of change may be from now to stand for its commit: a row that is brought in from elsewhere bears an older one, one
+// dated by a wrong clock a younger one.
 const datedWithin = time.Minute
 
 // committed is when a change was committed, by the database's clock. The fast lane doesn't tell; then it is the row's time of change, which is that of its transaction's beginning.
@@ -130,7 +131,7 @@ func (b *Bridge) committed(c feed.Change) time.Time {
 	case t.Conversations.Name:
 		column = cmp.Or(t.Conversations.Updated, t.Conversations.Created)
 	}
-	if at := row.Time(c.Row.Text(column)); column != "" && time.Since(at) < datedWithin {
+	if at := row.Time(c.Row.Text(column)); column != "" && time.Since(at).Abs() < datedWithin {
 		return at
 	}
 	return time.Time{}

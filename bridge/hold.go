@@ -184,7 +184,7 @@ func (x *hold) has(table feed.Table, c feed.Change) bool {
 	}
 	key, at := table.State(c.Row)
 	read, ok := x.read[key]
-	return ok && !at.IsZero() && !at.After(read)
+	return ok && !at.IsZero() && notBefore(read, at)
 }
 
 // keeps tells whether it has kept a version of a row.

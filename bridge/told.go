@@ -64,7 +64,7 @@ func (t *tellings) reached(c *client, x *hold, key string, at time.Time) bool {
 	list, _ := t.by.Peek(key)
 	style := vocabulary.Style(c.style.Load())
 	for _, told := range list {
-		if !told.at.Before(at) && c.stays.reached(told.to.rooms(c.b.words().Reaches(style, told.event)), told.n) && !x.keeps(t.table, key, told.at) {
+		if notBefore(told.at, at) && c.stays.reached(told.to.rooms(c.b.words().Reaches(style, told.event)), told.n) && !x.keeps(t.table, key, told.at) {
 			return true
 		}
 	}

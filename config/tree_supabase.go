@@ -61,9 +61,11 @@ type Feed struct {
 	Overlap time.Duration `key:"overlap" min:"1s" max:"1h"`
 	// How often rows are read while all is well, one indexed range of each table. Shorter finds a feed that fell silent sooner.
 	Interval time.Duration `key:"interval" min:"1s" max:"1h"`
-	// How old a row that such a read finds must be for the live feed to count as silent and be joined anew.
+	// How long Realtime may take to bring a row. One that it has not brought by then shows that it is silent or loses changes: from then on
+	// the bridge polls, and is not live until changes come again.
 	Stall time.Duration `key:"stall" min:"1s" max:"10m"`
-	// How many rows of each table are remembered, so that none is sent twice. About 400 bytes each. It must hold the rows that change within interval and overlap.
+	// How many rows of each table are remembered, so that none is sent twice. About 400 bytes each. It should hold the rows that change within interval and overlap;
+	// of ten times as many a few numbers are kept, and beyond that browsers are asked to read anew.
 	Window int `key:"window" min:"1" max:"10000000"`
 }
 

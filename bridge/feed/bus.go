@@ -124,7 +124,7 @@ type Mark struct {
 	Left  time.Time `json:"left,omitzero"`
 	// Heard is the commit of the last change heard.
 	Heard time.Time `json:"heard,omitzero"`
-	// Cursors are how far each table has been read, as text of a timestamp.
+	// Cursors are how far each table has been read, as text of a timestamp; see strand.name.
 	Cursors map[string]string `json:"cursors"`
 }
 
@@ -134,7 +134,9 @@ func (f *Feed) Mark() Mark {
 	m := Mark{State: r.State, Reason: r.Reason, Lag: r.Lag, Read: f.ReadAt(), Began: f.read.passed.began, Left: f.read.passed.left, Heard: f.heardCommit,
 		Cursors: make(map[string]string, len(f.tables))}
 	for _, t := range f.tables {
-		m.Cursors[t.Name] = t.cursor.text
+		for _, s := range t.strands {
+			m.Cursors[s.name(t.Name)] = s.cursor.text
+		}
 	}
 	return m
 }
@@ -199,6 +201,7 @@ func (f *Feed) heardBus(ctx context.Context, c Change) {
 	f.heardAt = time.Now()
 	if c.Commit.After(f.heardCommit) {
 		f.heardCommit, f.lastLag = c.Commit, max(0, time.Since(c.Commit))
+		f.clock.saw(c.Commit, f.heardAt)
 	}
 	if t.merger.precedes(c) {
 		f.stats.repeats.Add(1)
@@ -249,9 +252,13 @@ func (f *Feed) follow(m Mark) {
 		f.readAt.Store(m.Read.UnixNano())
 	}
 	for _, t := range f.tables {
-		if v := (version{m.Cursors[t.Name], row.Time(m.Cursors[t.Name])}); t.primed && v.at.After(t.cursor.at) {
-			t.cursor = v
+		for _, s := range t.strands {
+			text := m.Cursors[s.name(t.Name)]
+			if v := (version{text, row.Time(text)}); s.primed && v.at.After(s.cursor.at) {
+				s.cursor, s.left = v, m.Left
+			}
 		}
+		t.reach(f.opts.Overlap)
 	}
 }
 
@@ -309,7 +316,7 @@ func (f *Feed) covers(since time.Time) bool {
 
 // stands tells whether changes flow by another lane than the one given.
 func (f *Feed) stands(but lane) bool {
-	return but != byChanges && f.main.live || but != byBroadcast && f.fastStands() || but != byBus && f.lead.bus.live
+	return but != byChanges && f.main.stands() || but != byBroadcast && f.fastStands() || but != byBus && f.lead.bus.live
 }
 
 // led tells whether all that there is comes by the bus: what is true of the leader is then true here.

@@ -52,7 +52,7 @@ const (
 // Reader reads rows; *supabase.Client is one.
 type Reader interface {
 	Rows(ctx context.Context, p supabase.Page) (rows []json.RawMessage, more bool, err error)
-	Newest(ctx context.Context, table, column, from string) (string, error)
+	Newest(ctx context.Context, p supabase.Page) (string, error)
 	Row(ctx context.Context, table, key, id string) (row json.RawMessage, found bool, err error)
 }
 
@@ -99,7 +99,8 @@ type Options struct {
 	Bus <-chan BusEvent
 
 	Pace
-	// Window is how many rows of each table are remembered. It must hold those that change within Interval and Overlap.
+	// Window is how many rows of each table are remembered. It should hold those that change within Interval and Overlap; of
+	// more, and of those dated ahead, a few numbers each are kept (seen.go).
 	Window int
 }
 
@@ -118,6 +119,9 @@ type Feed struct {
 	live        bool      // changes flow, by either lane
 	main        lineState // postgres_changes
 	fast        lineState // broadcasts from the database
+	clock       clock
+	awaited     awaited
+	rhythm      rhythm
 	whole       bool      // and a pass that began after that has read what came before
 	liveFrom    time.Time // since when
 	away        time.Time // since when they don't; the start of the feed at first
@@ -133,12 +137,44 @@ type Feed struct {
 // tableFeed is what the feed knows of one table.
 type tableFeed struct {
 	Table
-	merger *merger
-	// cursor is the greatest version that a completed read has seen, found the greatest of the read under way.
-	cursor, found version
-	primed        bool
-	nullable      bool // rows without a value in Updated have been seen
-	fast          bool // the fast lane has brought a change
+	merger   *merger
+	strands  []*strand
+	nullable bool // rows without a value in Updated have been seen
+	fast     bool // the fast lane has brought a change
+	// left says since when rows are left to the live feed, by key; no lane has brought anything of them since. leaving is the
+	// same of the read under way.
+	left, leaving map[string]time.Time
+	awaited       map[string]*await // by key
+}
+
+// primed reports whether the first read of the table has ended.
+func (t *tableFeed) primed() bool {
+	return !slices.ContainsFunc(t.strands, func(s *strand) bool { return !s.primed })
+}
+
+// begin forgets what a pass before, which failed, has seen.
+func (t *tableFeed) begin() {
+	t.leaving = nil
+	for _, s := range t.strands {
+		s.begin()
+	}
+}
+
+// end is for the end of a pass that has read the whole table.
+func (t *tableFeed) end(overlap time.Duration) {
+	t.left, t.leaving = t.leaving, nil
+	t.reach(overlap)
+}
+
+// reach tells the merger where the next read begins.
+func (t *tableFeed) reach(overlap time.Duration) {
+	var from time.Time
+	for i, s := range t.strands {
+		if at := s.from(overlap); i == 0 || at.Before(from) {
+			from = at
+		}
+	}
+	t.merger.reach(from)
 }
 
 // New makes a feed; Run runs it.
@@ -149,7 +185,9 @@ func New(opts Options) *Feed {
 	}
 	f := &Feed{opts: opts, do: make(chan func()), primed: make(chan struct{}), paces: make(chan Pace, 1), reason: "starting"}
 	for _, t := range opts.Tables {
-		f.tables = append(f.tables, &tableFeed{Table: t, merger: newMerger(t, opts.Window)})
+		m := newMerger(t, opts.Window)
+		m.ahead = f.datedAhead
+		f.tables = append(f.tables, &tableFeed{Table: t, merger: m, strands: t.strands()})
 	}
 	f.readAt.Store(time.Now().UnixNano())
 	f.latest.Store(&Report{State: Down, Since: time.Now(), Reason: f.reason})
@@ -254,8 +292,11 @@ func (f *Feed) hear(ctx context.Context, event phoenix.Event) {
 	case *phoenix.Joined:
 		f.want()
 	case *phoenix.Live:
-		f.main = lineState{live: true, since: time.Now()}
-		f.flows(byChanges)
+		f.main.live, f.main.since = true, time.Now()
+		f.rhythm.joined()
+		if f.main.believed() {
+			f.flows(byChanges)
+		}
 		f.want()
 	case *phoenix.Gap:
 		f.interrupted(byChanges)
@@ -279,7 +320,7 @@ func (f *Feed) hear(ctx context.Context, event phoenix.Event) {
 
 // lost notes that postgres_changes are away.
 func (f *Feed) lost(reason string) {
-	was := f.main.live
+	was := f.main.stands()
 	f.main.live = false
 	if f.stands(byChanges) {
 		if was {
@@ -312,8 +353,12 @@ func (f *Feed) heard(ctx context.Context, e *phoenix.Change) {
 		return
 	}
 	c := Change{Table: e.Table, Action: Action(e.Type), Row: parse(e.Record), Old: parse(e.OldRecord), Commit: e.CommitTime}
-	f.heardAt, f.heardCommit = time.Now(), c.Commit
-	f.lastLag = max(0, time.Since(c.Commit))
+	f.heardAt = time.Now()
+	if !c.Commit.IsZero() { // of a table without a key there is none
+		f.heardCommit, f.lastLag = c.Commit, max(0, f.heardAt.Sub(c.Commit))
+		f.clock.saw(c.Commit, f.heardAt)
+	}
+	f.arrived(t, c, byChanges)
 	if t.merger.precedes(c) {
 		f.stats.repeats.Add(1)
 		return
@@ -334,6 +379,7 @@ func (f *Feed) merge(ctx context.Context, t *tableFeed, c Change, by lane) bool 
 	}
 	told, ok := t.merger.live(c, by)
 	if ok {
+		f.expect(t, told, by)
 		f.opts.Sink.Change(ctx, told)
 	} else {
 		f.stats.repeats.Add(1)

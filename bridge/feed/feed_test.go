@@ -28,11 +28,17 @@ type database struct {
 	most  int    // rows that fit an answer; 0: any
 	lacks string // a column that isn't there
 	gets  []string
+
+	maxRows int // of one answer; 0: any
+	newest  int // times that the greatest time was asked for
 }
 
 func stamp(t time.Time) string { return row.Timestamp(t) }
 
 func record(key, created, updated string) json.RawMessage {
+	if updated == "" {
+		return json.RawMessage(fmt.Sprintf(`{"id":%q,"created_at":%q,"updated_at":null,"body":"b"}`, key, created))
+	}
 	return json.RawMessage(fmt.Sprintf(`{"id":%q,"created_at":%q,"updated_at":%q,"body":"b"}`, key, created, updated))
 }
 
@@ -41,12 +47,23 @@ func (d *database) put(key string) *phoenix.Change {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	now := stamp(time.Now())
+	return d.commit(key, cmp.Or(d.born[key], now), now)
+}
+
+// set commits a row with any times.
+func (d *database) set(key, created, updated string) *phoenix.Change {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.commit(key, created, updated)
+}
+
+func (d *database) commit(key, created, updated string) *phoenix.Change {
 	action := phoenix.Update
 	if d.born[key] == "" {
-		action, d.born[key] = phoenix.Insert, now
+		action = phoenix.Insert
 	}
-	d.rows[key] = now
-	c := &phoenix.Change{Type: action, Schema: "public", Table: "messages", CommitTime: time.Now(), Record: record(key, d.born[key], now)}
+	d.born[key], d.rows[key] = created, updated
+	c := &phoenix.Change{Type: action, Schema: "public", Table: "messages", CommitTime: time.Now(), Record: record(key, created, updated)}
 	for _, name := range []string{"id", "created_at", "updated_at", "body"} {
 		c.Columns = append(c.Columns, phoenix.Column{Name: name, Type: "text"})
 	}
@@ -92,42 +109,71 @@ func (d *database) Rows(ctx context.Context, p supabase.Page) ([]json.RawMessage
 	if d.most > 0 && p.Limit > d.most {
 		return nil, false, fmt.Errorf("rows: %w", supabase.ErrTooLong)
 	}
-	keys := make([]string, 0, len(d.rows))
-	for key, version := range d.rows {
-		at := row.Time(version)
+	keys := d.strand(p)
+	keys = slices.DeleteFunc(keys, func(key string) bool {
+		at := when(d.value(p, key))
 		if p.AfterKey != "" {
-			after := row.Time(p.AfterValue)
-			if at.Before(after) || at.Equal(after) && key <= p.AfterKey {
-				continue
-			}
-		} else if at.Before(row.Time(p.From)) {
-			continue
+			after := when(p.AfterValue)
+			return at.Before(after) || at.Equal(after) && key <= p.AfterKey
 		}
-		keys = append(keys, key)
-	}
-	slices.SortFunc(keys, func(a, b string) int {
-		return cmp.Or(row.Time(d.rows[a]).Compare(row.Time(d.rows[b])), cmp.Compare(a, b))
+		return at.Before(when(p.From))
 	})
+	slices.SortFunc(keys, func(a, b string) int {
+		return cmp.Or(when(d.value(p, a)).Compare(when(d.value(p, b))), cmp.Compare(a, b))
+	})
+	limit := p.Limit
+	if d.maxRows > 0 {
+		limit = min(limit, d.maxRows)
+	}
 	var out []json.RawMessage
-	for _, key := range keys[:min(len(keys), p.Limit)] {
+	for _, key := range keys[:min(len(keys), limit)] {
 		out = append(out, record(key, d.born[key], d.rows[key]))
 	}
 	return out, len(out) < len(keys), nil
 }
 
-func (d *database) Newest(ctx context.Context, _, column, _ string) (string, error) {
+// when is where a time is in the order of PostgreSQL.
+func when(text string) time.Time {
+	if text == "infinity" {
+		return time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC)
+	}
+	return row.Time(text)
+}
+
+// strand gives the keys of the rows that a page is of.
+func (d *database) strand(p supabase.Page) []string {
+	var keys []string
+	for key, version := range d.rows {
+		if d.value(p, key) != "" && (p.WhereNull == "" || version == "") {
+			keys = append(keys, key)
+		}
+	}
+	return keys
+}
+
+// value is what a row has in the column that a page is ordered by.
+func (d *database) value(p supabase.Page, key string) string {
+	if p.Column == "created_at" {
+		return d.born[key]
+	}
+	return d.rows[key]
+}
+
+func (d *database) Newest(ctx context.Context, p supabase.Page) (string, error) {
 	if err := d.answer(ctx); err != nil {
 		return "", err
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if column == d.lacks {
+	d.newest++
+	if p.Column == d.lacks {
 		return "", &supabase.Error{Status: 400, Code: "42703", Class: supabase.ClassPermanent}
 	}
 	var newest string
-	for _, version := range d.rows {
-		if newest == "" || row.Time(version).After(row.Time(newest)) {
-			newest = version
+	for _, key := range d.strand(p) {
+		at := d.value(p, key)
+		if !when(at).After(time.Now()) && (newest == "" || when(at).After(when(newest))) {
+			newest = at
 		}
 	}
 	return newest, nil
@@ -150,6 +196,8 @@ type bench struct {
 	db     *database
 	events chan phoenix.Event
 	feed   *Feed
+	begin  func() // makes and runs a feed; stop ends it
+	stop   func()
 
 	mu      sync.Mutex
 	told    []string // "INSERT a", "UPDATE a found", …
@@ -218,15 +266,18 @@ func run(t *testing.T, change func(*Options), test func(b *bench)) {
 		if change != nil {
 			change(&opts)
 		}
-		b.feed = New(opts)
-		ctx, stop := context.WithCancel(t.Context())
-		done := make(chan struct{})
+		b.begin = func() {
+			b.feed = New(opts)
+			ctx, stop := context.WithCancel(t.Context())
+			done := make(chan struct{})
+			b.stop = func() { stop(); <-done }
+			go func() { defer close(done); b.feed.Run(ctx) }()
+		}
 		b.db.put("old")
 		time.Sleep(time.Second)
-		go func() { defer close(done); b.feed.Run(ctx) }()
+		b.begin()
 		test(b)
-		stop()
-		<-done
+		b.stop()
 	})
 }
 

@@ -109,7 +109,12 @@ func (h *history) add(s state, by lane, used [lanes]bool) {
 type lineState struct {
 	live  bool
 	since time.Time
+	heard time.Time // when it brought a change last
+	doubt doubt
 }
+
+// stands reports whether the lane brings changes, as far as is known.
+func (l *lineState) stands() bool { return l.live && l.believed() }
 
 func (f *Feed) fastEvents() <-chan phoenix.Event {
 	if f.opts.Fast == nil {
@@ -124,7 +129,7 @@ func (f *Feed) hearFast(ctx context.Context, event phoenix.Event) {
 	case *phoenix.BroadcastMessage:
 		f.heardFast(ctx, e)
 	case *phoenix.Live:
-		f.fast = lineState{live: true, since: time.Now()}
+		f.fast.live, f.fast.since = true, time.Now()
 		if !f.live && f.fastStands() {
 			f.flows(byBroadcast)
 			f.want()
@@ -156,6 +161,7 @@ func (f *Feed) heardFast(ctx context.Context, m *phoenix.BroadcastMessage) {
 	t.fast = true
 	f.stats.fast.Add(1)
 	c := Change{Table: e.Table, Action: Action(e.Type), Row: parse(e.Record), Old: parse(e.OldRecord), heard: time.Now()}
+	f.arrived(t, c, byBroadcast)
 	if t.merger.precedes(c) {
 		f.stats.repeats.Add(1)
 		return
@@ -165,7 +171,7 @@ func (f *Feed) heardFast(ctx context.Context, m *phoenix.BroadcastMessage) {
 
 // fastStands tells whether the fast lane is enough by itself.
 func (f *Feed) fastStands() bool {
-	return f.fast.live && (f.opts.FastSure || !slices.ContainsFunc(f.tables, func(t *tableFeed) bool { return !t.fast }))
+	return f.fast.stands() && (f.opts.FastSure || !slices.ContainsFunc(f.tables, func(t *tableFeed) bool { return !t.fast }))
 }
 
 func (f *Feed) fastLost(reason string) {

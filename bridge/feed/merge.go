@@ -78,6 +78,12 @@ type merger struct {
 	tail    [lanes][maxTail]string   // keys of what each lane brought last, by turns
 	turn    [lanes]int
 	unsure  bool // the row of the last live change must be read by its key
+
+	from    time.Time            // where the next read begins; zero: with everything
+	seen    map[uint64]seen      // what is left of entries that were forgotten and that reads find again, by hash of the key
+	lapsed  time.Time            // not all of what was passed on with versions up to here is known any more
+	overrun bool                 // that has happened since overran was asked
+	ahead   func(time.Time) bool // reports whether an instant is ahead of the database's clock; nil: none is
 }
 
 type entry struct {
@@ -127,8 +133,8 @@ func (m *merger) precedes(c Change) bool {
 		return false
 	}
 	at := c.Commit
-	if at.IsZero() && m.table.Updated != "" {
-		at = row.Time(c.Row.Text(m.table.Updated)) // of a broadcast, which tells no commit
+	if at.IsZero() && c.Found { // by its time, which then tells enough. A broadcast tells no commit and is never repeated
+		at = m.table.version(c.Row).at
 	}
 	return !at.IsZero() && !at.After(m.start)
 }
@@ -152,8 +158,15 @@ func (m *merger) live(c Change, by lane) (Change, bool) {
 	m.turn[by]++
 	e := m.entry(key)
 	if e == nil {
+		shrunk, known := m.recall(key)
 		e = m.make(key)
-		if c.Action == Update && m.unheard(c.Row) {
+		switch {
+		case known && c.Action != Delete && shrunk.mark == s.mark: // a copy of what was passed on
+			m.pass(e, v, s, by)
+			return c, false
+		case known && c.Action == Insert:
+			c.Action = Update
+		case !known && c.Action == Update && m.unheard(c.Row):
 			c.Action = Insert // its INSERT was missed, and nobody can update what they never had
 		}
 	} else if !m.fresh(e, c, s, by) {
@@ -227,10 +240,16 @@ func (m *merger) fresh(e *entry, c Change, s state, by lane) bool {
 	case follows, e.states.caughtUp(by) && (!e.deleted || s.at.After(last.at)):
 		return true
 	case m.table.Updated != "" && !s.at.Equal(last.at) && !e.states.caughtUp(by):
-		if s.at.After(last.at) {
+		dated := m.ahead != nil && (m.ahead(s.at) || m.ahead(last.at))
+		if s.at.After(last.at) && !dated {
 			return true
 		}
-		e.doubt, m.doubt = true, true
+		e.doubt = true
+		if dated || s.at.IsZero() || s.at.Before(m.from) { // no read by time finds it
+			m.unsure = true
+		} else {
+			m.doubt = true
+		}
 		return false
 	case c.Action == Insert && !e.deleted && e.states.onlyFound(by):
 		return false
@@ -258,8 +277,10 @@ func (m *merger) freshDelete(e *entry, c Change, by lane) bool {
 		m.count++
 		e.count = m.count // a read under way may have seen it
 		return false
-	case dated && last.After(bound):
-		e.states.advance(deleteMark, by)
+	case dated && last.After(bound) && e.states.advance(deleteMark, by):
+		return false
+	case dated && last.After(bound): // another row of the same key, or this one, dated ahead
+		m.unsure = true
 		return false
 	case dated:
 		last = last.Add(reinserted)
@@ -304,16 +325,19 @@ func (m *merger) read(r row.Row, began uint64) (Change, bool) {
 	action := Update
 	e := m.entry(key)
 	switch {
+	case e == nil && m.recalls(key, v):
+		return Change{}, false
 	case e == nil:
+		_, known := m.recall(key)
 		e = m.make(key)
-		if m.unheard(r) {
+		if !known && m.unheard(r) {
 			action = Insert
 		}
 	case e.count > began:
 		return Change{}, false
 	case e.deleted:
 		action = Insert
-	case e.version.text == v.text && (!e.doubt || mark == e.states.last().mark):
+	case e.version.same(v) && (!e.doubt || mark == e.states.last().mark):
 		e.doubt = false
 		return Change{}, false
 	}
@@ -323,8 +347,18 @@ func (m *merger) read(r row.Row, began uint64) (Change, bool) {
 
 // has tells whether a row as a read found it is the state passed on last, beyond doubt.
 func (m *merger) has(r row.Row) bool {
-	e := m.entry(r.Text(m.table.Key))
-	return e != nil && !e.deleted && !e.doubt && e.version.text == m.table.version(r).text
+	key := r.Text(m.table.Key)
+	e := m.entry(key)
+	if e == nil {
+		return m.recalls(key, m.table.version(r))
+	}
+	return !e.deleted && !e.doubt && e.version.same(m.table.version(r))
+}
+
+// doubted reports whether a live change of a row was dropped that may be younger than what was passed on.
+func (m *merger) doubted(key string) bool {
+	e := m.entry(key)
+	return e != nil && e.doubt
 }
 
 // exact is read for the row of a change that came incomplete or can't be placed, read by its key: where the version is the same, the content counts.
@@ -372,8 +406,16 @@ func (m *merger) cut(by lane) {
 	}
 }
 
-// unheard tells whether a row that is not remembered was never passed on.
-func (m *merger) unheard(r row.Row) bool { return m.table.Born(r).After(m.floor) }
+// unheard reports whether a row that is not remembered was never passed on, as far as its creation tells. Of a row whose
+// creation is dated ahead it tells nothing: then the row is new where it was not updated since.
+func (m *merger) unheard(r row.Row) bool {
+	born := m.table.Born(r)
+	text := r.Text(m.table.Created)
+	if text == "infinity" || m.ahead != nil && m.ahead(born) {
+		return m.table.version(r).same(version{text, born})
+	}
+	return born.After(m.floor)
+}
 
 // settled tells, and forgets, whether a live change was dropped that only a later read can settle.
 func (m *merger) settled() bool {
@@ -411,8 +453,9 @@ func (m *merger) pass(e *entry, v version, s state, by lane) {
 	for m.age.Len() > m.limit {
 		oldest := m.age.Remove(m.age.Back()).(*entry)
 		delete(m.entries, oldest.key)
-		if oldest.version.at.After(m.floor) {
-			m.floor = oldest.version.at
+		m.shrink(oldest)
+		if at := oldest.version.at; at.After(m.floor) && (m.ahead == nil || !m.ahead(at)) {
+			m.floor = at
 		}
 	}
 }

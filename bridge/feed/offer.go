@@ -26,6 +26,7 @@ func (f *Feed) offer(ctx context.Context, t *tableFeed, c Change) bool {
 	news, passed := f.offered(t, c)
 	if passed {
 		news.Place = c.Place
+		f.expect(t, news, byNone)
 		f.opts.Sink.Change(ctx, news)
 	}
 	return passed
@@ -33,7 +34,7 @@ func (f *Feed) offer(ctx context.Context, t *tableFeed, c Change) bool {
 
 func (f *Feed) offered(t *tableFeed, c Change) (Change, bool) {
 	key, v := c.Row.Text(t.Key), t.version(c.Row)
-	if key == "" || !t.primed {
+	if key == "" || !t.primed() {
 		return c, false // before the first read ends nothing was told yet: it finds the row
 	}
 	e := t.merger.entry(key)

@@ -12,7 +12,7 @@ type Pace struct {
 	Overlap time.Duration
 	// Interval is the time between reads while all is well.
 	Interval time.Duration
-	// Stall is the age at which a row that a read finds is held against the live feed.
+	// Stall is how long a lane may take to bring a change before that is held against it (doubt.go).
 	Stall time.Duration
 	// PollAfter is how long Realtime may be away before the feed polls, PollMin and PollMax how often it then does: often while rows come.
 	PollAfter, PollMin, PollMax time.Duration

@@ -33,10 +33,13 @@ type reading struct {
 	thorough bool // this one does
 	stale    bool // something happened after this pass began that it may not have seen
 	table    int  // being read
+	strand   int  // of its strands
 	page     supabase.Page
-	limit    int    // of rows on a page; lowered where a page of them is too long
-	nulls    bool   // reading the rows without a value in Updated, by Created
-	began    uint64 // the merger's count when the request was sent
+	limit    int       // of rows on a page; lowered where a page of them is too long
+	asking   bool      // for the greatest time that the database's clock has reached, at the end of a strand
+	check    bool      // this pass looks again at what the one before left to the live feed
+	checkAt  time.Time // when one does that; zero: none
+	began    uint64    // the merger's count when the request was sent
 	sent     time.Time
 	rows     int  // of this pass, that were passed on
 	passed   pass // the last one that read everything
@@ -53,7 +56,7 @@ type pass struct {
 type answer struct {
 	rows   []json.RawMessage
 	more   bool   // there may be rows after these
-	newest string // of priming
+	newest string // the greatest time that the database's clock has reached; "": none was asked for
 	err    error
 }
 
@@ -102,9 +105,11 @@ func (f *Feed) due() time.Time {
 		at = r.wanted
 	case f.led():
 		at = time.Now().Add(f.opts.Interval) // the leader reads
-	case f.polling():
+	case f.hurried():
 		at = r.last.Add(r.poll)
-	case !f.live:
+	case f.live:
+		at = f.checkDue(at)
+	default:
 		if begin := f.away.Add(f.opts.PollAfter); begin.Before(at) {
 			at = begin
 		}
@@ -118,60 +123,72 @@ func (f *Feed) due() time.Time {
 // plan begins a pass that is due, or sets the timer for it.
 func (f *Feed) plan(ctx context.Context) {
 	r := &f.read
+	f.settleAwaited()
 	if r.passing {
+		if next := f.nextAwaited(); !next.IsZero() {
+			r.timer.Reset(time.Until(next))
+		}
 		return
 	}
 	if wait := time.Until(f.due()); wait > 0 {
+		if next := f.nextAwaited(); !next.IsZero() {
+			wait = min(wait, max(0, time.Until(next)))
+		}
 		r.timer.Reset(wait)
 		return
 	}
 	r.wanted = time.Time{}
-	r.passing, r.stale, r.table, r.nulls, r.rows, r.page = true, false, 0, false, 0, supabase.Page{}
+	r.passing, r.stale, r.table, r.strand, r.asking, r.rows, r.page = true, false, 0, 0, false, 0, supabase.Page{}
+	if r.check = !r.checkAt.IsZero() && !time.Now().Before(r.checkAt); r.check {
+		r.checkAt = time.Time{}
+	}
+	for _, t := range f.tables {
+		t.begin()
+	}
 	r.thorough, r.doubt, r.pass = r.doubt, false, pass{began: time.Now()}
 	f.report()
 	f.request(ctx)
 }
 
-// oldest is before every row, as text of a timestamp.
+// oldest is before every row that has a time, as text of a timestamp.
 const oldest = "0001-01-01T00:00:00+00:00"
 
-// request sends for the next page, or for the newest version where a table is not primed.
+// request sends for the next page, or for the newest time where that is asked for or a strand is not primed.
 func (f *Feed) request(ctx context.Context) {
 	r := &f.read
 	t := f.tables[r.table]
-	column := cmp.Or(t.Updated, t.Created)
-	if column == "" {
+	if r.strand >= len(t.strands) {
 		f.next(ctx)
 		return
 	}
+	s := t.strands[r.strand]
+	if !f.reads(t, s) {
+		f.next(ctx)
+		return
+	}
+	if r.page.Table == "" {
+		r.page = s.page(t.Table, f.opts.Overlap, r.limit)
+	}
 	ctx, r.cancel = context.WithCancel(ctx)
 	r.began, r.sent = t.merger.begin(), time.Now()
-	if !t.primed && t.cursor.text == "" {
+	page := r.page
+	if r.asking || !s.primed && s.cursor.text == "" {
 		go func() {
-			newest, err := f.opts.Reader.Newest(ctx, t.Name, column, oldest)
+			newest, err := f.opts.Reader.Newest(ctx, page)
 			r.answers <- answer{newest: cmp.Or(newest, oldest), err: err}
 		}()
 		return
 	}
-	if r.page.Table == "" {
-		r.page = supabase.Page{Table: t.Name, Column: column, Key: t.Key, From: t.from(f.opts.Overlap), Limit: r.limit}
-		if r.nulls {
-			r.page.Column, r.page.WhereNull = t.Created, t.Updated
-		}
-	}
-	page := r.page
 	go func() {
 		rows, more, err := f.opts.Reader.Rows(ctx, page)
 		r.answers <- answer{rows: rows, more: more, err: err}
 	}()
 }
 
-// from is where a table's read begins: the cursor less the overlap.
-func (t *tableFeed) from(overlap time.Duration) string {
-	if t.cursor.at.IsZero() {
-		return t.cursor.text
-	}
-	return row.Timestamp(t.cursor.at.Add(-overlap))
+// reads reports whether this pass is to read a strand. One for rows without a value in Updated is left out of most passes
+// of polling where no such row was seen yet.
+func (f *Feed) reads(t *tableFeed, s *strand) bool {
+	return s.null == "" || !s.primed || t.nullable || !f.hurried() || time.Since(s.readAt) >= f.opts.Interval
 }
 
 // answered takes a page.
@@ -194,10 +211,7 @@ func (f *Feed) answered(ctx context.Context, a answer) {
 		f.failed(a.err)
 		return
 	case a.newest != "":
-		t.cursor = version{a.newest, row.Time(a.newest)}
-		t.merger.floor = t.cursor.at.Add(-f.opts.Overlap)
-		t.merger.start = t.merger.floor
-		f.request(ctx)
+		f.reached(ctx, t, version{a.newest, row.Time(a.newest)})
 		return
 	}
 	for _, record := range a.rows {
@@ -208,7 +222,35 @@ func (f *Feed) answered(ctx context.Context, a answer) {
 		f.request(ctx)
 		return
 	}
+	if t.strands[r.strand].unsure() {
+		r.asking = true
+		f.request(ctx)
+		return
+	}
 	f.next(ctx)
+}
+
+// reached takes the greatest time of a strand that the database's clock has reached.
+func (f *Feed) reached(ctx context.Context, t *tableFeed, v version) {
+	r := &f.read
+	s := t.strands[r.strand]
+	if !v.at.IsZero() && v.text != oldest {
+		f.clock.saw(v.at, r.sent)
+	}
+	if r.asking {
+		s.passed(v)
+		f.next(ctx)
+		return
+	}
+	if v.at.IsZero() {
+		v = version{oldest, row.Time(oldest)}
+	}
+	s.cursor = v
+	if floor := v.at.Add(-f.opts.Overlap); floor.After(t.merger.floor) {
+		t.merger.floor, t.merger.start = floor, floor
+	}
+	r.page = supabase.Page{}
+	f.request(ctx)
 }
 
 // codeNoColumn is SQLSTATE undefined_column.
@@ -225,7 +267,8 @@ func (f *Feed) lacksColumn(t *tableFeed, err error) bool {
 	}
 	f.opts.Sink.NoColumn(t.Name, *column)
 	*column = ""
-	t.cursor, t.primed, t.merger.table = version{}, false, t.Table
+	t.strands, f.read.strand, f.read.asking = t.Table.strands(), 0, false
+	t.merger.table = t.Table
 	return true
 }
 
@@ -233,11 +276,10 @@ func (f *Feed) lacksColumn(t *tableFeed, err error) bool {
 func (f *Feed) take(ctx context.Context, t *tableFeed, record json.RawMessage) {
 	r := parse(record)
 	v := t.version(r)
-	if v.at.After(t.found.at) || t.found.text == "" {
-		t.found = v
-	}
+	s := t.strands[f.read.strand]
+	s.saw(v, &f.clock, f.read.sent)
 	t.look(r)
-	if !t.primed {
+	if !s.primed {
 		t.merger.known(r)
 		f.tellAgain(ctx, t, r)
 		return
@@ -246,13 +288,16 @@ func (f *Feed) take(ctx context.Context, t *tableFeed, record json.RawMessage) {
 		f.tellAgain(ctx, t, r)
 		return
 	}
-	if f.whole && !f.read.thorough && !f.overdue(v.at) {
-		f.read.pass.leave(v.at)
+	key := r.Text(t.Key)
+	overdue := f.overdue(t, key, v)
+	if f.whole && !f.read.thorough && !overdue {
+		f.leave(t, s, key, v)
 		return
 	}
+	doubted := t.merger.doubted(key)
 	c, ok := t.merger.read(r, f.read.began)
 	if !ok {
-		f.read.pass.leave(v.at)
+		f.leave(t, s, key, v)
 		if t.merger.has(r) { // there was a doubt
 			f.tellAgain(ctx, t, r)
 		}
@@ -260,9 +305,32 @@ func (f *Feed) take(ctx context.Context, t *tableFeed, record json.RawMessage) {
 	}
 	f.read.rows++
 	f.stats.repaired.Add(1)
-	f.suspect(v.at)
+	if overdue && !doubted {
+		f.overlooked(t, v)
+	} else {
+		f.expect(t, c, byNone)
+	}
 	f.opts.Sink.Change(ctx, c)
 }
+
+// leave leaves a row that a read found to the live feed, for now.
+func (f *Feed) leave(t *tableFeed, s *strand, key string, v version) {
+	f.read.pass.leave(v.at)
+	s.leave(v.at)
+	if key != "" && len(t.leaving) < maxLeft {
+		since := f.read.sent
+		if before, ok := t.left[key]; ok {
+			since = before
+		}
+		if t.leaving == nil {
+			t.leaving = make(map[string]time.Time)
+		}
+		t.leaving[key] = since
+	}
+}
+
+// maxLeft bounds the rows of a table of which it is known when they were left first.
+const maxLeft = 10_000
 
 func (p *pass) leave(version time.Time) {
 	if p.left.IsZero() || version.Before(p.left) {
@@ -287,18 +355,28 @@ func (f *Feed) Settled(instant, version time.Time) bool {
 	return f.heardCommit.After(instant.Add(clockSkew)) || time.Since(instant) > longestWay
 }
 
-// overdue tells whether a version is so old that the live feed, being whole, must have brought it or lost it: by Stall, on top of what the last live change took
-// (which a difference between the clocks is part of), and, while changes go on arriving, also behind the last of these: a large transaction takes Realtime a
-// while. What is not overdue is left to the next pass, within the overlap.
-func (f *Feed) overdue(at time.Time) bool {
-	if f.read.sent.Sub(at) <= f.opts.Stall+f.lastLag {
-		return false
+// overdue reports whether the live feed, being whole, must have brought a row or lost it. Either its version is older than
+// Stall, on top of what the last live change took (which a difference between the clocks is part of); or a read found the
+// row that long ago, whatever its version says. While changes go on arriving it must also be behind the last of these: a
+// large transaction takes Realtime a while. What is not overdue is left to the next pass.
+func (f *Feed) overdue(t *tableFeed, key string, v version) bool {
+	wait, sent := f.wait(), f.read.sent
+	if !v.at.IsZero() && sent.Sub(v.at) > wait {
+		if f.silent() || v.at.Before(f.heardCommit.Add(-f.opts.Stall)) {
+			return true
+		}
 	}
-	return f.silent() || at.Before(f.heardCommit.Add(-f.opts.Stall))
+	since, ok := t.left[key] // perhaps in an older version: some rows change all the time
+	return ok && sent.Sub(since) > wait && f.goneBy(since)
 }
 
-// silent tells whether no change has been heard for a while.
-func (f *Feed) silent() bool { return f.read.sent.Sub(f.heardAt) > f.opts.Stall }
+// goneBy reports whether postgres_changes must have brought what was committed before an instant, or have lost it.
+func (f *Feed) goneBy(instant time.Time) bool {
+	return f.silent() || f.heardCommit.After(f.clock.estimate(instant).Add(f.opts.Stall))
+}
+
+// silent reports whether no change has been heard for a while.
+func (f *Feed) silent() bool { return time.Since(f.heardAt) > f.opts.Stall }
 
 // turn leads on to the page after a row.
 func (f *Feed) turn(t *tableFeed, last json.RawMessage) {
@@ -306,20 +384,22 @@ func (f *Feed) turn(t *tableFeed, last json.RawMessage) {
 	f.read.page.AfterValue, f.read.page.AfterKey = r.Text(f.read.page.Column), r.Text(t.Key)
 }
 
-// next leads on to the rows without a value in Updated, to the next table, or to the end of the pass.
+// next leads on to the next strand, to the next table, or to the end of the pass.
 func (f *Feed) next(ctx context.Context) {
 	r := &f.read
 	t := f.tables[r.table]
-	r.page = supabase.Page{}
-	if t.nullable && t.Created != "" && !r.nulls && t.Updated != "" {
-		r.nulls = true
+	if r.strand < len(t.strands) {
+		if s := t.strands[r.strand]; r.page.Table != "" { // it was read
+			s.end()
+		}
+	}
+	r.page, r.asking = supabase.Page{}, false
+	if r.strand++; r.strand < len(t.strands) {
 		f.request(ctx)
 		return
 	}
-	if t.found.at.After(t.cursor.at) {
-		t.cursor = t.found
-	}
-	t.primed, t.found, r.nulls = true, version{}, false
+	t.end(f.opts.Overlap)
+	r.strand = 0
 	if r.table++; r.table < len(f.tables) {
 		f.request(ctx)
 		return
@@ -335,6 +415,7 @@ func (f *Feed) passed() {
 	default:
 		close(f.primed)
 	}
+	before := cmp.Or(r.passed.began, r.start)
 	r.passing, r.failing, r.last, r.backoff, r.passed = false, false, time.Now(), 0, r.pass
 	f.toldAgain(r.pass.began)
 	f.readAt.Store(r.last.UnixNano())
@@ -342,6 +423,12 @@ func (f *Feed) passed() {
 		r.poll = f.opts.PollMin
 	} else {
 		r.poll = min(r.poll*3/2, f.opts.PollMax)
+	}
+	f.rhythm.read(r.pass.began, f.opts.Interval)
+	for _, t := range f.tables {
+		if t.merger.overran() {
+			f.opts.Sink.Resync(before.Add(-f.opts.Overlap), "window")
+		}
 	}
 	switch {
 	case r.stale:
@@ -356,6 +443,8 @@ func (f *Feed) passed() {
 		}
 		f.gap, r.followed = nil, true
 	}
+	f.relieve()
+	f.lookAgain()
 	f.report()
 }
 
@@ -370,24 +459,8 @@ func (f *Feed) failed(err error) {
 		}
 		r.backoff = max(r.backoff, e.RetryAfter)
 	}
-	for _, t := range f.tables {
-		t.found = version{}
-	}
 	f.wantIn(0)
 	f.stats.failures.Add(1)
 	f.reason = err.Error()
 	f.report()
-}
-
-// suspect holds a row that a read found against the live feed: one that has been live since before the row's version, and silent while it was overdue, has
-// stalled, and the channel is joined anew.
-func (f *Feed) suspect(at time.Time) {
-	if !f.whole || !f.main.live || !at.After(f.liveFrom) || !f.silent() {
-		return
-	}
-	f.stats.stalls.Add(1)
-	f.lost("changes were committed that Realtime did not bring")
-	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-	defer cancel()
-	_ = f.opts.Channel.Rejoin(ctx, "stalled") // a channel that is closing or joining anyway
 }

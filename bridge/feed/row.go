@@ -26,11 +26,20 @@ func (t Table) State(r row.Row) (key string, at time.Time) {
 // Born gives the time of a row's creation, zero where the row does not tell.
 func (t Table) Born(r row.Row) time.Time { return row.Time(r.Text(t.Created)) }
 
-// version orders the states of a row: the instant of its cursor column, and the exact text of it, since two texts of one microsecond are equal states only
-// where they are the same text.
+// version orders the states of a row: the instant of its cursor column, and the text of it for what is no instant, such as
+// infinity.
 type version struct {
 	text string
 	at   time.Time
+}
+
+// same reports whether two versions are one. Texts of one instant differ: Realtime, PostgREST and a trigger in the writer's
+// session each write a time in the time zone of their own session.
+func (v version) same(other version) bool {
+	if v.at.IsZero() || other.at.IsZero() {
+		return v.text == other.text
+	}
+	return v.at.Equal(other.at)
 }
 
 // version is zero where the table has no cursor column, or the row no value there.

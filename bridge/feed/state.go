@@ -14,7 +14,7 @@ const (
 	Down State = "down"
 	// CatchingUp: Realtime is there, or tried; what was missed is being read.
 	CatchingUp State = "catching_up"
-	// Polling: Realtime can't be had; changes are read every few seconds.
+	// Polling: Realtime can't be had, or it was seen to lose changes; they are read every few seconds.
 	Polling State = "polling"
 	// Live: changes are passed on as they are committed, and none before them is missing.
 	Live State = "live"
@@ -42,7 +42,7 @@ type Stats struct {
 	Repaired uint64 // changes found by reads that the live feed had not brought
 	Repeats  uint64 // live changes dropped since they had been passed on
 	Rereads  uint64 // rows read anew since their change came incomplete
-	Stalls   uint64 // times a silent live feed was found out
+	Stalls   uint64 // times a lane was found to be silent or to lose changes
 	Failures uint64 // passes of reading that failed
 	Fast     uint64 // changes that the fast lane brought
 }
@@ -54,9 +54,9 @@ func (f *Feed) Stats() Stats {
 	return Stats{f.stats.repaired.Load(), f.stats.repeats.Load(), f.stats.rereads.Load(), f.stats.stalls.Load(), f.stats.failures.Load(), f.stats.fast.Load()}
 }
 
-// polling tells whether Realtime has been away for so long that the feed polls.
+// polling reports whether the feed polls: Realtime has been away for long enough, or it is there and is not believed.
 func (f *Feed) polling() bool {
-	return !f.live && time.Since(f.away) >= f.opts.PollAfter
+	return !f.live && (time.Since(f.away) >= f.opts.PollAfter || !f.main.believed())
 }
 
 // report works the state out, and tells it where it changed.

@@ -9,6 +9,7 @@ package row
 
 import (
 	"bytes"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -224,8 +225,34 @@ func Timestamp(at time.Time) string { return at.UTC().Format("2006-01-02T15:04:0
 
 var seed = maphash.MakeSeed()
 
-// Digest is equal for rows with the same columns and values, however their JSON is spaced and ordered: Realtime and PostgREST write it differently. It
-// holds within one process.
+// instant reads a JSON string as a timestamp, where it looks like one.
+func instant(value []byte) (time.Time, bool) {
+	const shape = `"0000-00-00T00:00:00`
+	if len(value) < len(shape)+1 || len(value) > len(shape)+20 {
+		return time.Time{}, false
+	}
+	for i := range len(shape) {
+		switch c := value[i]; shape[i] {
+		case '0':
+			if c < '0' || c > '9' {
+				return time.Time{}, false
+			}
+		case 'T':
+			if c != 'T' && c != ' ' {
+				return time.Time{}, false
+			}
+		default:
+			if c != shape[i] {
+				return time.Time{}, false
+			}
+		}
+	}
+	at := Time(string(value[1 : len(value)-1]))
+	return at, !at.IsZero()
+}
+
+// Digest is equal for rows with the same columns and values, however their JSON is spaced and ordered: Realtime and PostgREST write it differently. So
+// do they write timestamps, each in the time zone of its own session: texts of one instant count as equal. It holds within one process.
 func (r Row) Digest() uint64 {
 	columns := slices.Clone(r.Columns)
 	slices.SortFunc(columns, func(a, b Column) int { return strings.Compare(a.Name, b.Name) })
@@ -244,6 +271,11 @@ func (r Row) Digest() uint64 {
 		if hex, ok := bytes.CutPrefix(value, []byte(`"\\x`)); ok { // bytea: PostgREST has \x in front, Realtime has not
 			h.WriteByte('"')
 			value = hex
+		}
+		if at, ok := instant(value); ok {
+			var digits [8]byte
+			binary.LittleEndian.PutUint64(digits[:], uint64(at.UnixMicro()))
+			value = digits[:]
 		}
 		h.Write(value)
 		h.WriteByte(0)

@@ -67,23 +67,29 @@ func (c *Client) Rows(ctx context.Context, p Page) (rows []json.RawMessage, more
 	return rows, len(rows) > 0 && int64(len(rows)) != total, nil
 }
 
-// Newest reads the greatest value from on that a column has in a table, with the service key; "" where there is none. The bound keeps rows without
-// a value out, and lets an ascending index be read backwards.
-func (c *Client) Newest(ctx context.Context, table, column, from string) (string, error) {
-	query := c.service.From(table).Select(quoteName(column), "", false).Gte(quoteName(column), from)
-	query = query.Order(quoteName(column), &postgrest.OrderOpts{NullsFirst: true}).Limit(1, "")
+// Newest reads, with the service key, the greatest value of p.Column that the database's clock has reached; "" where there
+// is none. PostgreSQL reads "now" as the time of the transaction, so that its own clock decides: a row that is dated ahead
+// is passed over, and so is infinity. Of p, Table, Column and WhereNull count. The bound lets an ascending index be read
+// backwards.
+func (c *Client) Newest(ctx context.Context, p Page) (string, error) {
+	column := quoteName(p.Column)
+	query := c.service.From(p.Table).Select(column, "", false).Lte(column, "now")
+	if p.WhereNull != "" {
+		query = query.Is(quoteName(p.WhereNull), "null")
+	}
+	query = query.Order(column, &postgrest.OrderOpts{NullsFirst: true}).Limit(1, "")
 	rows, err := c.rows(ctx, query)
 	if err != nil {
-		return "", fmt.Errorf("supabase: newest %s of %s: %w", column, table, err)
+		return "", fmt.Errorf("supabase: newest %s of %s: %w", p.Column, p.Table, err)
 	}
 	if len(rows) == 0 {
 		return "", nil
 	}
 	var row map[string]json.RawMessage
 	if err := json.Unmarshal(rows[0], &row); err != nil {
-		return "", fmt.Errorf("supabase: newest %s of %s: %w", column, table, err)
+		return "", fmt.Errorf("supabase: newest %s of %s: %w", p.Column, p.Table, err)
 	}
-	value, _ := scalar(row[column])
+	value, _ := scalar(row[p.Column])
 	return value, nil
 }
 

@@ -39,6 +39,7 @@ Outages can be rehearsed: --fault makes one from the start, and POST /admin/faul
 from this machine only, at any time. A fault is an action and what it is limited to:
 
   --fault stall                                       changes stop, heartbeats go on
+  --fault drop,event=postgres_changes,share=0.3       three changes of ten get lost
   --fault drop,event=heartbeat,direction=out,count=2  two answers get lost
   --fault refuse,status=429,for=30s                   nobody connects for a while
   --fault delay,event=system,delay=6s                 the feed is confirmed late

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/gorilla/websocket"
+
+	"github.com/supabridge/supabridge/phoenix/internal/wire"
 )
 
 // Action is what a Fault does.
@@ -28,7 +30,9 @@ const (
 	// Hang stops a socket at the first matching frame, as a half-open connection
 	// does: it neither reads nor writes until the fault is over.
 	Hang Action = "hang"
-	// Stall loses changes while sockets and heartbeats go on.
+	// Stall loses changes while sockets, heartbeats and joins go on, as where the replication
+	// from the database has died: nothing says so. With the event "broadcast" it loses the
+	// broadcasts that the database sends instead, whose replication is another.
 	Stall Action = "stall"
 	// Refuse answers handshakes (event "connect") and REST broadcasts ("rest") with
 	// Status and Message.
@@ -81,6 +85,9 @@ type Fault struct {
 	// Count is how often a lasting fault strikes, or one with Every happens; zero is
 	// without end.
 	Count int `json:"count,omitempty"`
+	// Share is how much of what fits a Drop loses, more than 0 and at most 1, spread evenly;
+	// zero is all. A server's rate limit drops a share of the changes without a word.
+	Share float64 `json:"share,omitempty"`
 	// For is how long a lasting fault holds, or one with Every is repeated, once it has
 	// begun; zero is without end.
 	For time.Duration `json:"for,omitempty"`
@@ -135,6 +142,12 @@ func (f *Fault) check() error {
 	}
 	if f.Every > 0 && f.Every < minEvery {
 		return fmt.Errorf("fault %s: every %s is too often, want at least %s", f.Action, f.Every, minEvery)
+	}
+	if f.Share != 0 && (f.Action != Drop || !(f.Share > 0 && f.Share <= 1)) {
+		return fmt.Errorf("fault %s: share %v, want one of a drop, more than 0 and at most 1", f.Action, f.Share)
+	}
+	if f.Action == Stall && f.Event != "" && f.Event != wire.EventChanges && f.Event != wire.EventBroadcast {
+		return fmt.Errorf("fault stall: event %.40q, want %s or %s", f.Event, wire.EventChanges, wire.EventBroadcast)
 	}
 	if f.Topic != "" && (f.Action == Stall || f.Action == Refuse) {
 		return fmt.Errorf("fault %s: it concerns the whole server, not a topic", f.Action)
@@ -210,6 +223,8 @@ func knownActions() []string {
 // quotes; payload, which is last, takes the rest as it is.
 //
 //	drop,event=heartbeat,direction=out,count=2
+//	drop,event=postgres_changes,direction=out,share=0.3
+//	stall,event=broadcast
 //	close,code=1012
 //	refuse,status=429,message="Too many connected users",for=30s
 //	cut,every=1m
@@ -268,6 +283,8 @@ func (f *Fault) set(key, value string) (err error) {
 		f.Payload = json.RawMessage(value)
 	case "count":
 		f.Count, err = strconv.Atoi(value)
+	case "share":
+		f.Share, err = strconv.ParseFloat(value, 64)
 	case "code":
 		f.Code, err = strconv.Atoi(value)
 	case "status":

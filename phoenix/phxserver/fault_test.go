@@ -234,6 +234,8 @@ func TestParseFault(t *testing.T) {
 		{"delay,delay=250ms,topic=a:b=c", phxserver.Fault{Action: phxserver.Delay, Delay: 250 * time.Millisecond, Topic: "a:b=c"}},
 		{"cut,every=1m,count=3", phxserver.Fault{Action: phxserver.Cut, Every: time.Minute, Count: 3}},
 		{"stall,after=10s,for=2m", phxserver.Fault{Action: phxserver.Stall, After: 10 * time.Second, For: 2 * time.Minute}},
+		{"drop,event=postgres_changes,share=0.25", phxserver.Fault{Action: phxserver.Drop, Event: "postgres_changes", Share: 0.25}},
+		{"stall,event=broadcast", phxserver.Fault{Action: phxserver.Stall, Event: "broadcast"}},
 		{`send,event=x,payload={"a":1,"b":2}`, phxserver.Fault{Action: phxserver.Send, Event: "x", Payload: json.RawMessage(`{"a":1,"b":2}`)}},
 	} {
 		got, err := phxserver.ParseFault(test.text)
@@ -251,7 +253,8 @@ func TestParseFault(t *testing.T) {
 		}
 	}
 	for _, bad := range []string{"", "explode", "drop,count=-1", "drop,count=x", "delay", "close,code=1006", "close,code=99", "refuse,status=200",
-		"drop,direction=up", "send", "send,event=x,payload={", "stall,topic=room", "drop,what=1", "drop,event", "stall,every=1m", "cut,every=1ns", "cut,after=-1s", "cut,after=soon"} {
+		"drop,direction=up", "send", "send,event=x,payload={", "stall,topic=room", "drop,what=1", "drop,event", "stall,every=1m", "cut,every=1ns", "cut,after=-1s", "cut,after=soon",
+		"drop,share=1.1", "drop,share=-1", "drop,share=NaN", "drop,share=x", "stall,share=0.5", "cut,share=0.5", "stall,event=heartbeat"} {
 		if f, err := phxserver.ParseFault(bad); err == nil {
 			t.Errorf("%q is taken for %+v", bad, f)
 		}

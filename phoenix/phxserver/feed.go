@@ -221,7 +221,7 @@ func (f *feed) deliver(c *Change) bool {
 	f.mu.Lock()
 	subs := f.byTable[tableKey{c.Table.Schema, c.Table.Name}]
 	f.mu.Unlock()
-	if len(subs) == 0 || f.srv.faults.strike("", "", "out", Stall) != nil || c.Type == "TRUNCATE" {
+	if len(subs) == 0 || f.srv.faults.strike("", wire.EventChanges, "out", Stall) != nil || c.Type == "TRUNCATE" {
 		return false
 	}
 	row := filterRow(c)

@@ -2,6 +2,7 @@ package phxserver
 
 import (
 	"fmt"
+	"math"
 	"net/http"
 	"slices"
 	"strings"
@@ -24,6 +25,7 @@ type Injection struct {
 	begun atomic.Bool
 	once  sync.Once
 	hits  atomic.Int64
+	fits  atomic.Int64 // what it could have struck, where it strikes a share
 
 	// Guarded by set.mu.
 	timer *time.Timer // of Fault.For; nil without
@@ -145,6 +147,9 @@ func (s *faultSet) strike(topic, event, direction string, actions ...Action) *In
 		if f.Topic != "" && f.Topic != topic || f.Event != "" && f.Event != event || f.Direction != "" && f.Direction != direction {
 			continue
 		}
+		if f.Action == Stall && f.Event == "" && event == wire.EventBroadcast {
+			continue // unless told otherwise it is of postgres_changes
+		}
 		for _, a := range actions {
 			if f.Action == a && i.take() {
 				return i
@@ -154,8 +159,14 @@ func (s *faultSet) strike(topic, event, direction string, actions ...Action) *In
 	return nil
 }
 
-// take counts one hit, unless the fault has had its number.
+// take counts one hit, unless the fault has had its number or its share of what fits.
 func (i *Injection) take() bool {
+	if share := i.fault.Share; share > 0 {
+		n := float64(i.fits.Add(1))
+		if math.Floor(n*share) == math.Floor((n-1)*share) {
+			return false
+		}
+	}
 	n := i.hits.Add(1)
 	if i.fault.Count == 0 {
 		return true

@@ -60,8 +60,12 @@ func (s *Server) Send(m DatabaseMessage) (id string, err error) {
 		UserEvent: m.Event, Metadata: appendJSON(nil, map[string]any{"id": id}),
 		Payload: m.Payload, Binary: m.Binary,
 	}}
+	stalled := s.faults.strike(m.Topic, wire.EventBroadcast, "out", Stall) != nil
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if stalled {
+		return id, nil // the database has sent it
+	}
 	if m.Private {
 		s.keep(keptMessage{m, id, time.Now()})
 	}

@@ -17,7 +17,7 @@ import (
 const (
 	roomSize  = 250 // rows of a conversation, from which on more are deleted than inserted
 	burstSize = 300 // most rows of one burst
-	lateShare = 20  // one insert in so many carries an older time, as of a transaction that took long to commit
+	lateShare = 20  // one insert in so many carries an older time, as of a transaction that took long to commit, and one a time ahead
 )
 
 // longestTransaction is how much older than its commit a row may be: within the overlap of the bridge's reads (see bridgeEnv).
@@ -153,7 +153,12 @@ func (w *writer) insert(tx *standin.Tx, room string) error {
 	}
 	id := fmt.Sprintf("%08x-0000-4000-8000-%012x", w.random.Uint32(), w.n+1)
 	row := map[string]any{"id": id, "conversation_id": room, "content": w.next(room, "")}
-	if w.random.IntN(lateShare) == 0 {
+	switch w.random.IntN(lateShare) {
+	case 0: // by a clock that is ahead, in local time, or by mistake
+		ahead := []time.Duration{2 * time.Minute, 2 * time.Hour, 73 * 365 * 24 * time.Hour}[w.random.IntN(3)]
+		at := time.Now().Add(ahead).UTC().Format(time.RFC3339Nano)
+		row["created_at"], row["updated_at"] = at, at
+	case 1:
 		began := time.Now().Add(-time.Duration(w.random.Int64N(int64(longestTransaction)))).UTC().Format(time.RFC3339Nano)
 		row["created_at"], row["updated_at"] = began, began
 	}
