@@ -22,6 +22,7 @@ type faultyFront struct {
 	*httptest.Server
 	fault  atomic.Pointer[fault]
 	failed atomic.Int64 // requests answered by a fault
+	after  atomic.Bool  // the answer to the next insert is lost, after it was carried out
 }
 
 // fault is an answer. fits is nil where every request to PostgREST gets it; a status of 0 cuts the connection.
@@ -41,6 +42,11 @@ func newFaultyFront(t *testing.T, upstream string) *faultyFront {
 	proxy.ErrorHandler = func(w http.ResponseWriter, _ *http.Request, _ error) { w.WriteHeader(http.StatusBadGateway) }
 	f := &faultyFront{}
 	f.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodPost && strings.HasSuffix(r.URL.Path, "/messages") && f.after.CompareAndSwap(true, false) {
+			proxy.ServeHTTP(httptest.NewRecorder(), r)
+			f.failed.Add(1)
+			panic(http.ErrAbortHandler)
+		}
 		bad := f.fault.Load()
 		if bad == nil || !strings.HasPrefix(r.URL.Path, "/rest/v1/") {
 			proxy.ServeHTTP(w, r)
