@@ -14,7 +14,23 @@ func (b *Bridge) readyz(w http.ResponseWriter, _ *http.Request) {
 	if r.State == feed.Live {
 		code = http.StatusOK
 	}
-	writeJSON(w, code, r)
+	answer := readiness{Report: r}
+	if b.cluster != nil {
+		refused := b.cluster.refused()
+		answer.Cluster = &clusterReadiness{Up: b.cluster.up() && refused == "", Reason: refused}
+	}
+	writeJSON(w, code, answer)
+}
+
+// readiness is the answer. A cluster that is not up changes no code: the node has all of Supabase's changes for its own browsers.
+type readiness struct {
+	feed.Report
+	Cluster *clusterReadiness `json:"cluster,omitempty"` // of a node in a cluster
+}
+
+type clusterReadiness struct {
+	Up     bool   `json:"up"`
+	Reason string `json:"reason,omitempty"` // why Redis takes no writes
 }
 
 // healthz answers 200 while the process runs: a supervisor restarts on anything else, which would not bring Supabase back.

@@ -25,7 +25,7 @@ func (c *cluster) watch(r *prometheus.Registry) {
 		}
 		return 0
 	}
-	gauge("up", "1 while the other nodes are heard by way of Redis.", func() float64 { return yes(c.up()) })
+	gauge("up", "1 while the other nodes are heard by way of Redis, and it takes writes.", func() float64 { return yes(c.up() && c.refused() == "") })
 	gauge("leads", "1 for the node that leads.", func() float64 { return yes(c.leads()) })
 	gauge("peers", "Other bridges that are alive.", func() float64 { return float64(c.alive()) })
 	gauge("servers", "Other Socket.IO servers, bridges or not, at the last count.", func() float64 { return float64(c.adapter.Stats().Nodes) })

@@ -67,15 +67,20 @@ type outboxStatus struct {
 	Waiting int   `json:"waiting"`
 	Dead    int   `json:"dead"`
 	Bytes   int64 `json:"bytes"`
+
+	Oldest float64 `json:"oldest_seconds,omitempty"` // how long the one that waits longest does
+	Reason string  `json:"reason,omitempty"`         // why its last delivery failed
 }
 
 type clusterStatus struct {
-	Up      bool `json:"up"`      // Redis is there, and other nodes are heard
+	Up      bool `json:"up"`      // Redis is there and takes writes, and other nodes are heard
 	Leads   bool `json:"leads"`   // this node does
 	Hears   bool `json:"hears"`   // Realtime, for itself
 	Peers   int  `json:"peers"`   // other bridges that are alive
 	Servers int  `json:"servers"` // other Socket.IO servers, bridges or not
 	Waiting int  `json:"waiting"` // bytes for them that wait for Redis
+
+	Refused string `json:"refused,omitempty"` // why Redis takes no writes
 }
 
 // status says how the node stands in its cluster.
@@ -84,7 +89,7 @@ func (c *cluster) status() *clusterStatus {
 		return nil
 	}
 	s := c.adapter.Stats()
-	at := &clusterStatus{Up: s.Up, Leads: c.leads(), Hears: c.led == nil || c.led.on.Load(), Peers: c.alive(), Servers: s.Nodes, Waiting: s.Queued}
+	at := &clusterStatus{Up: s.Up && c.refused() == "", Refused: c.refused(), Leads: c.leads(), Hears: c.led == nil || c.led.on.Load(), Peers: c.alive(), Servers: s.Nodes, Waiting: s.Queued}
 	if c.led != nil {
 		at.Waiting += c.led.bus.Stats().Queued
 	}
@@ -120,7 +125,10 @@ func (b *Bridge) overview() overview {
 	_, s.Waiting, _ = b.io.QueueDepth()
 	if b.webhooks != nil && b.webhooks.box != nil {
 		o := b.webhooks.box.Stats()
-		s.Outbox = &outboxStatus{o.Waiting, o.Dead, o.Bytes}
+		s.Outbox = &outboxStatus{Waiting: o.Waiting, Dead: o.Dead, Bytes: o.Bytes}
+		if oldest, ok := b.webhooks.box.Oldest(); ok {
+			s.Outbox.Oldest, s.Outbox.Reason = now.Sub(oldest.At).Seconds(), oldest.Reason
+		}
 	}
 	var memory runtime.MemStats
 	runtime.ReadMemStats(&memory)

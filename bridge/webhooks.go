@@ -107,6 +107,13 @@ func (h *webhooks) watch() {
 	if h.box == nil {
 		return
 	}
+	h.b.metrics.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: namespace, Name: "outbox_oldest_seconds",
+		Help: "How long the entry that waits longest has waited; supabridge outbox list --waiting says why."}, func() float64 {
+		if oldest, ok := h.box.Oldest(); ok {
+			return time.Since(oldest.At).Seconds()
+		}
+		return 0
+	}))
 	for name, g := range map[string]struct {
 		help  string
 		value func(outbox.Stats) float64

@@ -50,7 +50,8 @@ type lane struct {
 	name    laneName
 	waiting []queued
 	fails   int
-	away    bool // its last failure was the target's
+	began   time.Time // of the delivery under way
+	away    bool      // its last failure was the target's
 	due     time.Time
 	index   int // in delayed
 }
@@ -75,7 +76,8 @@ type destination struct {
 	ready   []*lane
 	running int
 	failing map[laneName]bool // lanes that failed since the last success, at most awayAfter of them
-	fails   int               // since the target counts as away
+	since   time.Time         // when it came to count as away
+	fails   int               // of deliveries that began after that
 	due     time.Time
 	asked   time.Time // until then the target itself asked to be left alone
 	tried   time.Time // when the last delivery began
@@ -200,7 +202,7 @@ func (r *runner) start(ctx context.Context, now time.Time) {
 			d.ready[0] = nil
 			d.ready = d.ready[1:]
 			d.running++
-			d.tried = now
+			d.tried, l.began = now, now
 			r.running++
 			id := l.waiting[0].id
 			go func() { r.done <- outcome{l, r.o.attempt(ctx, d.deliver, id)} }()
@@ -243,13 +245,16 @@ func (r *runner) finish(ctx context.Context, out outcome) {
 		if away.after > 0 {
 			d.asked = time.Now().Add(away.after)
 		}
-		if d.away() {
-			d.due = time.Now().Add(max(away.after, r.wait(d.fails)))
+		switch {
+		case d.away() && !was:
+			d.since, d.due = time.Now(), time.Now().Add(max(away.after, r.wait(0)))
+			r.o.opts.Log.Warn().Err(out.err).Str("target", l.name.target).
+				Msg("outbox: the target is away; what is for it waits")
+		case was && l.began.After(d.since): // not one of many that were under way when it went
 			d.fails++
-			if !was {
-				r.o.opts.Log.Warn().Err(out.err).Str("target", l.name.target).
-					Msg("outbox: the target is away; what is for it waits")
-			}
+			d.due = time.Now().Add(max(away.after, r.wait(d.fails)))
+		case d.asked.After(d.due):
+			d.due = d.asked
 		}
 		l.away = true
 	default:

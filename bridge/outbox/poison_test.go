@@ -30,7 +30,7 @@ func TestLanesThatFailHoldNoNewOneUp(t *testing.T) {
 		add(t, o, "", fmt.Sprint("poisoned ", i), "poison")
 	}
 	// By then the next try of the target is some 4 seconds off, and the one after that twice as long.
-	settled(t, o, "the target is tried with growing waits", func(s Stats) bool { return s.Failed >= 17 })
+	settled(t, o, "the target is tried with growing waits", func(s Stats) bool { return s.Failed >= 19 })
 	began := time.Now()
 	for i := range 20 {
 		add(t, o, "", fmt.Sprint("well ", i), "well")
