@@ -251,6 +251,9 @@ func (b *Bridge) Close() {
 		b.presence.close()
 	}
 	if b.webhooks != nil {
+		if b.reporter != nil {
+			b.reporter.stop()
+		}
 		b.webhooks.close()
 	}
 	if b.authorizer != nil {

@@ -38,12 +38,14 @@ type cluster struct {
 	joined  latch  // open once other nodes were heard for the first time, or run has waited long enough for that
 	served  latch  // open once the Socket.IO server is there
 
-	leadsUntil   atomic.Int64  // in nanoseconds since 1970; 0 while another leads
-	foreignUntil atomic.Int64  // likewise, of taking servers that are no bridges for being there
-	term         atomic.Uint64 // of this node's last lead
-	led          *changesBus   // nil where each node hears Realtime for itself; immutable
-	turned       chan struct{} // holds one where it may have changed who leads: for led
-	hurry        chan struct{} // and for run
+	standsIn     atomic.Bool            // nobody can lead, and this node does what a leader would but for the lease
+	refusal      atomic.Pointer[string] // why Redis takes no writes; nil while it does
+	leadsUntil   atomic.Int64           // in nanoseconds since 1970; 0 while another leads
+	foreignUntil atomic.Int64           // likewise, of taking servers that are no bridges for being there
+	term         atomic.Uint64          // of this node's last lead
+	led          *changesBus            // nil where each node hears Realtime for itself; immutable
+	turned       chan struct{}          // holds one where it may have changed who leads: for led
+	hurry        chan struct{}          // and for run
 
 	saying sync.Mutex // has notes of presence go out in the order of their numbers; held while they do
 	serial uint64     // of the last one
@@ -212,7 +214,7 @@ type note struct {
 	Occupied    []string `json:"occupied,omitempty"`
 	Vacated     []string `json:"vacated,omitempty"`
 
-	Leads bool `json:"leads,omitempty"` // the node does
+	Leads bool `json:"leads,omitempty"` // the node does, or stands in
 }
 
 // spelled is the conversation as the client wrote it; a node of another version may not say.
@@ -257,7 +259,7 @@ func (a attends) who() *auth.Identity {
 
 // say sends a note. A note that can't be sent is lost, and counted by the adapter: what it says of presence the next one shows to be missing.
 func (c *cluster) say(n note) {
-	n.Node, n.Leads = c.node, c.leads()
+	n.Node, n.Leads = c.node, c.leads() || c.standsIn.Load()
 	_ = c.b.io.ServerSideEmit(serverSide, n)
 }
 

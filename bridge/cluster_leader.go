@@ -2,6 +2,7 @@ package bridge
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -42,6 +43,51 @@ func (c *cluster) strive(ctx context.Context) {
 	default:
 		c.leadsUntil.Store(0)
 	}
+	c.noteRefusal(err)
+	c.standsIn.Store(err != nil && c.leaderless())
+}
+
+// noteRefusal notes whether Redis answers that it takes no writes: it is full (OOM), a replica (READONLY), or can't save (MISCONF). Its connections are up
+// all the while, and what is published may still be heard.
+func (c *cluster) noteRefusal(err error) {
+	var answer redis.Error
+	if err == nil || !errors.As(err, &answer) {
+		if c.refusal.Swap(nil) != nil && err == nil {
+			c.b.log.Info().Msg("cluster: Redis takes writes again")
+		}
+		return
+	}
+	reason := withoutSecret(err, c.b.cfg().Cluster).Error()
+	if c.refusal.Swap(&reason) == nil {
+		c.b.log.Error().Str("reason", reason).Msg("cluster: Redis refuses writes: no node can lead, and what is shared by streams is lost")
+	}
+}
+
+// refused says why Redis takes no writes, "" while it does.
+func (c *cluster) refused() string {
+	if reason := c.refusal.Load(); reason != nil {
+		return *reason
+	}
+	return ""
+}
+
+// leaderless reports whether this node stands in for a leader, where nobody can take the lease: no node has been heard to lead, or to stand in, for longer than a
+// lease, and of those alive this one comes first. Nodes that don't hear each other each stand in: then something is told twice rather than not.
+func (c *cluster) leaderless() bool {
+	if c.leads() {
+		return false
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if time.Since(c.ledElsewhere) < c.lease*4/3 {
+		return false
+	}
+	for node, p := range c.peers {
+		if !p.gone && node < c.node {
+			return false
+		}
+	}
+	return true
 }
 
 // leads tells whether this node leads.
@@ -59,7 +105,8 @@ func (c *cluster) resign() {
 }
 
 // speaks tells whether this node is the one that tells the application what all nodes know: the leader, or one that hears no other.
-func (c *cluster) speaks() bool { return c == nil || c.leads() || !c.up() }
+// While nobody can lead, since Redis takes no writes, it is the node that stands in.
+func (c *cluster) speaks() bool { return c == nil || c.leads() || c.standsIn.Load() || !c.up() }
 
 // keyOf names a key of the leader's, in the same slot of a Redis Cluster as the lease.
 func (c *cluster) keyOf(what string) string { return "{" + c.key + "}:" + what }

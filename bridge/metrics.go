@@ -55,7 +55,16 @@ func (b *Bridge) OpsHandler() http.Handler {
 	})
 }
 
-func (b *Bridge) readyz() http.HandlerFunc { return ops.Readyz(b.upstream.feed.Report) }
+func (b *Bridge) readyz() http.HandlerFunc {
+	return ops.Readyz(func() ops.Readiness {
+		r := ops.Readiness{Report: b.upstream.feed.Report()}
+		if b.cluster != nil {
+			refused := b.cluster.refused()
+			r.Cluster = &ops.ClusterReadiness{Up: b.cluster.up() && refused == "", Reason: refused}
+		}
+		return r
+	})
+}
 
 // ShowProblems has the status page show what a log's Problems keep.
 func (b *Bridge) ShowProblems(p *ops.Problems) { b.problems.Store(p) }
@@ -69,6 +78,9 @@ func (b *Bridge) status() ops.Status {
 	if b.webhooks != nil && b.webhooks.box != nil {
 		o := b.webhooks.box.Stats()
 		s.Outbox = &ops.Outbox{Waiting: o.Waiting, Dead: o.Dead, Bytes: o.Bytes}
+		if oldest, ok := b.webhooks.box.Oldest(); ok {
+			s.Outbox.Oldest, s.Outbox.Reason = s.Now.Sub(oldest.At).Seconds(), oldest.Reason
+		}
 	}
 	return s
 }

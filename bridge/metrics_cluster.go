@@ -26,7 +26,7 @@ func (c *cluster) watch(r prometheus.Registerer) {
 		}
 		return 0
 	}
-	gauge("up", "1 while the other nodes are heard by way of Redis.", func() float64 { return yes(c.up()) })
+	gauge("up", "1 while the other nodes are heard by way of Redis, and it takes writes.", func() float64 { return yes(c.up() && c.refused() == "") })
 	gauge("leads", "1 for the node that leads.", func() float64 { return yes(c.leads()) })
 	gauge("peers", "Other bridges that are alive.", func() float64 { return float64(c.alive()) })
 	gauge("servers", "Other Socket.IO servers, bridges or not, at the last count.", func() float64 { return float64(c.adapter.Stats().Nodes) })
@@ -60,7 +60,9 @@ func (c *cluster) status() *ops.Cluster {
 		return nil
 	}
 	s := c.adapter.Stats()
-	at := &ops.Cluster{Up: s.Up, Leads: c.leads(), Hears: c.led == nil || c.led.on.Load(), Peers: c.alive(), Servers: s.Nodes, Waiting: s.Queued}
+	at := &ops.Cluster{
+		Up: s.Up && c.refused() == "", Refused: c.refused(), Leads: c.leads(), Hears: c.led == nil || c.led.on.Load(), Peers: c.alive(), Servers: s.Nodes, Waiting: s.Queued,
+	}
 	if c.led != nil {
 		at.Waiting += c.led.bus.Stats().Queued
 	}

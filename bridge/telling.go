@@ -61,9 +61,7 @@ func (b *Bridge) moved() {
 
 // report tells the application what all nodes know, once.
 func (b *Bridge) report(kind, lane string, data json.RawMessage) {
-	if b.cluster.speaks() {
-		b.reporter.tell(kind, lane, data)
-	}
+	b.reporter.share(kind, lane, data)
 }
 
 // tellRead tells a conversation what a user has read; to holds what is not known from that.

@@ -43,7 +43,7 @@ type webhooks struct {
 	client    *http.Client
 	box       *outbox.Outbox // nil where nothing is durable
 
-	emitted  *lru.Cache[string, struct{}] // by MessageSid: sent to rooms before it was stored
+	emitted  *lru.Cache[string, bool]     // by MessageSid: sent to rooms; true of one whose row did not come yet
 	seen     *lru.Cache[string, struct{}] // dedupe keys, where there is no box
 	emitting sync.WaitGroup
 	slots    chan struct{}
@@ -69,7 +69,7 @@ func (b *Bridge) newWebhooks() (*webhooks, error) {
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 	var err error
-	if h.emitted, err = lru.New[string, struct{}](maxEmitted); err != nil {
+	if h.emitted, err = lru.New[string, bool](maxEmitted); err != nil {
 		return nil, fmt.Errorf("bridge: webhooks: %w", err)
 	}
 	if h.seen, err = lru.New[string, struct{}](maxEmitted); err != nil {
@@ -102,11 +102,18 @@ func (b *Bridge) newWebhooks() (*webhooks, error) {
 // watch has webhooks counted and the outbox asked at each scrape.
 func (h *webhooks) watch() {
 	h.counted = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "webhooks_total",
-		Help: "Webhooks that came, by source and what became of them (taken, repeated, refused, not_kept)."}, []string{"source", "result"})
+		Help: "Webhooks that came, by source and what became of them (taken, repeated, unneeded, refused, not_kept)."}, []string{"source", "result"})
 	h.b.metrics.register.MustRegister(h.counted)
 	if h.box == nil {
 		return
 	}
+	h.b.metrics.register.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "outbox_oldest_seconds",
+		Help: "How long the entry that waits longest has waited; supabridge outbox list --waiting says why."}, func() float64 {
+		if oldest, ok := h.box.Oldest(); ok {
+			return time.Since(oldest.At).Seconds()
+		}
+		return 0
+	}))
 	for name, g := range map[string]struct {
 		help  string
 		value func(outbox.Stats) float64

@@ -3,8 +3,10 @@ package bridge
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/supabridge/supabridge/bridge/feed"
@@ -44,8 +46,27 @@ func (h *webhooks) takeDatabase(w http.ResponseWriter, r *http.Request) {
 	if change.Type == feed.Delete {
 		record = change.Old
 	}
-	known := change.Type == feed.Insert || change.Type == feed.Update || change.Type == feed.Delete
-	passed := known && change.Schema == h.b.cfg().Supabase.Schema && h.offer(r.Context(), change.Table, change.Type, record)
+	if reason := h.unfollowed(change); reason != "" {
+		h.refused("database", r, errors.New(reason))
+		ops.WriteJSON(w, http.StatusUnprocessableEntity, map[string]string{"error": reason})
+		return
+	}
+	passed := h.offer(r.Context(), change.Table, change.Type, record)
 	h.count("database", map[bool]string{true: "taken", false: "repeated"}[passed])
 	ops.WriteJSON(w, http.StatusOK, map[string]bool{"passed": passed})
+}
+
+// unfollowed says why nothing can come of a Database Webhook, "" where something can.
+func (h *webhooks) unfollowed(change databaseWebhook) string {
+	cfg := h.b.cfg()
+	known := []string{cfg.Tables.Conversations.Name, cfg.Tables.Messages.Name, cfg.Tables.Notifications.Name}
+	switch {
+	case change.Type != feed.Insert && change.Type != feed.Update && change.Type != feed.Delete:
+		return fmt.Sprintf("type %.40q is none of INSERT, UPDATE, DELETE", string(change.Type))
+	case change.Schema != cfg.Supabase.Schema:
+		return fmt.Sprintf("schema %.80q is not followed; supabase.schema is %q", change.Schema, cfg.Supabase.Schema)
+	case change.Table == "" || !slices.Contains(known, change.Table):
+		return fmt.Sprintf("table %.80q is not followed; see tables in the configuration", change.Table)
+	}
+	return ""
 }

@@ -151,7 +151,7 @@ func TestDatabaseWebhookBringsUpdatesAndDeletes(t *testing.T) {
 	if got := ana.event("message_deleted"); got["id"] != id {
 		t.Errorf("message_deleted %v", got)
 	}
-	if code, answer := w.post("/webhooks/supabase", `{"type":"INSERT","table":"secrets","schema":"public","record":{"id":1}}`, "Authorization", "Bearer "+ourSecret); code != 200 || !strings.Contains(answer, "false") {
+	if code, answer := w.post("/webhooks/supabase", `{"type":"INSERT","table":"secrets","schema":"public","record":{"id":1}}`, "Authorization", "Bearer "+ourSecret); code != 422 || !strings.Contains(answer, "not followed") {
 		t.Errorf("a table that is not followed: %d %s", code, answer)
 	}
 }

@@ -37,7 +37,7 @@ func (h *webhooks) emit(event twilio.Event) {
 			if _, known := h.emitted.Get(event.Sid); known {
 				return
 			}
-			h.emitted.Add(event.Sid, struct{}{})
+			h.emitted.Add(event.Sid, true)
 			h.b.router.route(ctx, sent)
 		}); err != nil {
 			h.b.log.Warn().Err(err).Msg("a message could not be sent before it is stored")
@@ -70,13 +70,19 @@ func (h *webhooks) completed(record json.RawMessage, event twilio.Event) json.Ra
 	return whole
 }
 
-// recognise tells whether a change is the row of a message that browsers have already, and learns where it is. The feed's goroutine calls it.
+// recognise reports whether a change is the row of a message that was sent to browsers before, and learns where the row is. Of other rows it
+// remembers that they went to browsers, so that a webhook which comes later sends nothing. The feed's goroutine calls it.
 func (h *webhooks) recognise(c feed.Change) bool {
-	if c.Table != h.b.cfg().Tables.Messages.Name || c.Action != feed.Insert || h.emitted.Len() == 0 {
+	if c.Table != h.b.cfg().Tables.Messages.Name || c.Action != feed.Insert || !h.emits() {
 		return false
 	}
 	sid := c.Row.Text(h.b.cfg().Webhooks.Twilio.Store.SidColumn)
-	if sid == "" || !h.emitted.Contains(sid) {
+	if sid == "" {
+		return false
+	}
+	early, _ := h.emitted.Get(sid)
+	h.emitted.Add(sid, false)
+	if !early {
 		return false
 	}
 	t := h.b.cfg().Tables.Messages

@@ -85,19 +85,7 @@ func post(client *http.Client, req *http.Request, what string) error {
 	}
 	_, _ = io.Copy(io.Discard, io.LimitReader(resp.Body, 64<<10)) // so that the connection serves again
 	_ = resp.Body.Close()
-	failure := fmt.Errorf("%s: HTTP %d", what, resp.StatusCode)
-	switch code := resp.StatusCode; {
-	case code >= 200 && code <= 299:
-		return nil
-	case code == http.StatusTooManyRequests:
-		return outbox.Unavailable(failure, deadlineSlow)
-	case code == http.StatusBadGateway, code == http.StatusServiceUnavailable, code == http.StatusGatewayTimeout:
-		return outbox.Unavailable(failure, 0)
-	case code >= 500, code == http.StatusRequestTimeout, code == http.StatusUnauthorized, code == http.StatusForbidden:
-		return failure
-	default:
-		return outbox.Permanent(failure)
-	}
+	return appVerdict(resp, what)
 }
 
 // bare takes the address off an error of net/http: it may have parameters in it.

@@ -4,11 +4,11 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/supabridge/supabridge/bridge/feed"
 	"github.com/supabridge/supabridge/bridge/outbox"
-	"github.com/supabridge/supabridge/bridge/supabase"
 	"github.com/supabridge/supabridge/bridge/twilio"
 )
 
@@ -21,12 +21,14 @@ func (h *webhooks) toTables(ctx context.Context, item outbox.Item) error {
 	event := twilio.Read(params)
 	h.b.traces.Store(ctx, event)
 	record, err := h.store.Apply(ctx, event)
-	if errors.Is(err, twilio.ErrNotYet) && time.Since(item.At) > statusWait {
-		h.b.log.Warn().Str("status", event.Status).Msg("a status is given up: its message was never stored")
-		return nil
+	if errors.Is(err, twilio.ErrNotYet) {
+		if item.Reason == err.Error() && time.Since(item.Since) > statusWait {
+			return outbox.Permanent(fmt.Errorf("%w, for %s: it is none of this application's, or it was lost", err, statusWait))
+		}
+		return err
 	}
 	if err != nil {
-		return sorted(err)
+		return tablesVerdict(err)
 	}
 	if record != nil {
 		action := feed.Insert
@@ -43,23 +45,6 @@ func (h *webhooks) rouse() {
 	if h.box != nil {
 		h.box.Rouse(toTables)
 	}
-}
-
-// sorted says what a failure means for the outbox.
-func sorted(err error) error {
-	e, ok := supabase.AsError(err)
-	if !ok {
-		return err
-	}
-	switch e.Class {
-	case supabase.ClassPermanent:
-		return outbox.Permanent(err)
-	case supabase.ClassSlow:
-		return outbox.Unavailable(err, max(e.RetryAfter, deadlineSlow))
-	case supabase.ClassRetry, supabase.ClassToken:
-		return outbox.Unavailable(err, e.RetryAfter)
-	}
-	return err
 }
 
 // offer gives a row to the feed. Where the feed does not take it in time nothing is lost: Realtime or a read brings it.

@@ -108,8 +108,18 @@ func (h *webhooks) takeTwilio(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	event := twilio.Read(params)
-	key := event.DedupeKey(r.Header.Get(twilio.IdempotencyHeader), append([]byte(r.URL.RawQuery+"\n"), body...))
 	h.b.traces.Describe(span, event)
+	if code, reason := h.unusable(event, form != nil); code != 0 {
+		h.refused("twilio", r, errors.New(reason))
+		http.Error(w, reason, code)
+		return
+	}
+	if !h.uses(event) {
+		h.count("twilio", "unneeded")
+		answerTwilio(w, event)
+		return
+	}
+	key := event.DedupeKey(r.Header.Get(twilio.IdempotencyHeader), append([]byte(r.URL.RawQuery+"\n"), body...))
 	added, err := h.keep(ctx, r, key, event, token, form, body)
 	if err != nil {
 		h.failure.Do(func() { h.b.log.Error().Err(err).Msg("a webhook could not be kept") })
@@ -125,14 +135,13 @@ func (h *webhooks) takeTwilio(w http.ResponseWriter, r *http.Request) {
 	}
 	if added {
 		h.count("twilio", "taken")
-		if event.Kind == twilio.Message && slices.Contains(h.b.cfg().Webhooks.Twilio.Modes, "emit") {
+		if event.Kind == twilio.Message && h.emits() {
 			h.emit(event)
 		}
 	} else {
 		h.count("twilio", "repeated")
 	}
-	w.Header().Set("Content-Type", "text/xml")
-	_, _ = io.WriteString(w, emptyTwiML) // Twilio is gone where this fails, and sends it again
+	answerTwilio(w, event)
 }
 
 // keep puts a webhook on disk for each of its targets; added is false where it was taken before.
@@ -146,7 +155,7 @@ func (h *webhooks) keep(ctx context.Context, r *http.Request, key string, event 
 	if slices.Contains(modes, "forward") {
 		entries = append(entries, outbox.Entry{Target: toApp, Lane: event.Conversation(), Header: h.b.traces.Carry(ctx, forwardedHeader(r, token)), Body: body})
 	}
-	if slices.Contains(modes, "store") && event.Kind != twilio.Other {
+	if slices.Contains(modes, "store") && h.uses(event) && (event.Kind != twilio.Other || !slices.Contains(modes, "forward")) {
 		lane := event.Conversation()
 		if event.Kind == twilio.Status {
 			lane = event.Sid // a status waits for its message to be stored, and nobody else for the status

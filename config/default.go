@@ -116,7 +116,7 @@ func Default() *Config {
 				MaxBody:        256 << 10,
 				Store: TwilioStore{
 					SidColumn:          "external_message_id",
-					Columns:            []string{"conversation_id={conversation}", "content={Body}", "is_from_customer:=true", "status={status}", "attachments:={media}"},
+					Columns:            []string{"conversation_id={conversation}", "content={Body}", "is_from_customer:={from_customer}", "status={status}", "attachments:={media}"},
 					Statuses:           []string{"received=DELIVERED", "sent=SENT", "delivered=DELIVERED", "read=READ"},
 					FailureColumns:     []string{},
 					Lookups:            []string{},

@@ -26,7 +26,7 @@ type Twilio struct {
 	// Networks of proxies whose X-Forwarded-Proto and X-Forwarded-Host are believed, as 10.0.0.0/8. Needed only where public_urls is empty.
 	TrustedProxies []string `key:"trusted_proxies"`
 	// What is done with a webhook. forward: posted to forward_url as it came. store: written to the tables. emit: sent to browsers at once, before it is stored. Several may be
-	// combined; emit alone is for an application that stores by itself.
+	// combined; emit is for an application that stores by itself, and adds nothing to store: the row is with the browsers once it is written.
 	Modes []string `key:"modes" enum:"forward|store|emit"`
 	// The application's own route, which gets what Twilio sent, body and headers, signed anew for this address. Required for forward.
 	ForwardURL string `key:"forward_url"`
@@ -41,7 +41,8 @@ type TwilioStore struct {
 	// Column of tables.messages with Twilio's MessageSid. It needs a unique constraint: that is what makes a message be stored once.
 	SidColumn string `key:"sid_column"`
 	// Columns of a message: "column=text", "column?=text" to leave the column out where the text is empty, "column:=json". {Name} stands for the parameter of
-	// that name or the result of a lookup; {conversation}, {status}, {media}, {params}, {FromNumber}, {ToNumber}, {Channel} and {MessageUUID} are made by the bridge.
+	// that name or the result of a lookup; {conversation}, {status}, {from_customer}, {media}, {params}, {FromNumber}, {ToNumber}, {Channel} and {MessageUUID} are made by the bridge.
+	// Messages of Twilio Conversations need {Author} or {ParticipantSid} and {from_customer} or {Source} here, and {ConversationSid} in conversation_find; else they are dead letters.
 	Columns []string `key:"columns"`
 	// The application's words for Twilio's statuses, as "delivered=DELIVERED". A status without a word leaves the column alone. A status is written only where it is later in
 	// the order of sent, delivered and read, or the end of one not delivered yet. received is the status of a message that comes in, for {status}.
@@ -82,9 +83,9 @@ type Outgoing struct {
 type Outbox struct {
 	// File, which is made if it is not there; its directory must be. Required for Twilio's webhooks that are forwarded or stored, and for outgoing ones. On a disk that keeps what it has synced.
 	Path string `key:"path"`
-	// Most that may wait in it. Beyond that webhooks are answered 503. The file itself may grow to somewhat more than twice this.
+	// Most that may wait in it, dead letters included; those take at most half. Beyond that webhooks are answered 503. The file itself may grow to somewhat more than twice this.
 	MaxSize Size `key:"max_size" min:"1MiB" max:"1024GiB"`
-	// How long a delivery is tried before it is put aside for people to look at: supabridge outbox.
+	// How long a delivery is tried before it is put aside for people to look at: supabridge outbox. What PostgreSQL or the application refuses for good is put aside at once.
 	MaxAge time.Duration `key:"max_age" min:"1m" max:"8760h"`
 	// How long what was put aside is kept.
 	KeepDead time.Duration `key:"keep_dead" min:"1h" max:"87600h"`

@@ -7,11 +7,24 @@ import (
 	"github.com/supabridge/supabridge/bridge/feed"
 )
 
+// Readiness is what Readyz answers. A cluster that is not up changes no code: the node has all of Supabase's changes for
+// its own browsers.
+type Readiness struct {
+	feed.Report
+	Cluster *ClusterReadiness `json:"cluster,omitempty"` // of a node in a cluster
+}
+
+// ClusterReadiness says whether other nodes are reached.
+type ClusterReadiness struct {
+	Up     bool   `json:"up"`
+	Reason string `json:"reason,omitempty"` // why Redis takes no writes
+}
+
 // Readyz answers 200 while the feed is live and 503 otherwise, so that a balancer sends browsers to a node that has
 // something to send.
-func Readyz(report func() feed.Report) http.HandlerFunc {
+func Readyz(current func() Readiness) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) {
-		r := report()
+		r := current()
 		code := http.StatusServiceUnavailable
 		if r.State == feed.Live {
 			code = http.StatusOK

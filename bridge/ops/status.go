@@ -72,16 +72,21 @@ type Outbox struct {
 	Waiting int   `json:"waiting"`
 	Dead    int   `json:"dead"`
 	Bytes   int64 `json:"bytes"`
+
+	Oldest float64 `json:"oldest_seconds,omitempty"` // how long the one that waits longest does
+	Reason string  `json:"reason,omitempty"`         // why its last delivery failed
 }
 
 // Cluster says how a node stands in its cluster.
 type Cluster struct {
-	Up      bool `json:"up"`      // Redis is there, and other nodes are heard
+	Up      bool `json:"up"`      // Redis is there and takes writes, and other nodes are heard
 	Leads   bool `json:"leads"`   // this node does
 	Hears   bool `json:"hears"`   // Realtime, for itself
 	Peers   int  `json:"peers"`   // other bridges that are alive
 	Servers int  `json:"servers"` // other Socket.IO servers, bridges or not
 	Waiting int  `json:"waiting"` // bytes for them that wait for Redis
+
+	Refused string `json:"refused,omitempty"` // why Redis takes no writes
 }
 
 // Machine fills in what the process knows of itself.

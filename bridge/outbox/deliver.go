@@ -6,13 +6,21 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"go.etcd.io/bbolt"
 )
 
-// awayAfter is how many failures in a row, of whatever lanes, show that a target is away. Then it is tried by one delivery at a time.
+// awayAfter is how many lanes must fail, with no success between, before a target counts as away. Then one
+// delivery at a time is tried. One lane alone proves nothing: its own request may be what the target fails at.
 const awayAfter = 3
+
+// Bounds of what is logged of entries that fail: the first few lines, then one in a while.
+const (
+	failingFirst = 5
+	failingEvery = 10 * time.Second
+)
 
 // purgeEvery is how often dead letters are looked over for their age.
 const purgeEvery = time.Hour
@@ -42,7 +50,8 @@ type lane struct {
 	name    laneName
 	waiting []queued
 	fails   int
-	away    bool // its last failure was the target's
+	began   time.Time // of the delivery under way
+	away    bool      // its last failure was the target's
 	due     time.Time
 	index   int // in delayed
 }
@@ -66,15 +75,37 @@ type destination struct {
 	deliver Deliver
 	ready   []*lane
 	running int
-	fails   int // in a row, of the target
+	failing map[laneName]bool // lanes that failed since the last success, at most awayAfter of them
+	since   time.Time         // when it came to count as away
+	fails   int               // of deliveries that began after that
 	due     time.Time
+	asked   time.Time // until then the target itself asked to be left alone
+	tried   time.Time // when the last delivery began
 }
 
+func (d *destination) away() bool { return len(d.failing) >= awayAfter }
+
 func (d *destination) limit(workers int) int {
-	if d.fails >= awayAfter {
+	if d.away() {
 		return 1
 	}
 	return workers
+}
+
+// fresh makes a new lane the next to be tried. While the target is away it is also tried soon: the lanes that
+// failed before may fail by their own requests, and others must not wait for them.
+func (d *destination) fresh(l *lane, retryMin time.Duration) {
+	if !d.away() {
+		d.ready = append(d.ready, l)
+		return
+	}
+	d.ready = slices.Insert(d.ready, 0, l)
+	if soon := d.tried.Add(retryMin); soon.Before(d.due) {
+		d.due = soon
+		if d.asked.After(soon) {
+			d.due = d.asked
+		}
+	}
 }
 
 // runner is Run's: its goroutine alone uses it.
@@ -99,7 +130,7 @@ func (o *Outbox) Run(ctx context.Context) {
 	r := &runner{o: o, lanes: make(map[laneName]*lane), targets: make(map[string]*destination), done: make(chan outcome), timer: time.NewTimer(0)}
 	defer r.timer.Stop()
 	for name, deliver := range o.opts.Deliver {
-		r.targets[name] = &destination{deliver: deliver}
+		r.targets[name] = &destination{deliver: deliver, failing: make(map[laneName]bool)}
 	}
 	for {
 		select {
@@ -141,7 +172,7 @@ func (r *runner) take() {
 			l = &lane{name: q.lane, fails: q.attempts}
 			r.lanes[q.lane] = l
 			if d := r.targets[q.lane.target]; d != nil {
-				d.ready = append(d.ready, l)
+				d.fresh(l, r.o.opts.RetryMin)
 			}
 		}
 		l.waiting = append(l.waiting, q)
@@ -171,6 +202,7 @@ func (r *runner) start(ctx context.Context, now time.Time) {
 			d.ready[0] = nil
 			d.ready = d.ready[1:]
 			d.running++
+			d.tried, l.began = now, now
 			r.running++
 			id := l.waiting[0].id
 			go func() { r.done <- outcome{l, r.o.attempt(ctx, d.deliver, id)} }()
@@ -191,11 +223,13 @@ func (r *runner) finish(ctx context.Context, out outcome) {
 	var away unavailable
 	switch {
 	case out.err == nil:
-		if d.fails >= awayAfter {
+		if d.away() {
 			r.o.opts.Log.Info().Str("target", l.name.target).Msg("outbox: the target is back")
 			r.rouse(l.name.target)
 		}
-		d.fails, l.fails, l.away = 0, 0, false
+		clear(d.failing)
+		d.fails, d.due, d.asked = 0, time.Time{}, time.Time{}
+		l.fails, l.away = 0, false
 		l.waiting = l.waiting[1:]
 		if len(l.waiting) == 0 {
 			delete(r.lanes, l.name)
@@ -204,16 +238,28 @@ func (r *runner) finish(ctx context.Context, out outcome) {
 		d.ready = append(d.ready, l)
 		return
 	case errors.As(out.err, &away):
-		d.fails++
-		if d.fails >= awayAfter {
-			d.due = time.Now().Add(max(away.after, r.wait(d.fails-awayAfter)))
+		was := d.away()
+		if !was {
+			d.failing[l.name] = true
 		}
-		if d.fails == awayAfter {
-			r.o.opts.Log.Warn().Err(out.err).Str("target", l.name.target).Msg("outbox: the target is away; what is for it waits")
+		if away.after > 0 {
+			d.asked = time.Now().Add(away.after)
+		}
+		switch {
+		case d.away() && !was:
+			d.since, d.due = time.Now(), time.Now().Add(max(away.after, r.wait(0)))
+			r.o.opts.Log.Warn().Err(out.err).Str("target", l.name.target).
+				Msg("outbox: the target is away; what is for it waits")
+		case was && l.began.After(d.since): // not one of many that were under way when it went
+			d.fails++
+			d.due = time.Now().Add(max(away.after, r.wait(d.fails)))
+		case d.asked.After(d.due):
+			d.due = d.asked
 		}
 		l.away = true
 	default:
-		d.fails, l.away = 0, false
+		clear(d.failing)
+		d.fails, d.due, d.asked, l.away = 0, time.Time{}, time.Time{}, false
 	}
 	l.due = time.Now().Add(max(away.after, r.wait(l.fails)))
 	l.fails++
@@ -265,17 +311,26 @@ func (o *Outbox) attempt(ctx context.Context, deliver Deliver, id uint64) error 
 	if old := time.Since(item.At); !dead && old > o.opts.MaxAge {
 		dead, reason = true, fmt.Sprintf("tried for %s: %s", old.Round(time.Second), reason)
 	}
+	reason = reason[:min(len(reason), maxName)]
 	if e := o.change(ctx, id, func(item Item) *Item {
 		item.Attempts++
-		item.Reason, item.Dead = reason[:min(len(reason), maxName)], dead
+		if item.Reason != reason || item.Since.IsZero() {
+			item.Since = time.Now()
+		}
+		item.Reason, item.Dead = reason, dead
 		return &item
 	}); e != nil {
 		return e
 	}
 	if dead {
+		o.trimDead(ctx)
 		o.opts.Log.Error().Str("reason", reason).Str("target", item.Target).Uint64("id", id).Int("attempts", item.Attempts+1).Msg("outbox: a dead letter")
 		return nil
 	}
+	o.failing.Do(func() {
+		o.opts.Log.Warn().Str("reason", reason).Str("target", item.Target).Uint64("id", id).
+			Int("attempts", item.Attempts+1).Dur("waits", time.Since(item.At)).Msg("outbox: a delivery failed and is tried again")
+	})
 	return err
 }
 

@@ -22,7 +22,7 @@ func (o *Outbox) change(ctx context.Context, id uint64, next func(Item) *Item) e
 func (o *Outbox) changeAll(ctx context.Context, ids []uint64, next func(Item) *Item) (int, error) {
 	var found int
 	var waiting, dead int
-	var bytes int64
+	var bytes, deadBytes int64
 	var fresh []queued
 	w := &write{
 		apply: func(tx *bbolt.Tx) error {
@@ -44,6 +44,7 @@ func (o *Outbox) changeAll(ctx context.Context, ids []uint64, next func(Item) *I
 				bytes -= int64(len(record))
 				if before.Dead {
 					dead--
+					deadBytes -= int64(len(record))
 				} else {
 					waiting--
 				}
@@ -76,6 +77,9 @@ func (o *Outbox) changeAll(ctx context.Context, ids []uint64, next func(Item) *I
 					return err
 				}
 				bytes += int64(len(record))
+				if after.Dead {
+					deadBytes += int64(len(record))
+				}
 			}
 			return nil
 		},
@@ -86,6 +90,7 @@ func (o *Outbox) changeAll(ctx context.Context, ids []uint64, next func(Item) *I
 			o.mu.Lock()
 			defer o.mu.Unlock()
 			o.taken += bytes
+			o.dead += deadBytes
 			o.stats.Waiting += waiting
 			o.stats.Dead += dead
 			if len(fresh) > 0 {
@@ -141,7 +146,7 @@ func (o *Outbox) Retry(ctx context.Context, id uint64) error {
 		return fmt.Errorf("%w: dead letter %d", ErrUnknown, id)
 	}
 	return o.change(ctx, id, func(item Item) *Item {
-		item.Dead, item.Attempts, item.Reason, item.At = false, 0, "", time.Now()
+		item.Dead, item.Attempts, item.Reason, item.Since, item.At = false, 0, "", time.Time{}, time.Now()
 		return &item
 	})
 }
@@ -174,4 +179,43 @@ func (o *Outbox) expire(ctx context.Context, now time.Time) {
 		o.count(func(s *Stats) { s.Expired += uint64(len(old)) })
 		o.opts.Log.Warn().Int("count", len(old)).Dur("kept", o.opts.KeepDead).Msg("outbox: dead letters were dropped for their age")
 	}
+}
+
+// trimDead drops the oldest dead letters where they take more than half of MaxBytes; one always stays.
+func (o *Outbox) trimDead(ctx context.Context) {
+	o.trimming.Lock()
+	defer o.trimming.Unlock()
+	dropped := 0
+	for o.tooManyDead() && ctx.Err() == nil {
+		items, err := o.List(true, 0, trimAtOnce)
+		if err == nil && len(items) < 2 {
+			break
+		}
+		var ids []uint64
+		for _, item := range items[:len(items)/2] {
+			ids = append(ids, item.ID)
+		}
+		var n int
+		if err == nil {
+			n, err = o.changeAll(ctx, ids, func(Item) *Item { return nil })
+		}
+		if err != nil {
+			o.opts.Log.Error().Err(err).Msg("outbox: dead letters could not be dropped to make room")
+			return
+		}
+		dropped += n
+	}
+	if dropped > 0 {
+		o.count(func(s *Stats) { s.Expired += uint64(dropped) })
+		o.opts.Log.Warn().Int("count", dropped).Msg("outbox: the oldest dead letters were dropped: they took more than half of the outbox")
+	}
+}
+
+// trimAtOnce is how many dead letters are looked at in one turn; the older half of them is dropped.
+const trimAtOnce = 64
+
+func (o *Outbox) tooManyDead() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.dead > o.opts.MaxBytes/2
 }

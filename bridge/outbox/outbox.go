@@ -13,6 +13,7 @@ import (
 	"github.com/rs/zerolog"
 	"go.etcd.io/bbolt"
 	bolterrors "go.etcd.io/bbolt/errors"
+	"golang.org/x/time/rate"
 )
 
 // Defaults of Options.
@@ -78,6 +79,8 @@ type Item struct {
 	At time.Time
 	// Reason is why the last delivery failed, empty before one has.
 	Reason string
+	// Since is when a delivery first failed for Reason, without another reason or a success since.
+	Since time.Time
 	// Dead marks one that is kept aside.
 	Dead bool
 }
@@ -90,7 +93,8 @@ type Options struct {
 	Deliver map[string]Deliver
 	// ExistingOnly has Open fail where the file is not there.
 	ExistingOnly bool
-	// MaxBytes bounds what waits and what is dead together. The file may take somewhat more than twice that.
+	// MaxBytes bounds what waits and what is dead together. The file may take somewhat more than twice that. Dead
+	// letters take at most half: beyond that the oldest are dropped, so that they never keep new entries out.
 	MaxBytes int64
 	// MaxAge is how long an entry is tried before it is a dead letter, KeepDead how long dead letters are kept, DedupeFor how long dedupe keys.
 	MaxAge, KeepDead, DedupeFor time.Duration
@@ -119,18 +123,23 @@ type Outbox struct {
 
 	seen int // dedupe keys on disk; the writing goroutine's
 
+	failing  rate.Sometimes // holds the log lines of deliveries that fail
+	trimming sync.Mutex     // held while dead letters are dropped to make room
+
 	mu    sync.Mutex // guards what follows
 	stats Stats
 	fresh []queued // added and not yet known to Run
 	back  []string // targets that Rouse named, not yet known to Run; each once
 	taken int64    // bytes on disk and about to be
+	dead  int64    // of them, those of dead letters
 }
 
 // Stats is how full a box is.
 type Stats struct {
 	Waiting, Dead int
 	Bytes         int64
-	// Delivered and Failed count deliveries since Open, Expired the dead letters that were dropped for their age.
+	// Delivered and Failed count deliveries since Open, Expired the dead letters that were dropped for their age, or
+	// because they took more than half of MaxBytes.
 	Delivered, Failed, Expired uint64
 }
 
@@ -170,7 +179,7 @@ func Open(opts Options) (*Outbox, error) {
 			return nil, fmt.Errorf("outbox: %w", err)
 		}
 	}
-	o := &Outbox{opts: opts, writes: make(chan *write, maxBatch), closing: make(chan struct{}), written: make(chan struct{}), wake: make(chan struct{}, 1)}
+	o := &Outbox{opts: opts, failing: rate.Sometimes{First: failingFirst, Interval: failingEvery}, writes: make(chan *write, maxBatch), closing: make(chan struct{}), written: make(chan struct{}), wake: make(chan struct{}, 1)}
 	if err := o.open(); err != nil {
 		if o.db != nil {
 			_ = o.db.Close()
@@ -238,6 +247,7 @@ func (o *Outbox) load(tx *bbolt.Tx) error {
 			}
 			o.taken += int64(len(v))
 			if bucket.dead {
+				o.dead += int64(len(v))
 				o.stats.Dead++
 				return nil
 			}
@@ -301,6 +311,19 @@ func (o *Outbox) Stats() Stats {
 	s := o.stats
 	s.Bytes = o.taken
 	return s
+}
+
+// maxLooked bounds the entries that Oldest looks at.
+const maxLooked = 256
+
+// Oldest gives the entry that waits longest; ok is false where none waits. A dead letter that was put back keeps its
+// place in the file, so a few entries from the front are looked at.
+func (o *Outbox) Oldest() (oldest Item, ok bool) {
+	items, err := o.List(false, 0, maxLooked)
+	if err != nil || len(items) == 0 {
+		return Item{}, false
+	}
+	return slices.MinFunc(items, func(a, b Item) int { return a.At.Compare(b.At) }), true
 }
 
 // Close ends the writing goroutine, after what was given to it, and closes the file. Run must have returned.

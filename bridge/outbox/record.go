@@ -36,6 +36,7 @@ type head struct {
 	At       int64             `json:"at"` // nanoseconds since 1970
 	Attempts int               `json:"attempts,omitempty"`
 	Reason   string            `json:"reason,omitempty"`
+	Since    int64             `json:"since,omitempty"` // nanoseconds since 1970
 	Dead     bool              `json:"dead,omitempty"`
 }
 
@@ -45,7 +46,8 @@ var errRecord = errors.New("not a record")
 const recordPrefix = 8
 
 func encode(item Item) ([]byte, error) {
-	h, err := json.Marshal(head{item.Target, item.Lane, item.Header, item.At.UnixNano(), item.Attempts, item.Reason, item.Dead})
+	h, err := json.Marshal(head{Target: item.Target, Lane: item.Lane, Header: item.Header, At: item.At.UnixNano(),
+		Attempts: item.Attempts, Reason: item.Reason, Since: nanos(item.Since), Dead: item.Dead})
 	if err != nil {
 		return nil, err
 	}
@@ -72,8 +74,24 @@ func decode(key, record []byte) (Item, error) {
 	}
 	return Item{
 		Entry: Entry{Target: h.Target, Lane: h.Lane, Header: h.Header, Body: append([]byte{}, rest[length:]...)},
-		ID:    binary.BigEndian.Uint64(key), Attempts: h.Attempts, At: time.Unix(0, h.At), Reason: h.Reason, Dead: h.Dead,
+		ID:    binary.BigEndian.Uint64(key), Attempts: h.Attempts, At: time.Unix(0, h.At), Reason: h.Reason,
+		Since: fromNanos(h.Since), Dead: h.Dead,
 	}, nil
 }
 
 func number(id uint64) []byte { return binary.BigEndian.AppendUint64(nil, id) }
+
+// nanos gives a time as nanoseconds since 1970, 0 for none; fromNanos is its inverse.
+func nanos(at time.Time) int64 {
+	if at.IsZero() {
+		return 0
+	}
+	return at.UnixNano()
+}
+
+func fromNanos(n int64) time.Time {
+	if n == 0 {
+		return time.Time{}
+	}
+	return time.Unix(0, n)
+}

@@ -83,9 +83,11 @@ const (
 
 func (k Kind) String() string { return [...]string{"other", "message", "status"}[k] }
 
-// Event is a webhook that was understood. Params has everything that came, what Twilio adds tomorrow included.
+// Event is a webhook that was understood. Params has everything that came, what Twilio adds tomorrow included. Texts
+// are valid UTF-8 without NUL, which PostgreSQL can't hold: U+FFFD stands for whatever else came.
 type Event struct {
 	Kind      Kind
+	Type      string // of an event of Twilio Conversations, such as onMessageAdded; else ""
 	Sid       string // of the message
 	Status    string // of a Status, as Twilio writes it
 	ErrorCode string
@@ -103,6 +105,7 @@ type Media struct {
 
 // Read understands parameters. It never fails: what it does not know is Other.
 func Read(p Params) Event {
+	p = p.clean()
 	e := Event{
 		Status: p.Get("MessageStatus"), ErrorCode: p.Get("ErrorCode"), From: p.Get("From"), To: p.Get("To"), Body: p.Get("Body"), Params: p,
 	}
@@ -110,6 +113,10 @@ func Read(p Params) Event {
 		if e.Sid = p.Get(name); e.Sid != "" {
 			break
 		}
+	}
+	if strings.HasPrefix(p.Get("EventType"), "on") { // that of a WhatsApp status is READ, DELIVERED and the like
+		e.readConversation()
+		return e
 	}
 	count, err := strconv.Atoi(p.Get("NumMedia"))
 	if err != nil {
@@ -133,8 +140,12 @@ func Read(p Params) Event {
 	return e
 }
 
-// Conversation names the pair of addresses that a message goes between, the same for both directions.
+// Conversation names the pair of addresses that a message goes between, the same for both directions; of an event of
+// Twilio Conversations, its conversation.
 func (e Event) Conversation() string {
+	if e.Type != "" {
+		return "conversation:" + e.Params.Get("ConversationSid")
+	}
 	a, b := e.From, e.To
 	if a > b {
 		a, b = b, a
@@ -148,6 +159,8 @@ func (e Event) DedupeKey(idempotency string, body []byte) string {
 	switch {
 	case idempotency != "":
 		return "token:" + idempotency
+	case e.Kind != Other && e.Type != "":
+		return "event:" + e.Type + "|" + e.Sid + "|" + e.Status + "|" + e.ErrorCode + "|" + e.Params.Get("ParticipantSid")
 	case e.Kind != Other:
 		return "event:" + e.Sid + "|" + e.Status + "|" + e.ErrorCode
 	}

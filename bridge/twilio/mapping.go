@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/google/uuid"
@@ -35,7 +36,7 @@ type Columns []column
 
 // ParseColumns reads a mapping, a column each. In a text {Name} stands for the parameter of that name, {FromNumber} and {ToNumber} for the addresses
 // without their channel, {Channel} for that (whatsapp or sms), {MessageUUID} for a UUID that is always the same for one MessageSid, {status} for the status
-// in the application's words, and the name of a lookup for what it found. In JSON each stands for a JSON value; {media} is the list of attachments and
+// in the application's words, {from_customer} for true or false, and the name of a lookup for what it found. In JSON each stands for a JSON value; {media} is the list of attachments and
 // {params} an object of all parameters.
 func ParseColumns(mapping []string) (Columns, error) {
 	var columns Columns
@@ -54,7 +55,7 @@ func ParseColumns(mapping []string) (Columns, error) {
 		if c.name == "" {
 			return nil, fmt.Errorf("%q: %w", m, errMapping)
 		}
-		if c.json && !json.Valid([]byte(place.ReplaceAllString(c.template, "null"))) {
+		if c.json && !(c.fits("null") && c.fits(`"a"`)) {
 			return nil, fmt.Errorf("%q: %w", m, errJSON)
 		}
 		columns = append(columns, c)
@@ -62,11 +63,28 @@ func ParseColumns(mapping []string) (Columns, error) {
 	return columns, nil
 }
 
+// fits reports whether a JSON template is JSON with a value in each place.
+func (c column) fits(value string) bool {
+	return json.Valid([]byte(place.ReplaceAllLiteralString(c.template, value)))
+}
+
 // Has tells whether a column is written.
 func (cs Columns) Has(name string) bool {
 	for _, c := range cs {
 		if c.name == name {
 			return true
+		}
+	}
+	return false
+}
+
+// names reports whether a template has one of the names in it.
+func (cs Columns) names(names ...string) bool {
+	for _, c := range cs {
+		for _, m := range place.FindAllStringSubmatch(c.template, -1) {
+			if slices.Contains(names, m[1]) {
+				return true
+			}
 		}
 	}
 	return false
@@ -124,6 +142,8 @@ func valueOf(name string, e Event, v Values) json.RawMessage {
 		return quote("sms")
 	case "MessageSid":
 		return quote(e.Sid)
+	case "from_customer":
+		return marshal(e.FromCustomer())
 	case "MessageUUID":
 		return quote(uuid.NewHash(sha1.New(), messages, []byte(e.Sid), 5).String())
 	case "media":

@@ -35,6 +35,8 @@ type StoreOptions struct {
 var (
 	// ErrNoRow: a lookup or the search for a conversation found nothing, or its function gave null. What is missing may come.
 	ErrNoRow = errors.New("no such row")
+	// ErrUnmapped: the mapping doesn't say what becomes of an event. It is wrapped with what is missing.
+	ErrUnmapped = errors.New("not mapped")
 	// ErrNotYet: a status came before its message was stored.
 	ErrNotYet = errors.New("the message is not stored yet")
 )
@@ -56,8 +58,11 @@ func NewStore(db *supabase.Client, opts StoreOptions) *Store {
 }
 
 // Apply stores an event: a message once, whatever the repetitions, a status where it is news. It gives the row as it is now, nil where nothing changed.
-// Errors are *supabase.Error, ErrNoRow and ErrNotYet, wrapped.
+// Errors are *supabase.Error, ErrNoRow, ErrNotYet and ErrUnmapped, wrapped.
 func (s *Store) Apply(ctx context.Context, e Event) (json.RawMessage, error) {
+	if err := s.unmapped(e); err != nil {
+		return nil, err
+	}
 	switch e.Kind {
 	case Message:
 		return s.message(ctx, e)
@@ -88,6 +93,9 @@ func (s *Store) message(ctx context.Context, e Event) (json.RawMessage, error) {
 
 // Preview gives the row that a message will be, without storing anything: it has no column that the database fills in. ErrNoRow where its conversation is not there.
 func (s *Store) Preview(ctx context.Context, e Event) (json.RawMessage, error) {
+	if err := s.unmapped(e); err != nil {
+		return nil, err
+	}
 	values, err := s.values(ctx, e, false)
 	if err != nil {
 		return nil, err
@@ -100,10 +108,59 @@ func (s *Store) Preview(ctx context.Context, e Event) (json.RawMessage, error) {
 	return marshal(record), nil
 }
 
+// unmapped says what the mapping lacks for an event, nil where it lacks nothing. A message of Twilio Conversations
+// needs more than one between two addresses: which conversation it is in, who wrote it, and on which side. With less
+// the messages of several people would all look like one customer's.
+func (s *Store) unmapped(e Event) error {
+	switch {
+	case e.Kind == Status && !Known(e.Status):
+		return fmt.Errorf("%w: status %q is not one of Twilio's that this version knows", ErrUnmapped, shortened(e.Status))
+	case e.Kind == Other && e.Type != "":
+		return fmt.Errorf("%w: %s is not stored; of Twilio Conversations, onMessageAdded and onDeliveryUpdated are", ErrUnmapped, shortened(e.Type))
+	case e.Kind == Other:
+		return fmt.Errorf("%w: neither a message nor a status of one", ErrUnmapped)
+	case e.Kind != Message || e.Type == "":
+		return nil
+	}
+	where := slices.Concat(s.opts.Columns, s.opts.Find, s.opts.Create)
+	for _, l := range s.opts.Lookups {
+		where = append(where, l.where...)
+	}
+	for _, need := range []struct {
+		there bool
+		what  string
+	}{
+		{where.names("ConversationSid"), "which conversation it is in: use {ConversationSid} in conversation_find"},
+		{s.opts.Columns.names("Author", "ParticipantSid", "FromNumber", "From"), "who wrote it: use {Author} or {ParticipantSid} in columns"},
+		{s.opts.Columns.names("from_customer", "Source"), "whether a customer wrote it: use {from_customer} or {Source} in columns"},
+	} {
+		if !need.there {
+			return fmt.Errorf("%w: a message of a Twilio Conversation, and webhooks.twilio.store doesn't say %s", ErrUnmapped, need.what)
+		}
+	}
+	return nil
+}
+
+// shortened bounds what an error quotes of an event.
+func shortened(text string) string { return text[:min(len(text), 40)] }
+
+// Writes reports whether an event has anything to be written or to be put aside: not a status that the configuration
+// has neither a word nor columns for.
+func (s *Store) Writes(e Event) bool {
+	if e.Kind != Status || !Known(e.Status) {
+		return true
+	}
+	return s.opts.StatusColumn != "" && s.words[strings.ToLower(e.Status)] != "" || Failed(e.Status) && len(s.opts.Failure) > 0
+}
+
 // values makes the lookups and finds the conversation.
 func (s *Store) values(ctx context.Context, e Event, create bool) (Values, error) {
 	values := Values{}
-	if word := s.words[strings.ToLower(cmp.Or(e.Status, "received"))]; word != "" {
+	begins := "received"
+	if !e.FromCustomer() {
+		begins = "sent"
+	}
+	if word := s.words[strings.ToLower(cmp.Or(e.Status, begins))]; word != "" {
 		values["status"] = quote(word)
 	}
 	for _, l := range s.opts.Lookups {

@@ -256,7 +256,6 @@ func TestErrorCodeIsKeptAndEndsStay(t *testing.T) {
 		{"MessageStatus=failed", false}, // a later failure without a code takes none away
 		{"MessageStatus=delivered", false},
 		{"MessageStatus=read", false},
-		{"MessageStatus=something_new", false},
 	} {
 		row, err := s.Apply(t.Context(), event(t, "MessageSid=SM1&From=%2B1&To=%2B2&"+c.form))
 		if err != nil || (row != nil) != c.changes {
@@ -266,6 +265,9 @@ func TestErrorCodeIsKeptAndEndsStay(t *testing.T) {
 	row := d.rows(t, "messages", map[string]any{"external_message_id": "SM1"})[0]
 	if string(row["status"]) != `"FAILED"` || string(row["ai_extracted_intent"]) != `"63016"` {
 		t.Errorf("the row ends as status %s, error code %s", row["status"], row["ai_extracted_intent"])
+	}
+	if _, err := s.Apply(t.Context(), event(t, "MessageSid=SM1&MessageStatus=something_new")); !errors.Is(err, ErrUnmapped) {
+		t.Errorf("a status that nobody knows: %v", err)
 	}
 	if _, err := s.Apply(t.Context(), event(t, "MessageSid=SM9&MessageStatus=read")); !errors.Is(err, ErrNotYet) {
 		t.Errorf("a status of a message that is not stored: %v", err)

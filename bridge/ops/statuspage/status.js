@@ -110,7 +110,8 @@ function show(s) {
     ['repaired', number.format(s.repaired)],
     ['repeats dropped', number.format(s.repeats)],
     ['stalls', number.format(s.stalls)],
-    ...(s.outbox ? [['webhooks waiting', number.format(s.outbox.waiting)], ['webhooks given up', number.format(s.outbox.dead)], ['outbox', bytes(s.outbox.bytes)]] : []),
+    ...(s.outbox ? [['webhooks waiting', number.format(s.outbox.waiting)], ['webhooks given up', number.format(s.outbox.dead)], ['outbox', bytes(s.outbox.bytes)],
+      ...(s.outbox.reason ? [['oldest waits', `${lasting(s.outbox.oldest_seconds)}: ${s.outbox.reason}`]] : [])] : []),
   ]);
   list('process', [
     ['running for', lasting((now - Date.parse(s.started)) / 1000)],
