@@ -145,7 +145,7 @@ func (b *Bridge) missedSince(ctx context.Context, conversation, tenant string, s
 		t := b.cfg().Tables.Messages
 		told := rowEvent(b.words(), event, r, "message", place{idOf(conversation, t.Conversation, r), idOf(tenant, t.Tenant, r)})
 		m := missedRow{key: key, at: at, seen: known && at.Equal(before), told: told}
-		m.message = message{conversation, r.Text(t.Status)}
+		m.message = message{conversation, r.Text(t.Status), r.Text(t.Tenant)}
 		missed = append(missed, m)
 	}
 	return missed, nil
