@@ -58,6 +58,7 @@ type Bridge struct {
 	resync     *resyncer
 	tap        tail.Tap
 	upstream   *upstream
+	keys       *keys
 	webhooks   *webhooks             // nil where none is configured
 	reporter   *reporter             // nil where none is sent
 	sharer     *realtimeshare.Sharer // nil where nothing is shared over Realtime
@@ -123,6 +124,7 @@ func (b *Bridge) build(ctx context.Context) (err error) {
 	if b.router, err = newRouter(b.cfg, b.words, tenants, b.log, b.emit, b.resync.request); err != nil {
 		return err
 	}
+	b.router.waiting.watch(b.metrics.register)
 	b.typing = typing.New(typingOptions(cfg))
 	b.emitters.Go(func() { b.typing.Run(ctx, b.tellTyping) })
 	b.router.moved, b.router.wrote = b.rechecker.conversationMoved, b.typing.Wrote
@@ -134,6 +136,7 @@ func (b *Bridge) build(ctx context.Context) (err error) {
 	if b.cluster, err = b.newCluster(); err != nil {
 		return err
 	}
+	b.keys = newKeys(b)
 	if b.upstream, err = b.newUpstream(); err != nil {
 		return err
 	}
@@ -187,15 +190,25 @@ func (b *Bridge) Run(ctx context.Context) error {
 	defer unfollow()
 	var err error
 	var led sync.WaitGroup
+	led.Go(func() { b.keys.run(following) })
+	if err := b.keys.await(ctx); err != nil {
+		unfollow()
+		led.Wait()
+		stopHooks()
+		return fmt.Errorf("bridge: %w", err)
+	}
 	led.Go(func() { b.cluster.changes().run(following) })
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
 		err = b.upstream.follow(following)
 	}()
+	var refused error
 	select {
 	case <-ctx.Done():
 	case <-ended:
+	case refused = <-b.keys.refused:
+		b.log.Error().Err(refused).Msg("stopping")
 	}
 	stopHooks()
 	shutdown, cancel := context.WithTimeout(context.WithoutCancel(ctx), max(b.cfg().Ops.ShutdownTimeout, time.Millisecond))
@@ -206,6 +219,9 @@ func (b *Bridge) Run(ctx context.Context) error {
 	unfollow()
 	<-ended
 	led.Wait()
+	if refused != nil {
+		err = refused
+	}
 	if err != nil && ctx.Err() == nil {
 		return fmt.Errorf("bridge: %w", err)
 	}
@@ -243,6 +259,9 @@ func (b *Bridge) Close() {
 		if err := b.upstream.close(context.Background()); err != nil {
 			b.log.Warn().Err(err).Msg("stopping")
 		}
+	}
+	if b.router != nil {
+		b.router.waiting.asker.close()
 	}
 	if b.typing != nil {
 		b.typing.Close()

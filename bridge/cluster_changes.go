@@ -86,6 +86,8 @@ type numbered struct {
 	N      uint64       `json:"n"`
 	Change *feed.Change `json:"change,omitempty"`
 	Mark   *feed.Mark   `json:"mark,omitempty"`
+	// Tenants are those of the conversations that the change is about, which the others then need not ask for.
+	Tenants map[string]string `json:"tenants,omitempty"`
 }
 
 // passOn tells the others of a change, where this node leads, and gives its place; else the zero one. The feed's goroutine calls it, like the next two.
@@ -94,7 +96,7 @@ func (x *changesBus) passOn(c feed.Change) feed.Place {
 		return feed.Place{}
 	}
 	x.last.N++
-	x.put(busChange, numbered{N: x.last.N, Change: &c})
+	x.put(busChange, numbered{N: x.last.N, Change: &c, Tenants: x.c.b.router.tenantsFor(c)})
 	return x.last
 }
 
@@ -107,6 +109,9 @@ func (x *changesBus) passOnResync(since time.Time, reason string) {
 func (x *changesBus) mark() {
 	if x != nil && x.appending {
 		m := x.c.b.upstream.feed.Mark()
+		if x.c.b.router.waiting.count > 0 {
+			m.Began = time.Time{} // what it read is not all passed on yet
+		}
 		x.put(busMark, numbered{N: x.last.N, Mark: &m})
 		x.c.b.passed(x.last)
 	}
@@ -358,6 +363,9 @@ func (h *hearing) Entry(e bus.Entry) {
 			return
 		}
 		n.Change.Place = feed.Place{Term: e.Term, N: n.N}
+		for conversation, tenant := range n.Tenants {
+			x.c.b.router.tenants.answered(conversation, tenant)
+		}
 		x.tell(h.ctx, feed.BusChange{Change: *n.Change})
 	case busResync:
 		var g gap

@@ -12,10 +12,11 @@ import (
 
 // upstream is what a bridge follows: Realtime, by a connection of its own or by the node that leads, and the feed that makes it whole.
 type upstream struct {
-	source *source // of this node's own, always; nil where the leader alone has one, or another node does
-	feed   *feed.Feed
-	over   context.Context // ends with the feed: who waits for it after that waits in vain
-	end    context.CancelFunc
+	source  *source // of this node's own, always; nil where the leader alone has one, or another node does
+	feed    *feed.Feed
+	waiting *waiting        // changes that the feed has passed on and that are not told yet
+	over    context.Context // ends with the feed: who waits for it after that waits in vain
+	end     context.CancelFunc
 }
 
 // newUpstream makes the feed of a project's changes. It connects to nothing yet.
@@ -25,13 +26,15 @@ func (b *Bridge) newUpstream() (_ *upstream, err error) {
 	s, tables := b.cfg().Supabase, b.cfg().Tables
 	opts := feed.Options{
 		Tables: []feed.Table{ // conversations first: they say where messages go
-			{Name: tables.Conversations.Name, Key: tables.Conversations.ID, Updated: tables.Conversations.Updated, Created: tables.Conversations.Created},
-			{Name: tables.Messages.Name, Key: tables.Messages.ID, Updated: tables.Messages.Updated, Created: tables.Messages.Created},
+			{Name: tables.Conversations.Name, Key: tables.Conversations.ID, Updated: tables.Conversations.Updated, Created: tables.Conversations.Created,
+				Group: tables.Conversations.ID},
+			{Name: tables.Messages.Name, Key: tables.Messages.ID, Updated: tables.Messages.Updated, Created: tables.Messages.Created,
+				Group: tables.Messages.Conversation},
 		},
 		Reader: b.rows, Sink: sink{b}, Pace: pace(b.cfg()), Window: s.Feed.Window, FastSure: s.FastLane == "on",
 	}
 	if n := tables.Notifications; n.Name != "" {
-		opts.Tables = append(opts.Tables, feed.Table{Name: n.Name, Key: n.ID, Updated: n.Updated, Created: n.Created})
+		opts.Tables = append(opts.Tables, feed.Table{Name: n.Name, Key: n.ID, Updated: n.Updated, Created: n.Created, Group: n.Conversation})
 	}
 	if x := b.cluster.changes(); x != nil {
 		opts.Channel, opts.Bus = &x.source.main, x.events
@@ -49,7 +52,9 @@ func (b *Bridge) newUpstream() (_ *upstream, err error) {
 		}
 	}
 	u.feed = feed.New(opts)
-	b.router.holds.settled = u.feed.Settled
+	w := b.router.waiting
+	b.router.holds.settled = func(instant, version time.Time) bool { return w.count == 0 && u.feed.Settled(instant, version) }
+	u.waiting, w.deliver, w.late = w, sink{b}.deliver, b.toldLate
 	return u, nil
 }
 
@@ -61,7 +66,18 @@ func (u *upstream) follow(ctx context.Context) error {
 			return err
 		}
 	}
-	u.feed.Run(ctx)
+	pumping, stop := context.WithCancel(context.Background())
+	pumped := make(chan struct{})
+	go func() {
+		defer close(pumped)
+		u.waiting.pump(pumping, u.feed.Do)
+	}()
+	feeding, ended := context.WithCancel(ctx)
+	u.feed.Run(feeding)
+	ended()
+	stop()
+	<-pumped
+	u.waiting.end()
 	return nil
 }
 
@@ -96,8 +112,18 @@ func (u *upstream) close(ctx context.Context) error {
 // sink takes what comes out of the feed.
 type sink struct{ b *Bridge }
 
-// Change routes one change. It may wait for Supabase to name a conversation's tenant: changes keep their order.
-func (s sink) Change(ctx context.Context, c feed.Change) {
+// Change takes one change, which is told at once or waits for its turn in its rooms.
+func (s sink) Change(ctx context.Context, c feed.Change) { s.b.router.waiting.take(ctx, c) }
+
+// toldLate notes that a change is going to be told after later ones: where the leader told it in its place, nobody who comes from another node is recovered across that.
+func (b *Bridge) toldLate(c feed.Change) {
+	if c.Place != (feed.Place{}) {
+		b.passed(feed.Place{})
+	}
+}
+
+// deliver tells of one change, and the other nodes where this one leads.
+func (s sink) deliver(ctx context.Context, c feed.Change) {
 	if c.Place == (feed.Place{}) {
 		c.Place = s.b.cluster.changes().passOn(c)
 	}
@@ -174,6 +200,12 @@ func (s sink) Differs(p feed.Place) {
 	if p != (feed.Place{}) {
 		s.b.passed(p)
 	}
+}
+
+// NotUnique stops the bridge.
+func (s sink) NotUnique(table, key string) {
+	s.b.log.Error().Str("table", table).Str("id", key).Msg("two rows have the same key")
+	s.b.keys.evidence(table)
 }
 
 // NoColumn logs that a cursor column is configured which the table lacks.

@@ -338,7 +338,8 @@ func (r *sinceRead) read(ctx context.Context, s *sinceStream, from time.Time) {
 // is.
 func (r *sinceRead) missed(one row.Row) missedRow {
 	key, at := r.b.router.holds.table.State(one)
-	m := missedRow{key: key, at: at, message: message{r.conversation, one.Text(r.b.cfg().Tables.Messages.Status)}}
+	t := r.b.cfg().Tables.Messages
+	m := missedRow{key: key, at: at, message: message{r.conversation, one.Text(t.Status), one.Text(t.Tenant)}}
 	before, known := r.seen[key]
 	if m.seen = known && at.Equal(before); !m.seen {
 		m.row = one

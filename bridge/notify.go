@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/supabridge/supabridge/bridge/feed"
+	"github.com/supabridge/supabridge/bridge/row"
 	"github.com/supabridge/supabridge/bridge/vocabulary"
 )
 
@@ -32,9 +33,23 @@ func (r *router) routeNotification(c feed.Change) {
 		r.log.Warn().Str("table", c.Table).Str("id", row.Text(t.ID)).Msg("a notification names neither user, conversation nor tenant, and reaches nobody")
 		return
 	}
+	if c.Action == feed.Update && len(c.Old.Columns) > 0 && r.notified(c.Old) != "" && r.notified(c.Old) != r.notified(row) {
+		event = vocabulary.Notification // it is new to them; of what they had others hear no more
+	}
 	in := place{idOf(conversation, t.Conversation, row), idOf(tenant, t.Tenant, row)}
 	at := cmp.Or(row.Text(t.Created), c.Commit.UTC().Format(time.RFC3339Nano))
 	o := rowEvent(r.words(), event, row, "notification", in, vocabulary.String("userId", user), vocabulary.String("timestamp", at))
 	o.User = idOf(user, t.User, row)
 	r.emitAll(to, []outgoing{o})
+}
+
+// notified names whom a notification is for, "" where the row does not say.
+func (r *router) notified(n row.Row) string {
+	t := r.tables.Notifications
+	for _, column := range []string{t.User, t.Conversation, t.Tenant} {
+		if id := n.Text(column); id != "" {
+			return column + ":" + id
+		}
+	}
+	return ""
 }

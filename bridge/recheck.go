@@ -51,7 +51,7 @@ type rechecker struct {
 	round   prometheus.Gauge
 }
 
-// Bounds of looking at a conversation that moved: how long the feed waits, and how many questions it asks at once.
+// Bounds of looking at a conversation that moved: how long its room waits, and how many questions it asks at once.
 const (
 	maxMoveWait   = 2 * time.Second
 	moveQuestions = 8
@@ -101,37 +101,48 @@ func (r *rechecker) doubt(c *client) {
 	r.rouse()
 }
 
-// conversationMoved has everybody in a conversation asked about, and no answer from before trusted. Where it is certain that the conversation moved it waits for the
-// answers, though not longer than maxMoveWait: the feed, which calls it, may bring a message of the new tenant next. Whatever came out is looked at once more
-// by run.
-func (r *rechecker) conversationMoved(ctx context.Context, id string, certain bool) {
+// conversationMoved has no answer from before trusted about a conversation, and gives what has everybody in it asked about. Where it is certain that the conversation
+// moved, settle waits for the answers, for maxMoveWait at most; nothing is told in the room before it has returned, since a message of the new tenant may come next. Who can't be asked
+// about in that time is taken out of the room: he can enter it again when he can. Whatever came out is looked at once more by run. settle must be called.
+func (r *rechecker) conversationMoved(id string, certain bool) (settle func(context.Context)) {
 	r.mu.Lock()
 	r.b.authorizer.withdraw(room{conversationRoom, id}) // under the mutex, so that no epoch is taken for settled before its room is known here
 	r.waiting++
 	r.mu.Unlock()
-	if certain {
-		ctx, cancel := context.WithTimeout(ctx, maxMoveWait)
-		defer cancel()
-		slots := make(chan struct{}, moveQuestions)
-		var all sync.WaitGroup
-		for _, s := range stepsIn(r.clients(), map[string]struct{}{id: {}}) {
-			slots <- struct{}{}
-			all.Go(func() {
-				r.check(ctx, s, byMove, nil)
-				<-slots
-			})
+	return func(ctx context.Context) {
+		if certain {
+			r.settleMove(ctx, id)
 		}
-		all.Wait()
+		r.mu.Lock()
+		r.waiting--
+		if len(r.moved) < maxMoved {
+			r.moved[id] = struct{}{}
+		} else {
+			r.all = true
+		}
+		r.mu.Unlock()
+		r.rouse()
 	}
-	r.mu.Lock()
-	r.waiting--
-	if len(r.moved) < maxMoved {
-		r.moved[id] = struct{}{}
-	} else {
-		r.all = true
+}
+
+// settleMove takes those out of a conversation that moved who may not stay there.
+func (r *rechecker) settleMove(ctx context.Context, id string) {
+	ctx, cancel := context.WithTimeout(ctx, maxMoveWait)
+	defer cancel()
+	slots := make(chan struct{}, moveQuestions)
+	var all sync.WaitGroup
+	for _, s := range stepsIn(r.clients(), map[string]struct{}{id: {}}) {
+		slots <- struct{}{}
+		all.Go(func() {
+			if r.check(ctx, s, byMove, nil) != nil {
+				for _, c := range s.clients {
+					c.lose(room{s.kind, id}, byMove)
+				}
+			}
+			<-slots
+		})
 	}
-	r.mu.Unlock()
-	r.rouse()
+	all.Wait()
 }
 
 // rulesChanged has everybody asked about, and no answer from before trusted. It never waits.
@@ -165,7 +176,7 @@ func (r *rechecker) run(ctx context.Context) {
 			if !r.rest(ctx, began.Add(every*time.Duration(i)/time.Duration(len(steps)))) {
 				return
 			}
-			r.check(ctx, s, byTimer, r.pace)
+			_ = r.check(ctx, s, byTimer, r.pace) // it was logged
 		}
 		r.round.Set(time.Since(began).Seconds())
 		if !r.rest(ctx, began.Add(every)) {
@@ -233,7 +244,7 @@ func (r *rechecker) takeChanged() []*client {
 
 func (r *rechecker) checkAll(ctx context.Context, steps []*step, reason string) {
 	for _, s := range steps {
-		r.check(ctx, s, reason, r.pace)
+		_ = r.check(ctx, s, reason, r.pace) // it was logged
 	}
 }
 
@@ -295,8 +306,8 @@ func stepsIn(clients []*client, conversations map[string]struct{}) []*step {
 	return steps
 }
 
-// check asks about the rooms of a step, and takes its sockets out of those that are not open any more.
-func (r *rechecker) check(ctx context.Context, s *step, reason string, pace func(context.Context) error) {
+// check asks about the rooms of a step, and takes its sockets out of those that are not open any more. After an error those that could not be asked about stay.
+func (r *rechecker) check(ctx context.Context, s *step, reason string, pace func(context.Context) error) error {
 	open, err := r.b.authorizer.stillOpen(ctx, s.who, s.kind, s.ids, pace)
 	if err != nil && ctx.Err() == nil {
 		r.b.log.Warn().Err(err).Str("user", s.who.UserID).Stringer("room", s.kind).Msg("whether a user may still be in rooms could not be decided")
@@ -316,6 +327,7 @@ func (r *rechecker) check(ctx context.Context, s *step, reason string, pace func
 			r.checked.WithLabelValues(reason, "kept").Inc()
 		}
 	}
+	return err
 }
 
 // pace holds questions to the rate that is configured.

@@ -17,8 +17,8 @@ import (
 	"github.com/supabridge/supabridge/config"
 )
 
-// router turns changes into events for rooms. A message's events go to its conversation and to the tenant of that; a row that moved goes to where it
-// was and to where it is. The feed's goroutine alone uses it, but for messages, which clients' events look things up in.
+// router turns changes into events for rooms. A message's events go to its conversation and to the tenant of that. A row that moved is deleted where it was, with
+// nothing but its key, and new where it is (route_move.go). The feed's goroutine alone uses it, but for messages, which clients' events look things up in.
 type router struct {
 	tables   config.Tables
 	rooms    config.Rooms
@@ -29,17 +29,21 @@ type router struct {
 	at       feed.Place // of the change that is being routed, and how many events it has had
 	events   uint64
 	resync   func(since time.Time, reason string)
-	moved    func(ctx context.Context, conversation string, certain bool) // it has another tenant, or may have, or is no more
-	wrote    func(conversation, user string)                              // a message of the user's came
+	waiting  *waiting
+	found    []need // tenants that were asked for, for the change that is being routed
+	// moved is called when a conversation has another tenant, or may have, or is no more. What it returns takes out of the room who may not stay, where it is certain.
+	moved    func(conversation string, certain bool) (settle func(context.Context))
+	wrote    func(conversation, user string) // a message of the user's came
 	holds    holds
 	tellings *tellings
 	log      zerolog.Logger
 }
 
-// message is what is remembered of one: a DELETE carries the key only, and an UPDATE no former status.
+// message is what is remembered of one: a DELETE carries the key only, and an UPDATE no former status. Its tenant is known where the row itself tells it.
 type message struct {
 	conversation string
 	status       string
+	tenant       string
 }
 
 func newRouter(current func() *config.Config, words func() *vocabulary.Vocabulary, t *tenants, log zerolog.Logger,
@@ -53,16 +57,19 @@ func newRouter(current func() *config.Config, words func() *vocabulary.Vocabular
 	if err != nil {
 		return nil, err
 	}
-	return &router{tables: cfg.Tables, rooms: cfg.Rooms, words: words, tenants: t, messages: messages, emit: emit, resync: resync, holds: newHolds(cfg),
-		tellings: told, log: log, moved: func(context.Context, string, bool) {}, wrote: func(string, string) {}}, nil
+	r := &router{tables: cfg.Tables, rooms: cfg.Rooms, words: words, tenants: t, messages: messages, emit: emit, resync: resync, holds: newHolds(cfg),
+		tellings: told, log: log, wrote: func(string, string) {}}
+	r.moved = func(string, bool) func(context.Context) { return func(context.Context) {} }
+	r.waiting = newWaiting(r)
+	return r, nil
 }
 
-// route sends the events of one change. It asks Supabase for a conversation's tenant where that is not known yet, so ctx bounds it.
+// route sends the events of one change. It waits for nothing: waiting has seen to it that what the change needs is known.
 func (r *router) route(ctx context.Context, c feed.Change) {
 	r.at, r.events = c.Place, 0
 	switch c.Table {
 	case r.tables.Messages.Name:
-		r.routeMessage(ctx, c)
+		r.routeMessage(c)
 	case r.tables.Conversations.Name:
 		r.routeConversation(ctx, c)
 	case r.tables.Notifications.Name:
@@ -70,7 +77,7 @@ func (r *router) route(ctx context.Context, c feed.Change) {
 	}
 }
 
-func (r *router) routeMessage(ctx context.Context, c feed.Change) {
+func (r *router) routeMessage(c feed.Change) {
 	t := r.tables.Messages
 	row, old := c.Row, c.Old
 	id := cmp.Or(row.Text(t.ID), old.Text(t.ID))
@@ -79,56 +86,73 @@ func (r *router) routeMessage(ctx context.Context, c feed.Change) {
 		return
 	}
 	known, _ := r.messages.Peek(id)
-	before := message{conversation: cmp.Or(old.Text(t.Conversation), known.conversation), status: cmp.Or(old.Text(t.Status), known.status)}
-	now := message{conversation: cmp.Or(row.Text(t.Conversation), before.conversation), status: cmp.Or(row.Text(t.Status), before.status)}
+	now, left := r.spots(c, known)
+	now.tenant = r.tenantOf(now)
+	before := message{status: cmp.Or(old.Text(t.Status), known.status)}
+	after := message{now.conversation, cmp.Or(row.Text(t.Status), before.status), r.ownTenant(c, known)}
+	in := place{idOf(now.conversation, t.Conversation, row, old), idOf(now.tenant, t.Tenant, row, old)}
 
-	tenant := cmp.Or(row.Text(t.Tenant), old.Text(t.Tenant))
-	if tenant == "" {
-		var err error
-		if tenant, err = r.tenants.of(ctx, now.conversation); err != nil {
-			r.log.Warn().Err(err).Str("conversation", now.conversation).Msg("a message goes to its conversation's room only")
-		}
-	}
-	to := r.reachOf(now.conversation, tenant)
-	conversations := []string{now.conversation}
-	if before.conversation != "" && before.conversation != now.conversation {
-		conversations = append(conversations, before.conversation)
-		left := r.reachOf(before.conversation, r.tenants.recall(before.conversation))
-		to.conversation, to.tenant = append(to.conversation, left.conversation...), append(to.tenant, left.tenant...)
-	}
-	rooms := to.rooms(vocabulary.ToConversation | vocabulary.ToTenant)
-	place := place{idOf(now.conversation, t.Conversation, row, old), idOf(tenant, t.Tenant, row, old)}
-
-	var told []outgoing
+	var notices []notice
 	switch c.Action {
 	case feed.Insert:
-		r.messages.Add(id, now)
+		r.messages.Add(id, after)
 		if sender := row.Text(t.Sender); sender != "" {
 			r.wrote(now.conversation, sender)
 		}
-		told = r.tell(told, vocabulary.MessageCreated, c.Row, "message", place)
-	case feed.Update:
-		r.messages.Add(id, now)
-		told = r.tell(told, vocabulary.MessageUpdated, c.Row, "message", place)
-		if before.status != "" && before.status != now.status {
-			told = append(told, r.messageStatus(idOf(id, t.ID, row, old), before, now, row, place, c.Commit))
+		for _, s := range left {
+			s.tenant = r.tenantOf(s)
+			notices = append(notices, r.messageLeft(c, s, r.reachOf(s.conversation, s.tenant)))
 		}
+		notices = append(notices, notice{c, []string{now.conversation}, r.reachOf(now.conversation, now.tenant),
+			r.tell(nil, vocabulary.MessageCreated, c.Row, "message", in)})
+	case feed.Update:
+		r.messages.Add(id, after)
+		told := r.tell(nil, vocabulary.MessageUpdated, c.Row, "message", in)
+		if before.status != "" && before.status != after.status {
+			told = append(told, r.messageStatus(idOf(id, t.ID, row, old), before, after, row, in, c.Commit))
+		}
+		notices = r.messageUpdated(c, now, left, in, told)
 	case feed.Delete:
 		r.messages.Remove(id)
-		if len(rooms) == 0 {
+		to := r.reachOf(now.conversation, now.tenant)
+		if len(to.conversation)+len(to.tenant) == 0 {
 			r.resync(c.Commit, "the room of a deleted message is not known any more")
 			return
 		}
-		told = r.tell(told, vocabulary.MessageDeleted, c.Old, "message", place, vocabulary.Extra{Name: "messageId", Value: idOf(id, t.ID, old).JSON})
+		told := r.tell(nil, vocabulary.MessageDeleted, c.Old, "message", in, vocabulary.Extra{Name: "messageId", Value: idOf(id, t.ID, old).JSON})
+		notices = append(notices, notice{c, []string{now.conversation}, to, told})
+		for _, s := range left {
+			s.tenant = r.tenantOf(s)
+			gone := reachBut(r.reachOf(s.conversation, s.tenant), to)
+			notices = append(notices, r.messageLeft(c, s, gone))
+		}
 	}
-	to.except = r.holds.take(c, conversations, rooms, told)
+	r.send(id, notices)
+}
+
+// notice is what is told of a change to some of those whom it concerns.
+type notice struct {
+	change        feed.Change // as it is to them: a DELETE where the row has left
+	conversations []string    // in which a socket may be reading what it missed
+	to            reach
+	told          []outgoing
+}
+
+// send tells of a message, but not those who get it later or have read it already.
+func (r *router) send(id string, notices []notice) {
+	for i := range notices {
+		n := &notices[i]
+		n.to.except = r.holds.take(n.change, n.conversations, n.to.rooms(vocabulary.ToConversation|vocabulary.ToTenant), n.told)
+	}
 	r.tellings.passage.Lock()
 	defer r.tellings.passage.Unlock()
-	if len(told) > 0 && c.Action != feed.Delete {
-		_, at := r.holds.table.State(row)
-		r.tellings.note(id, at, told[0].Event, to)
+	for _, n := range notices {
+		if len(n.told) > 0 && n.change.Action != feed.Delete {
+			_, at := r.holds.table.State(n.change.Row)
+			r.tellings.note(id, at, n.told[0].Event, n.to)
+		}
+		r.emitAll(n.to, n.told)
 	}
-	r.emitAll(to, told)
 }
 
 // emitAll sends the events of the change that is being routed.
@@ -160,34 +184,43 @@ func idOf(text, column string, rows ...row.Row) vocabulary.ID {
 func (r *router) routeConversation(ctx context.Context, c feed.Change) {
 	t := r.tables.Conversations
 	row, old := c.Row, c.Old
-	id := cmp.Or(row.Text(t.ID), old.Text(t.ID))
+	id := r.conversationOf(c)
 	if id == "" {
 		r.log.Warn().Str("table", c.Table).Str("action", string(c.Action)).Msg("a change without the row's key reaches nobody")
 		return
 	}
-	before := cmp.Or(old.Text(t.Tenant), r.tenants.recall(id))
-	tenant := cmp.Or(row.Text(t.Tenant), before)
-	to := r.reachOf(id, tenant)
-	if before != "" && before != tenant {
-		to.tenant = append(to.tenant, roomName(r.rooms.Tenant, before))
+	left, certain := r.tenantsLeft(c)
+	tenant := r.tenantNow(c)
+	in := place{idOf(id, t.ID, row, old), idOf(tenant, t.Tenant, row, old)}
+	switch {
+	case certain: // who may not stay has been taken out of the room
+	case c.Action == feed.Delete, c.Action == feed.Update && r.tenants.told(id) == "" && !old.Has(t.Tenant):
+		r.moved(id, false)(ctx)
 	}
-	place := place{idOf(id, t.ID, row, old), idOf(tenant, t.Tenant, row, old)}
-	var told []outgoing
-	if c.Action == feed.Delete || c.Action == feed.Update && before != row.Text(t.Tenant) {
-		r.moved(ctx, id, c.Action == feed.Update && before != "")
+	for _, was := range left {
+		to := r.reachOf("", was)
+		if c.Action == feed.Insert { // another row had the key
+			to = r.reachOf(id, was)
+		}
+		r.emitAll(to, r.tell(nil, vocabulary.ConversationDeleted, keyOf(t.ID, row, old), "conversation", place{in.conversation, idOf(was, t.Tenant, old)}))
 	}
 	switch c.Action {
 	case feed.Insert:
 		r.tenants.learn(id, tenant)
-		told = r.tell(nil, vocabulary.ConversationCreated, c.Row, "conversation", place)
+		r.emitAll(r.reachOf(id, tenant), r.tell(nil, vocabulary.ConversationCreated, c.Row, "conversation", in))
 	case feed.Update:
 		r.tenants.learn(id, tenant)
-		told = r.tell(nil, vocabulary.ConversationUpdated, c.Row, "conversation", place)
+		told := r.tell(nil, vocabulary.ConversationUpdated, c.Row, "conversation", in)
+		if len(left) == 0 {
+			r.emitAll(r.reachOf(id, tenant), told)
+			return
+		}
+		r.emitAll(r.reachOf("", tenant), r.tell(nil, vocabulary.ConversationCreated, c.Row, "conversation", in))
+		r.emitAll(r.reachOf(id, ""), told)
 	case feed.Delete:
 		r.tenants.forget(id)
-		told = r.tell(nil, vocabulary.ConversationDeleted, c.Old, "conversation", place)
+		r.emitAll(r.reachOf(id, tenant), r.tell(nil, vocabulary.ConversationDeleted, c.Old, "conversation", in))
 	}
-	r.emitAll(to, told)
 }
 
 // tell adds the event of a row.

@@ -86,6 +86,6 @@ func (h *webhooks) recognise(c feed.Change) bool {
 		return false
 	}
 	t := h.b.cfg().Tables.Messages
-	h.b.router.messages.Add(c.Row.Text(t.ID), message{conversation: c.Row.Text(t.Conversation), status: c.Row.Text(t.Status)})
+	h.b.router.messages.Add(c.Row.Text(t.ID), message{c.Row.Text(t.Conversation), c.Row.Text(t.Status), c.Row.Text(t.Tenant)})
 	return true
 }

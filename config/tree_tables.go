@@ -18,7 +18,7 @@ type Tables struct {
 type MessagesTable struct {
 	// Name of the table. It must be in the publication supabase_realtime.
 	Name string `key:"name"`
-	// Column with the primary key.
+	// Column with the primary key. It must be unique by itself; where the database says that it is not, the bridge refuses to run.
 	ID string `key:"id"`
 	// Column with the conversation's id.
 	Conversation string `key:"conversation"`
@@ -39,7 +39,7 @@ type MessagesTable struct {
 type ConversationsTable struct {
 	// Name of the table.
 	Name string `key:"name"`
-	// Column with the primary key.
+	// Column with the primary key. It must be unique by itself; where the database says that it is not, the bridge refuses to run.
 	ID string `key:"id"`
 	// Column with the tenant's id.
 	Tenant string `key:"tenant"`
@@ -61,7 +61,7 @@ type TenantsTable struct {
 type NotificationsTable struct {
 	// Name of the table, such as notifications. It must be in the publication supabase_realtime. Empty: there is none.
 	Name string `key:"name"`
-	// Column with the primary key.
+	// Column with the primary key. It must be unique by itself; where the database says that it is not, the bridge refuses to run.
 	ID string `key:"id"`
 	// Column with the id of the user it is for, as the sub of their token. Empty if there is none.
 	User string `key:"user"`

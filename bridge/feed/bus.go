@@ -138,6 +138,9 @@ func (f *Feed) Mark() Mark {
 			m.Cursors[s.name(t.Name)] = s.cursor.text
 		}
 	}
+	if len(f.rereads.queues) > 0 {
+		m.Began = time.Time{} // something waits that it would vouch for
+	}
 	return m
 }
 
@@ -184,7 +187,9 @@ func (f *Feed) hearBus(ctx context.Context, event BusEvent) {
 		f.setLed(e)
 	case BusOffer:
 		if t := f.table(e.Table); t != nil {
-			f.offer(ctx, t, Change{Table: e.Table, Action: e.Action, Row: parse(e.Record)})
+			if c := (Change{Table: e.Table, Action: e.Action, Row: parse(e.Record)}); !f.blocked(t, c) {
+				f.offer(ctx, t, c)
+			}
 		}
 	case BusDo:
 		e()
@@ -203,20 +208,20 @@ func (f *Feed) heardBus(ctx context.Context, c Change) {
 		f.heardCommit, f.lastLag = c.Commit, max(0, time.Since(c.Commit))
 		f.clock.saw(c.Commit, f.heardAt)
 	}
-	if t.merger.precedes(c) {
-		f.stats.repeats.Add(1)
-		f.opts.Sink.Differs(c.Place)
-		return
-	}
-	var passed bool
-	if c.Again {
-		passed = f.offer(ctx, t, c)
-	} else {
-		passed = f.merge(ctx, t, c, byBus)
-	}
-	if !passed {
-		f.opts.Sink.Differs(c.Place)
-	}
+	f.queue(ctx, t, c, byBus, func(j *job) {
+		passed := false
+		switch {
+		case t.merger.precedes(c):
+			f.stats.repeats.Add(1)
+		case c.Again:
+			passed = f.offer(ctx, t, j.change)
+		default:
+			passed = f.merge(j)
+		}
+		if !passed {
+			f.opts.Sink.Differs(j.change.Place)
+		}
+	})
 }
 
 // tellAgain tells those that this feed leads of a row that it knows already. Who takes the lead may know of rows that the leader before, which died, told nobody: a feed that has

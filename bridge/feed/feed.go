@@ -13,12 +13,11 @@
 // lightly; broadcasts from the database are capped at 25 replayed messages; asking for every row's sequence number needs a migration that a team must not have
 // to make before it starts.
 //
-// Run starts one goroutine beside its own for the request that is under way, and has waited for it when it returns. Everything else belongs to Run's
+// Run starts goroutines beside its own for the requests that are under way, and has waited for them when it returns. Everything else belongs to Run's
 // goroutine; others reach it by Do and Report.
 package feed
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"slices"
@@ -46,7 +45,7 @@ const (
 	retryMin   = time.Second      // the first wait after a read failed
 	retryMax   = 30 * time.Second // the longest
 	settleWait = 2 * time.Second  // until a doubt is settled by a read
-	rereadWait = 5 * time.Second  // the most that reading one incomplete row may hold the stream up
+	rereadWait = 5 * time.Second  // the most that reading one incomplete row may take
 )
 
 // Reader reads rows; *supabase.Client is one.
@@ -75,6 +74,8 @@ type Sink interface {
 	// Differs tells that the leader has passed something on that this feed does not, or has passed on differently: what is at a place of the leader's, or,
 	// where that is zero, what is not known.
 	Differs(Place)
+	// NotUnique tells that one answer had two rows of a table with the same key: they are taken for one another.
+	NotUnique(table, key string)
 	// NoColumn tells that a table lacks a cursor column it was said to have; the feed goes on without.
 	NoColumn(table, column string)
 }
@@ -131,6 +132,7 @@ type Feed struct {
 	lastLag     time.Duration
 	reason      string
 	read        reading
+	rereads     rereads
 	lead        leading
 }
 
@@ -198,6 +200,8 @@ func New(opts Options) *Feed {
 func (f *Feed) Run(ctx context.Context) {
 	f.away = time.Now()
 	f.read.init()
+	f.rereads.init()
+	defer f.end()
 	defer f.read.stop()
 	f.want()
 	fast, bus := f.fastEvents(), f.opts.Bus
@@ -239,6 +243,8 @@ func (f *Feed) Run(ctx context.Context) {
 			f.hearBus(ctx, event)
 		case answer := <-f.read.answers:
 			f.answered(ctx, answer)
+		case answer := <-f.rereads.answers:
+			f.rereadAnswered(answer)
 		case <-f.read.timer.C:
 		case p := <-f.paces:
 			f.opts.Pace = p
@@ -359,58 +365,39 @@ func (f *Feed) heard(ctx context.Context, e *phoenix.Change) {
 		f.clock.saw(c.Commit, f.heardAt)
 	}
 	f.arrived(t, c, byChanges)
-	if t.merger.precedes(c) {
-		f.stats.repeats.Add(1)
-		return
-	}
-	if c.Action != Delete && incomplete(c.Row, e) {
-		if !t.merger.covers(c.Row, byChanges) {
-			f.exact(ctx, t, c, byChanges)
+	part := c.Action != Delete && incomplete(c.Row, e)
+	f.queue(ctx, t, c, byChanges, func(j *job) {
+		switch {
+		case t.merger.precedes(c):
+			f.stats.repeats.Add(1)
+		case !part:
+			f.merge(j)
+		case !t.merger.covers(c.Row, byChanges):
+			f.reread(j)
 		}
-		return
-	}
-	f.merge(ctx, t, c, byChanges)
+	})
 }
 
 // merge passes a change on that no lane has brought before; it returns whether it did, as the lane brought it.
-func (f *Feed) merge(ctx context.Context, t *tableFeed, c Change, by lane) bool {
+func (f *Feed) merge(j *job) bool {
+	t, c := j.table, j.change
 	if c.Action != Delete {
 		t.look(c.Row)
 	}
-	told, ok := t.merger.live(c, by)
+	told, ok := t.merger.live(c, j.by)
 	if ok {
-		f.expect(t, told, by)
-		f.opts.Sink.Change(ctx, told)
+		f.expect(t, told, j.by)
+		f.opts.Sink.Change(j.ctx, told)
 	} else {
 		f.stats.repeats.Add(1)
 	}
 	if !t.merger.placed() {
-		f.exact(ctx, t, c, by)
+		f.reread(j)
 	}
 	if !t.merger.settled() {
 		f.settle()
 	}
 	return ok
-}
-
-// exact passes on the row of a change as it is now, where that is news.
-func (f *Feed) exact(ctx context.Context, t *tableFeed, c Change, by lane) {
-	r, found, ok := f.reread(ctx, t, cmp.Or(c.Row.Text(t.Key), c.Old.Text(t.Key)))
-	if !ok {
-		f.settle()
-		return
-	}
-	var told Change
-	if found {
-		t.look(r)
-		told, ok = t.merger.exact(r, c, by)
-		told.Found, told.Commit = false, c.Commit
-	} else {
-		told, ok = t.merger.gone(c, by)
-	}
-	if ok {
-		f.opts.Sink.Change(ctx, told)
-	}
 }
 
 func (f *Feed) table(name string) *tableFeed {
@@ -431,19 +418,4 @@ func (t *tableFeed) look(r row.Row) {
 // incomplete tells whether a change lacks part of its row: beyond Realtime's size limit, for want of rights, or as a large value that did not change.
 func incomplete(r row.Row, e *phoenix.Change) bool {
 	return len(e.Errors) > 0 || len(r.Columns) < len(e.Columns) && slices.ContainsFunc(e.Columns, func(c phoenix.Column) bool { return !r.Has(c.Name) })
-}
-
-// reread gets the row of a key. It holds the stream up, so that the order of the row's changes is kept; where it fails, a read later brings the row.
-func (f *Feed) reread(ctx context.Context, t *tableFeed, key string) (r row.Row, found, ok bool) {
-	f.stats.rereads.Add(1)
-	if key == "" {
-		return row.Row{}, false, false
-	}
-	ctx, cancel := context.WithTimeout(ctx, rereadWait)
-	defer cancel()
-	whole, found, err := f.opts.Reader.Row(ctx, t.Name, t.Key, key)
-	if err != nil {
-		return row.Row{}, false, false
-	}
-	return parse(whole), found, true
 }

@@ -162,11 +162,13 @@ func (f *Feed) heardFast(ctx context.Context, m *phoenix.BroadcastMessage) {
 	f.stats.fast.Add(1)
 	c := Change{Table: e.Table, Action: Action(e.Type), Row: parse(e.Record), Old: parse(e.OldRecord), heard: time.Now()}
 	f.arrived(t, c, byBroadcast)
-	if t.merger.precedes(c) {
-		f.stats.repeats.Add(1)
-		return
-	}
-	f.merge(ctx, t, c, byBroadcast)
+	f.queue(ctx, t, c, byBroadcast, func(j *job) {
+		if t.merger.precedes(c) {
+			f.stats.repeats.Add(1)
+			return
+		}
+		f.merge(j)
+	})
 }
 
 // fastStands tells whether the fast lane is enough by itself.

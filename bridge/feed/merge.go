@@ -31,6 +31,8 @@ type Change struct {
 	Found bool
 	// Again marks a row that one who takes the lead had already: those it leads may not.
 	Again bool
+	// Replaces marks an INSERT of a key under which another row was passed on: that one is gone, and its DELETE did not come.
+	Replaces bool
 	// Place is where it is in what the leader passes on, where it came by the bus; else zero. See bus.go.
 	Place Place
 
@@ -50,7 +52,8 @@ type Change struct {
 //     and it is dropped; where that is wrong, since an older version was committed later (two writers waiting for each other), the next read passes on
 //     what is true. Of the same version (one transaction, or nobody keeps the version) its row is read by the key at once;
 //   - a DELETE is new unless its commit, or the version it deleted, is older than the row passed on last;
-//   - an INSERT of a row that is there is an UPDATE to whoever has it, and an UPDATE of one that is not is an INSERT.
+//   - an INSERT of a row that is there is an UPDATE to whoever has it, unless it was created at another time: then it is another row under the same key, and the
+//     DELETE of the one before did not come. An UPDATE of one that is not there is an INSERT.
 //
 // What a lane shows to have gone past it is kept like a state passed on, so that a late copy of it is known: the row before a change by the fast lane
 // where another was passed on last, and a DELETE before an INSERT. Commit times, which postgres_changes alone gives, tell what a new subscription
@@ -88,8 +91,9 @@ type merger struct {
 
 type entry struct {
 	key     string
-	version version // of the state passed on last; after a DELETE the instant only
-	count   uint64  // when it was passed on
+	version version   // of the state passed on last; after a DELETE the instant only
+	born    time.Time // when the row was created that was passed on last
+	count   uint64    // when it was passed on
 	deleted bool
 	doubt   bool      // a live change was dropped that may be younger
 	states  history   // what was passed on, and how far the lanes have come
@@ -124,6 +128,7 @@ func (m *merger) known(r row.Row) {
 		e = m.make(key)
 	}
 	m.pass(e, v, state{mark: r.Digest(), at: v.at, found: true}, byNone)
+	e.born = m.table.Born(r)
 }
 
 // precedes tells whether a change of a row that is not remembered is older than the feed: a subscription may begin with what was committed while nobody was
@@ -142,6 +147,7 @@ func (m *merger) precedes(c Change) bool {
 // live takes a change that a lane brought and gives it back as it is to be passed on; false where it is not.
 func (m *merger) live(c Change, by lane) (Change, bool) {
 	r, s := c.Row, state{}
+	c.Replaces = false // that is told by what is known here
 	var v version
 	if c.Action == Delete {
 		r, s.mark = c.Old, deleteMark
@@ -183,14 +189,20 @@ func (m *merger) live(c Change, by lane) (Change, bool) {
 		c.Action = Insert
 	case known && c.Action == Insert:
 		e.states.skip(state{mark: deleteMark, at: e.version.at})
-		c.Action = Update
+		if born := m.table.Born(c.Row); born.IsZero() || e.born.IsZero() || born.Equal(e.born) {
+			c.Action = Update
+		} else {
+			c.Replaces = true
+		}
 	}
 	if before, ok := m.before(c, by); ok && before.mark != e.states.last().mark {
 		e.states.skip(before)
 	}
 	e.note(c, s.mark, by)
 	m.pass(e, v, s, by)
-	e.deleted = c.Action == Delete
+	if e.deleted = c.Action == Delete; !e.deleted {
+		e.born = m.table.Born(c.Row)
+	}
 	return c, true
 }
 
@@ -324,6 +336,7 @@ func (m *merger) read(r row.Row, began uint64) (Change, bool) {
 	}
 	action := Update
 	e := m.entry(key)
+	known := e != nil
 	switch {
 	case e == nil && m.recalls(key, v):
 		return Change{}, false
@@ -342,7 +355,12 @@ func (m *merger) read(r row.Row, began uint64) (Change, bool) {
 		return Change{}, false
 	}
 	m.pass(e, v, state{mark: mark, at: v.at, found: true}, byNone)
-	return Change{Table: m.table.Name, Action: action, Row: r, Found: true}, true
+	born := m.table.Born(r)
+	replaces := action == Update && known && !born.IsZero() && !e.born.IsZero() && !born.Equal(e.born)
+	if e.born = born; replaces {
+		action = Insert
+	}
+	return Change{Table: m.table.Name, Action: action, Row: r, Found: true, Replaces: replaces}, true
 }
 
 // has tells whether a row as a read found it is the state passed on last, beyond doubt.
@@ -372,6 +390,12 @@ func (m *merger) exact(r row.Row, c Change, by lane) (Change, bool) {
 		e.states.advance(c.Row.Digest(), by)
 	}
 	return found, ok
+}
+
+// changedSince reports whether a state of a row was passed on after a count of changes.
+func (m *merger) changedSince(key string, began uint64) bool {
+	e := m.entry(key)
+	return e != nil && e.count > began
 }
 
 // gone is for such a change whose row turns out not to be there: a DELETE is true, and for another change its DELETE comes yet.

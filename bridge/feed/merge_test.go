@@ -344,7 +344,9 @@ func (d *model) tell(s step, c Change) {
 		d.t.Fatalf("commit %d of row %d was passed on twice", s.n, s.key)
 	case had && last.n > s.n && last.late == 0: // an older version may be gone back from, and is come back to
 		d.t.Fatalf("commit %d of row %d followed %d", s.n, s.key, last.n)
-	case c.Action == Insert && had && !last.deleted && d.missed[s.key] == 0:
+	case c.Replaces && had && last.born == s.born:
+		d.t.Fatalf("row %d was passed on as another (commit %d after %d) though it was the same", s.key, s.n, last.n)
+	case c.Action == Insert && had && !last.deleted && d.missed[s.key] == 0 && !c.Replaces:
 		d.t.Fatalf("row %d was passed on as new though it was known (commit %d after %d)", s.key, s.n, last.n)
 	case c.Action == Update && (!had || last.deleted) && d.missed[s.key] == 0 && s.n > d.start:
 		d.t.Fatalf("row %d was updated (commit %d) without having been inserted", s.key, s.n)

@@ -18,7 +18,8 @@ func (f *Feed) Offer(ctx context.Context, table string, action Action, record js
 	if t == nil {
 		return false, ErrNoTable
 	}
-	err = f.Do(ctx, func() { passed = f.offer(ctx, t, Change{Table: table, Action: action, Row: parse(record)}) })
+	c := Change{Table: table, Action: action, Row: parse(record)}
+	err = f.Do(ctx, func() { passed = !f.blocked(t, c) && f.offer(ctx, t, c) }) // what would have to wait Realtime brings as well
 	return passed, err
 }
 

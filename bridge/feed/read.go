@@ -214,6 +214,10 @@ func (f *Feed) answered(ctx context.Context, a answer) {
 		f.reached(ctx, t, version{a.newest, row.Time(a.newest)})
 		return
 	}
+	if f.ambiguous(t, a.rows) {
+		f.failed(errAmbiguous)
+		return
+	}
 	for _, record := range a.rows {
 		f.take(ctx, t, record)
 	}
@@ -349,6 +353,9 @@ const (
 // had a long time for it. For the Sink, on Run's goroutine.
 func (f *Feed) Settled(instant, version time.Time) bool {
 	p := f.read.passed
+	if len(f.rereads.queues) > 0 {
+		return false // something waits that may be older
+	}
 	if !p.began.After(instant) || !p.left.IsZero() && !p.left.After(version) {
 		return false
 	}

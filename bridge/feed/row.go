@@ -16,6 +16,8 @@ type Table struct {
 	// Updated is the column with the time of the last change, kept by a trigger or by whoever writes; Created that of the creation. Either may be
 	// empty. Without Updated, reads find new rows only; without both, none.
 	Updated, Created string
+	// Group is a column by whose values changes keep their order, beside that of each row, across all tables; empty: there is none.
+	Group string
 }
 
 // State gives a row's key and the instant of its version; an empty key or a zero time where the row tells none.

@@ -4,6 +4,7 @@ import (
 	_ "embed" // the query
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"text/template"
 )
@@ -43,6 +44,11 @@ type TableFacts struct {
 type IndexFacts struct {
 	Unique  bool     `json:"unique"`
 	Columns []string `json:"columns"`
+}
+
+// Identifies reports whether no two rows can have the same value in a column: a unique index is on it alone.
+func (t TableFacts) Identifies(column string) bool {
+	return slices.ContainsFunc(t.Indexes, func(ix IndexFacts) bool { return ix.Unique && slices.Equal(ix.Columns, []string{column}) })
 }
 
 var factsFunction = template.Must(template.New("facts").Funcs(template.FuncMap{"name": quoteName}).Parse(`-- What supabridge doctor asks over the REST API with the service key: of the tables named what the catalog says, no row of theirs.

@@ -77,6 +77,9 @@ func (c *restCall) answer(r *http.Request) (int, []byte, error) {
 	if c.prefer, err = parsePrefer(r.Header); err != nil {
 		return 0, nil, err
 	}
+	if r.URL.Path == "/rest/v1/" && r.Method == http.MethodGet && c.claims.Role == roleService {
+		return c.openAPI(r)
+	}
 	if c.accept, err = parseAccept(r.Header); err != nil {
 		return 0, nil, err
 	}

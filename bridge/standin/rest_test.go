@@ -226,6 +226,10 @@ func TestRefusals(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	user, err := s.tokens.Mint(roleAuthenticated, "u", nil, time.Now(), time.Minute)
+	if err != nil {
+		t.Fatal(err)
+	}
 	root, err := s.tokens.Mint("root", "u", nil, time.Now(), time.Minute)
 	if err != nil {
 		t.Fatal(err)
@@ -254,7 +258,7 @@ func TestRefusals(t *testing.T) {
 		{name: "aggregate", path: "/rest/v1/items?select=price.sum()", status: 400, want: `{"code":"PGRST123",…`},
 		{name: "full text", path: "/rest/v1/items?name=fts.x", status: 400, want: `{"code":"PGRST127",…`},
 		{name: "function", method: "POST", path: "/rest/v1/rpc/f", body: "{}", status: 404, want: `{"code":"PGRST202",…`},
-		{name: "root", path: "/rest/v1/", status: 404, want: `{"code":"PGRST126",…`},
+		{name: "root", path: "/rest/v1/", headers: []string{"Authorization: Bearer " + user}, status: 404, want: `{"code":"PGRST126",…`},
 		{name: "method", method: "PUT", path: "/rest/v1/items", body: "{}", status: 405, want: `{"code":"PGRST117",…`},
 		{name: "media type", path: "/rest/v1/items", headers: []string{"Accept: text/csv"}, status: 406, want: `{"code":"PGRST107",…`},
 		{name: "limit", path: "/rest/v1/items?limit=-1", status: 416, want: `{"code":"PGRST103",…`},

@@ -110,24 +110,36 @@ func (c *Client) clientFor(apikey, token string) (*supabasego.Client, error) {
 	return client, nil
 }
 
-// Value reads one column of the row of table whose column key equals id, with the service key. The text is that of the JSON value with the quotes
-// of a string taken off; found is false where no such row exists or the value is null.
-func (c *Client) Value(ctx context.Context, table, column, key, id string) (value string, found bool, err error) {
-	rows, err := c.rows(ctx, c.service.From(table).Select(quoteName(column), "", false).Eq(quoteName(key), id).Limit(1, ""))
-	if notOfType(err) {
-		return "", false, nil
+// Pair is a key of a row and the text of one of its columns, "" where that is null.
+type Pair struct{ Key, Value string }
+
+// Values reads one column of the rows of table whose column key is among ids, with the service key, in no order: the key as the row spells it, and the text of
+// the JSON value with the quotes of a string taken off. A single id that the column's type cannot hold is a row that isn't there, not an error. It names at
+// most MaxIDs ids.
+func (c *Client) Values(ctx context.Context, table, column, key string, ids []string) ([]Pair, error) {
+	columns := quoteName(key)
+	if column != key {
+		columns += "," + quoteName(column)
 	}
-	if err == nil && len(rows) > 0 {
-		var row map[string]json.RawMessage
-		if err = json.Unmarshal(rows[0], &row); err == nil {
-			text, found := scalar(row[column])
-			return text, found, nil
-		}
+	query := among(c.service.From(table).Select(columns, "", false), key, ids)
+	rows, err := c.rows(ctx, query.Limit(len(ids), ""))
+	if notOfType(err) && len(ids) == 1 {
+		return nil, nil
 	}
 	if err != nil {
-		return "", false, fmt.Errorf("supabase: %s of %s: %w", column, table, err)
+		return nil, fmt.Errorf("supabase: %s of %s: %w", column, table, err)
 	}
-	return "", false, nil
+	pairs := make([]Pair, 0, len(rows))
+	for _, raw := range rows {
+		var row map[string]json.RawMessage
+		if err := json.Unmarshal(raw, &row); err != nil {
+			return nil, fmt.Errorf("supabase: %s of %s: %w", column, table, err)
+		}
+		id, _ := scalar(row[key])
+		value, _ := scalar(row[column])
+		pairs = append(pairs, Pair{id, value})
+	}
+	return pairs, nil
 }
 
 // scalar gives the text of a JSON string, number or boolean; ok is false for null and for anything composed.

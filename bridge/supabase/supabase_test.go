@@ -91,27 +91,24 @@ func TestAnIDOfTheWrongTypeIsAnInvisibleRow(t *testing.T) {
 	}
 }
 
-func TestValueIsReadWithTheServiceKey(t *testing.T) {
-	for body, want := range map[string]struct {
-		value string
-		found bool
-	}{
-		`[{"distributor_id":"d1"}]`:              {"d1", true},
-		`[{"distributor_id":12345678901234567}]`: {"12345678901234567", true},
-		`[{"distributor_id":null}]`:              {"", false},
-		`[]`:                                     {"", false},
+func TestValuesAreReadTogetherWithTheServiceKey(t *testing.T) {
+	for body, want := range map[string][]Pair{
+		`[{"id":"c1","distributor_id":"d1"},{"id":"c2","distributor_id":"d2"}]`: {{"c1", "d1"}, {"c2", "d2"}},
+		`[{"id":7,"distributor_id":12345678901234567}]`:                         {{"7", "12345678901234567"}},
+		`[{"id":"c1","distributor_id":null}]`:                                   {{"c1", ""}},
+		`[]`:                                                                    {},
 	} {
-		var auth string
+		var auth, query string
 		c := project(t, Options{AnonKey: "anon"}, func(w http.ResponseWriter, r *http.Request) {
-			auth = r.Header.Get("Authorization")
+			auth, query = r.Header.Get("Authorization"), r.URL.Query().Get("id")
 			w.Write([]byte(body))
 		})
-		value, found, err := c.Value(t.Context(), "conversations", "distributor_id", "id", "c1")
-		if err != nil || value != want.value || found != want.found {
-			t.Errorf("%s: Value = %q %v %v, want %q %v", body, value, found, err, want.value, want.found)
+		pairs, err := c.Values(t.Context(), "conversations", "distributor_id", "id", []string{"c1", `a",b`})
+		if err != nil || !slices.Equal(pairs, want) {
+			t.Errorf("%s: Values = %q %v, want %q", body, pairs, err, want)
 		}
-		if auth != "Bearer service-key" {
-			t.Errorf("Authorization: %q", auth)
+		if auth != "Bearer service-key" || query != `in.("c1","a\",b")` {
+			t.Errorf("Authorization %q, id %s", auth, query)
 		}
 	}
 }
@@ -123,7 +120,7 @@ func TestARedirectIsRefusedAndNoCredentialFollowsIt(t *testing.T) {
 	c := project(t, Options{}, func(w http.ResponseWriter, r *http.Request) {
 		http.Redirect(w, r, elsewhere.URL, http.StatusTemporaryRedirect)
 	})
-	_, _, err := c.Value(t.Context(), "conversations", "x", "id", "1")
+	_, err := c.Values(t.Context(), "conversations", "x", "id", []string{"1"})
 	if e, ok := AsError(err); !ok || e.Status != http.StatusTemporaryRedirect || e.Class != ClassPermanent {
 		t.Errorf("error %v, want a refused 307", err)
 	}
@@ -154,7 +151,7 @@ func TestFailuresKeepTheirStatusCodeAndClass(t *testing.T) {
 			w.WriteHeader(test.status)
 			w.Write([]byte(test.body))
 		})
-		_, _, err := c.Value(t.Context(), "conversations", "x", "id", "1")
+		_, err := c.Values(t.Context(), "conversations", "x", "id", []string{"1"})
 		e, ok := AsError(err)
 		if !ok || *e != test.want {
 			t.Errorf("%d %s: %#v, want %#v", test.status, test.body, e, test.want)
@@ -169,7 +166,7 @@ func TestAnAnswerLongerThanTheLimitIsRefused(t *testing.T) {
 	c := project(t, Options{MaxResponse: 64}, func(w http.ResponseWriter, _ *http.Request) {
 		w.Write([]byte(`[{"x":"` + strings.Repeat("a", 100) + `"}]`))
 	})
-	_, _, err := c.Value(t.Context(), "conversations", "x", "id", "1")
+	_, err := c.Values(t.Context(), "conversations", "x", "id", []string{"1"})
 	if e, ok := AsError(err); !ok || e.Class != ClassPermanent || !strings.Contains(e.Message, "64 bytes") || !errors.Is(err, ErrTooLong) {
 		t.Errorf("error %v, want one that names the limit", err)
 	}
@@ -186,7 +183,7 @@ func TestACancelledContextEndsTheRequest(t *testing.T) {
 	defer close(release)
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 	defer cancel()
-	_, _, err := c.Value(ctx, "conversations", "x", "id", "1")
+	_, err := c.Values(ctx, "conversations", "x", "id", []string{"1"})
 	if e, ok := AsError(err); !ok || e.Class != ClassRetry || !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("error %v, want a retryable one that wraps the deadline", err)
 	}
@@ -273,7 +270,7 @@ func FuzzColumnNamesAndIDs(f *testing.F) {
 		if quoteName(name) == "limit" || quoteName(name) == "select" {
 			return // a parameter of the request's own
 		}
-		if _, _, err := c.Value(context.Background(), "t", "x", name, id); err == nil {
+		if _, err := c.Values(context.Background(), "t", "x", name, []string{id}); err == nil {
 			t.Fatal("no error from a transport that fails")
 		}
 		if got != "eq."+id || column != "1" {

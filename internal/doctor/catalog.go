@@ -98,6 +98,7 @@ func (p *patient) withCatalog(ctx context.Context, m mapped, t migration.TableFa
 	if !m.live {
 		return
 	}
+	p.uniqueKey(m, t)
 	switch t.Identity {
 	case "f":
 		p.good("replica_identity", m.name, "full")
@@ -218,6 +219,7 @@ func (p *patient) withoutCatalog(ctx context.Context, m mapped) {
 	if !m.live {
 		return
 	}
+	p.primaryKey(ctx, m)
 	p.add(Finding{Check: "replica_identity", About: m.name, Level: Unknown, Text: "only the catalog tells", Look: "select relreplident from pg_class where oid = '" + literal + "'::regclass; -- f is full"})
 	if column := m.cursor(); column != "" {
 		p.add(Finding{Check: "index", About: m.name, Level: Unknown, Text: "only the catalog tells whether " + column + " has one", Fix: p.indexFix(m, column),

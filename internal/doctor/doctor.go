@@ -125,6 +125,8 @@ type patient struct {
 	report Report
 	http   *client
 	facts  *facts // nil where they are not known
+
+	described map[string][]string // the primary keys, where the REST API was asked for them
 }
 
 func (p *patient) add(f Finding) { p.report.Findings = append(p.report.Findings, f) }

@@ -25,6 +25,19 @@ import (
 	"github.com/supabridge/supabridge/phoenix/phxserver"
 )
 
+// composite has messages told apart by a column that is unique within a conversation only.
+func composite(t *testing.T, s *setting) {
+	t.Helper()
+	head, tail, _ := strings.Cut(s.seed, "\n  messages:\n")
+	tail = strings.Replace(tail, "    columns:\n", "    columns:\n      seq: {type: int8, identity: true}\n", 1)
+	tail = strings.Replace(tail, "    primary_key: [id]\n", "    primary_key: [conversation_id, seq]\n", 1)
+	tail = strings.Replace(tail, "[updated_at, id]", "[updated_at, seq]", 1)
+	tail = strings.Replace(tail, "[[external_message_id]]", "[[external_message_id], [id]]", 1)
+	tail = strings.Replace(tail, "      - {columns: [reply_to_message_id], references: messages, on_delete: set null}\n", "", 1)
+	s.seed = head + "\n  messages:\n" + tail
+	s.cfg.Tables.Messages.ID = "seq"
+}
+
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 const page = "https://app.example.com"
@@ -52,7 +65,7 @@ func (s *setting) replace(t *testing.T, old, text string) {
 // healthy is the stand-in's own seed with what it leaves to be desired.
 func healthy(t *testing.T) *setting {
 	t.Helper()
-	seed, err := os.ReadFile("../standin/seed/inbox.yaml")
+	seed, err := os.ReadFile("../../bridge/standin/seed/inbox.yaml")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -252,6 +265,12 @@ func TestEachFaultIsFoundAndNothingElse(t *testing.T) {
 			s.replace(t, messagesKeys, "")
 			s.cfg.Webhooks.Twilio.AuthTokens = "token"
 		}, []string{"fail unique_sid messages"}, "create unique index concurrently messages_external_message_id_key"},
+		{"a key that is part of one", func(t *testing.T, s *setting) { composite(t, s) }, []string{"fail unique_key messages"},
+			"create unique index concurrently messages_seq_key on public.messages (seq);"},
+		{"a key that is part of one, unmigrated", func(t *testing.T, s *setting) {
+			composite(t, s)
+			s.project.Unmigrated = true
+		}, []string{"unknown catalog", "fail unique_key messages", unknowns[0], unknowns[1], unknowns[2], unknowns[3]}, "supabridge doctor --sql"},
 		{"a fast lane without its triggers", func(_ *testing.T, s *setting) { s.cfg.Supabase.FastLane = "on" }, []string{"fail fast_lane messages", "fail fast_lane conversations"}, "supabridge sql"},
 		{"a handshake that is refused", func(_ *testing.T, s *setting) {
 			s.ready = inject(phxserver.Fault{Action: phxserver.Refuse, Event: "connect", Status: http.StatusForbidden, Message: "Realtime was disabled for this tenant"})
