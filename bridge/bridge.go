@@ -41,6 +41,7 @@ type Bridge struct {
 	verifier   *verifier
 	authorizer *authorizer
 	rechecker  *rechecker
+	homes      *homes
 	guard      *guard
 	rows       *supabase.Client
 	router     *router
@@ -106,7 +107,7 @@ func (b *Bridge) build(ctx context.Context) (err error) {
 		return err
 	}
 	b.authorizer.watch(b.metrics.registry)
-	b.rechecker = newRechecker(b)
+	b.rechecker, b.homes = newRechecker(b), newHomes(b)
 	b.guard = newGuard(b)
 	tenants, err := newTenants(cfg, b.rows)
 	if err != nil {
@@ -216,6 +217,7 @@ func (b *Bridge) runHooks(ctx context.Context) (stop func()) {
 		hooks.Go(func() { b.admin.Run(ctx) })
 	}
 	hooks.Go(func() { b.rechecker.run(ctx) })
+	hooks.Go(func() { b.homes.run(ctx) })
 	if b.sharer != nil {
 		hooks.Go(func() { b.sharer.Run(ctx) })
 	}

@@ -23,7 +23,6 @@ type client struct {
 	socket *socketio.Socket
 	key    string // of this connection: a recovered socket has the id of the one before
 	who    *Identity
-	home   string // the tenant its first token named, where it counts as present without joining
 
 	identity atomic.Pointer[Identity] // who, for others to read
 	deadline *time.Timer              // of a client that has yet to authenticate
@@ -36,6 +35,13 @@ type client struct {
 	user       atomic.Pointer[meter] // what its user has; nil for nobody in particular
 	buckets    buckets
 	complaints *rate.Limiter // of limits exceeded, that were not asked for
+
+	passing sync.Mutex // guards next, and losing a right against being taken over
+	next    *client    // the client that recovery put in this one's place
+	checked time.Time  // when its rights were asked about last; the rechecker's mu guards it
+
+	attending sync.Mutex // guards home, and presence against losing it
+	home      home
 
 	conversations entered
 	tenants       entered
@@ -297,6 +303,11 @@ func (c *client) join(room string) {
 	told := c.b.router.tellings
 	told.passage.RLock()
 	defer told.passage.RUnlock()
+	c.passing.Lock()
+	defer c.passing.Unlock()
+	if c.next != nil { // the socket that took over would be in the room, and its client would not know
+		return
+	}
 	c.socket.Join(room)
 	c.stays.begin(room, told.count.Load())
 }
@@ -364,7 +375,7 @@ func (c *client) joinTenant(e *socketio.Event) {
 	c.about.tenant = vocabulary.ID{Text: asStored, JSON: idPayload(id, asStored)}
 	appears := c.appear(asStored)
 	if !c.confirm(e, room{tenantRoom, asStored}, &c.tenants, c.b.cfg().Rooms.Tenant) {
-		c.vanish(asStored)
+		c.loseTenant(asStored)
 		return
 	}
 	c.succeed(e, c.b.words().TenantKey(), c.about.tenant.JSON)
@@ -383,9 +394,7 @@ func (c *client) leaveTenant(e *socketio.Event) {
 		c.tenants.remove(joined)
 		c.sawRoom(tail.Leave, tenantRoom, joined, "ok")
 		c.leave(roomName(c.b.cfg().Rooms.Tenant, joined))
-		if joined != c.home {
-			c.vanish(joined)
-		}
+		c.vanish(joined)
 	}
 	c.about.tenant = id
 	c.succeed(e, c.b.words().TenantKey(), id.JSON)
@@ -483,10 +492,7 @@ func (c *client) gone(reason string) {
 	for _, id := range c.conversations.all() {
 		c.types(vocabulary.NewID(id), c.who, false)
 	}
-	c.vanish(c.home)
-	for _, id := range c.tenants.all() {
-		c.vanish(id)
-	}
+	c.vanishAll()
 	c.discount()
 	settled := c.b.rechecker.settled.Load() // before it is forgotten: what moves later it may have missed
 	c.left.Store(&settled)

@@ -106,8 +106,7 @@ func (b *Bridge) welcome(s *socketio.Socket) {
 	c.count(a.address, a.seat)
 	s.SetData(c)
 	if s.Recovered() && a.before != nil {
-		c.resume(a.before)
-		if a.before.lost.Load() { // while it came back: it shall come once more, and have nothing of before
+		if !c.takeOver(a.before) { // it lost a right while it came back: it shall come once more, and have nothing of before
 			c.lost.Store(true)
 			s.CloseConnection()
 		}
@@ -135,8 +134,8 @@ func (c *client) arrive() {
 	if c.who.UserID != "" {
 		c.socket.Join(userRoom(c.who.UserID))
 	}
-	if c.home = c.who.Tenant; c.home != "" {
-		c.appear(c.home)
+	if c.claimHome() {
+		c.b.homes.ask(c)
 	}
 	c.expiry = newExpiry(c.who.Expires, c.warn, c.expire)
 	if name := c.b.cfg().Vocabulary.StatusEvent; name != "" {
