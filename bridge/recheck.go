@@ -233,8 +233,9 @@ func rest(ctx context.Context, until time.Time, wake <-chan struct{}) bool {
 // runTimer asks about every user once in a round.
 func (r *rechecker) runTimer(ctx context.Context) {
 	var visited time.Time // when the last visit began
+	sockets := 0          // that were asked about then
 	for ctx.Err() == nil {
-		next, round := r.nextVisit(visited)
+		next, round := r.nextVisit(visited, sockets)
 		if next.IsZero() || time.Now().Before(next) {
 			if !rest(ctx, next, r.wakeTimer) {
 				return
@@ -243,6 +244,7 @@ func (r *rechecker) runTimer(ctx context.Context) {
 		}
 		visited = time.Now()
 		user, clients, asked := r.visit(visited)
+		sockets = len(clients)
 		decided := true
 		for _, s := range stepsOf(clients) {
 			decided = r.check(ctx, s, byTimer, r.pace) && decided
@@ -255,8 +257,9 @@ func (r *rechecker) runTimer(ctx context.Context) {
 }
 
 // nextVisit gives the time of the timer's next visit, which is zero where there is none, and how long a round takes. That is three quarters of the
-// interval: what comes in on a remembered answer (longestMemory), and the answer's own time, keep within the interval too.
-func (r *rechecker) nextVisit(visited time.Time) (next time.Time, round time.Duration) {
+// interval: what comes in on a remembered answer (longestMemory), and the answer's own time, keep within the interval too. A visit has the part of the
+// round that its user's sockets are of all, since each may have a token of its own to be asked with.
+func (r *rechecker) nextVisit(visited time.Time, sockets int) (next time.Time, round time.Duration) {
 	round = r.b.cfg().Rooms.Authorization.RecheckEvery * 3 / 4
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -264,11 +267,14 @@ func (r *rechecker) nextVisit(visited time.Time) (next time.Time, round time.Dur
 	if round == 0 || first == nil {
 		return time.Time{}, round
 	}
-	next, latest := first.at, first.at.Add(round)
-	if visited.After(next) {
-		next = visited
+	part := func(sockets int) time.Duration {
+		return time.Duration(float64(round) * min(1, float64(sockets)/float64(len(r.here))))
 	}
-	if next = next.Add(round / time.Duration(len(r.timer.heap))); latest.Before(next) {
+	next, latest := first.at.Add(part(len(r.users[first.user]))), first.at.Add(round)
+	if after := visited.Add(part(sockets)); after.After(next) {
+		next = after
+	}
+	if latest.Before(next) {
 		next = latest
 	}
 	return next, round
