@@ -58,8 +58,11 @@ func (c *client) openHome(claimed, stored string) {
 	c.attend(stored)
 }
 
-// closedHome gives the claimed tenant where the rules have not let the client in, else "".
+// closedHome gives the claimed tenant where the rules have not let the client in and its presence depends on them, else "".
 func (c *client) closedHome() string {
+	if c.b.presence == nil || c.identity.Load().UserID == "" {
+		return ""
+	}
 	c.attending.Lock()
 	defer c.attending.Unlock()
 	if c.home.gone || c.home.stored != "" {

@@ -378,6 +378,9 @@ func (c *client) joinTenant(e *socketio.Event) {
 		c.loseTenant(asStored)
 		return
 	}
+	if claimed := c.who.Tenant; claimed != "" && (claimed == id.Text || claimed == asStored) {
+		c.openHome(claimed, asStored) // so that leaving the room again does not end its presence
+	}
 	c.succeed(e, c.b.words().TenantKey(), c.about.tenant.JSON)
 	if appears {
 		c.tellOnline(asStored)
