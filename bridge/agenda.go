@@ -5,7 +5,8 @@ import (
 	"time"
 )
 
-// agenda holds users by the time at which something is due; at the same time the one who came first. It is not safe for concurrent use.
+// agenda holds users by the time at which something is due; at the same time the one who came
+// first. It is not safe for concurrent use.
 type agenda struct {
 	heap dues
 	by   map[string]*due

@@ -9,7 +9,8 @@ import (
 	"github.com/supabridge/supabridge/socketio"
 )
 
-// appear counts the socket towards its user's presence in a tenant, while it may be there; false where presence is off or nobody knows whose socket it is.
+// appear counts the socket towards its user's presence in a tenant, while it may be there; false
+// where presence is off or nobody knows whose socket it is.
 func (c *client) appear(tenant string) bool {
 	if c.b.presence == nil || c.identity.Load().UserID == "" {
 		return false
@@ -46,14 +47,16 @@ func (c *client) vanish(tenant string) {
 	}
 }
 
-// part takes a socket out of the count, whoever it is said to be. Where it never counted it does nothing. The caller holds attending.
+// part takes a socket out of the count, whoever it is said to be. Where it never counted it does
+// nothing. The caller holds attending.
 func (c *client) part(tenant string, who *Identity) {
 	if c.b.presence != nil && c.b.presence.leave(tenant, c.key, who) {
 		c.b.cluster.attend(noteLeave, attendanceOf(tenant, c.key, who, ""))
 	}
 }
 
-// expel is part for a user who lost the right to be there: at once, and not remembered among those who left.
+// expel is part for a user who lost the right to be there: at once, and not remembered among those
+// who left.
 func (c *client) expel(tenant string, who *Identity) {
 	if c.b.presence != nil && c.b.presence.expel(tenant, c.key, who) {
 		a := attendanceOf(tenant, c.key, who, "")
@@ -62,8 +65,8 @@ func (c *client) expel(tenant string, who *Identity) {
 	}
 }
 
-// loseTenant ends the client's presence in a tenant that it may not be in any more, unless it has joined it anew meanwhile. It reports whether it counted
-// there by its token.
+// loseTenant ends the client's presence in a tenant that it may not be in any more, unless it has
+// joined it anew meanwhile. It reports whether it counted there by its token.
 func (c *client) loseTenant(id string) (wasHome bool) {
 	c.attending.Lock()
 	defer c.attending.Unlock()
@@ -128,7 +131,8 @@ func (c *client) present(e *socketio.Event) (tenant string, ok bool) {
 	case errors.Is(err, errRefused):
 		c.fail(e, failForbidden)
 	default:
-		c.b.log.Warn().Err(err).Str("socket", c.socket.ID()).Msg("whether a user may see who is online could not be decided")
+		c.b.log.Warn().Err(err).Str("socket", c.socket.ID()).
+			Msg("whether a user may see who is online could not be decided")
 		c.fail(e, failUnavailable)
 	}
 	return "", false

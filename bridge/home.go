@@ -10,8 +10,9 @@ import (
 	"github.com/supabridge/supabridge/config"
 )
 
-// home is the tenant that a client's token names. The token is a claim: the client counts as present there, and reads who is present, once
-// rooms.tenant.rules let it in, and until a recheck finds that they don't any more. The client's attending guards it.
+// home is the tenant that a client's token names. The token is a claim: the client counts as
+// present there, and reads who is present, once rooms.tenant.rules let it in, and until a recheck
+// finds that they don't any more. The client's attending guards it.
 type home struct {
 	claimed string // as the token spells it; empty where the token names none
 	stored  string // as stored; empty until the rules let the client in
@@ -20,7 +21,8 @@ type home struct {
 
 var errNotHome = errors.New("neither joined nor named by the token")
 
-// claimHome takes the tenant that the client's token names now. It reports whether the rules have still to be asked.
+// claimHome takes the tenant that the client's token names now. It reports whether the rules have
+// still to be asked.
 func (c *client) claimHome() (undecided bool) {
 	claimed := c.who.Tenant
 	c.attending.Lock()
@@ -47,7 +49,8 @@ func (c *client) claimHome() (undecided bool) {
 	return !known
 }
 
-// openHome has the client count as present in the tenant that its token claims. It does nothing where that is another one by now.
+// openHome has the client count as present in the tenant that its token claims. It does nothing
+// where that is another one by now.
 func (c *client) openHome(claimed, stored string) {
 	c.attending.Lock()
 	defer c.attending.Unlock()
@@ -58,7 +61,8 @@ func (c *client) openHome(claimed, stored string) {
 	c.attend(stored)
 }
 
-// closedHome gives the claimed tenant where the rules have not let the client in and its presence depends on them, else "".
+// closedHome gives the claimed tenant where the rules have not let the client in and its presence
+// depends on them, else "".
 func (c *client) closedHome() string {
 	if c.b.presence == nil || c.identity.Load().UserID == "" {
 		return ""
@@ -87,8 +91,9 @@ func (c *client) attends() []string {
 	return tenants
 }
 
-// atHome gives the tenant of an id, as stored, where that is the one the token claims and the rules let the client in. They are asked where they have
-// not let it in yet; the authorizer remembers what they answer.
+// atHome gives the tenant of an id, as stored, where that is the one the token claims and the rules
+// let the client in. They are asked where they have not let it in yet; the authorizer remembers
+// what they answer.
 func (c *client) atHome(id string) (string, error) {
 	c.attending.Lock()
 	at := c.home
@@ -106,7 +111,8 @@ func (c *client) atHome(id string) (string, error) {
 	return stored, err
 }
 
-// known gives the answer of mayEnter where nobody has to be asked; stored is empty where the answer is no.
+// known gives the answer of mayEnter where nobody has to be asked; stored is empty where the answer
+// is no.
 func (a *authorizer) known(who *Identity, kind roomKind, id string) (stored string, known bool) {
 	may, known := a.free(who)
 	if known && may {
@@ -131,8 +137,9 @@ func (a *authorizer) known(who *Identity, kind roomKind, id string) (stored stri
 	return stored, known
 }
 
-// homes asks whether clients that came may be in the tenant that their token claims, so that connecting waits for no answer. Where it can't be asked it
-// asks again. The mutex guards waiting and failed, which hold at most the sockets that are here; run's goroutines ask.
+// homes asks whether clients that came may be in the tenant that their token claims, so that
+// connecting waits for no answer. Where it can't be asked it asks again. The mutex guards waiting
+// and failed, which hold at most the sockets that are here; run's goroutines ask.
 type homes struct {
 	b *Bridge
 
@@ -234,8 +241,9 @@ func rouse(wake chan<- struct{}) {
 	}
 }
 
-// longestMemory is how long a yes may be remembered at most where rights are rechecked: a yes that is reused begins a stay in a room, which the next round
-// looks at. Together they keep within recheck_every.
+// longestMemory is how long a yes may be remembered at most where rights are rechecked: a yes that
+// is reused begins a stay in a room, which the next round looks at. Together they keep within
+// recheck_every.
 func longestMemory(c config.Authorization) time.Duration {
 	if c.RecheckEvery > 0 {
 		return min(c.AllowedFor, c.RecheckEvery/5)

@@ -106,7 +106,8 @@ func (b *Bridge) welcome(s *socketio.Socket) {
 	c.count(a.address, a.seat)
 	s.SetData(c)
 	if s.Recovered() && a.before != nil {
-		if !c.takeOver(a.before) { // it lost a right while it came back: it shall come once more, and have nothing of before
+		if !c.takeOver(a.before) {
+			// It lost a right while it came back: it shall come once more, and have nothing of before.
 			c.lost.Store(true)
 			s.CloseConnection()
 		}

@@ -167,8 +167,9 @@ func (p *presence) part(tenant, socket string, who *Identity) bool {
 	return true
 }
 
-// expel notes that a user's socket is gone from a tenant that the user may not be in any more; false where it wasn't there. Nobody waits for it to come
-// back, and it isn't remembered among those who went.
+// expel notes that a user's socket is gone from a tenant that the user may not be in any more;
+// false where it wasn't there. Nobody waits for it to come back, and it isn't remembered among
+// those who went.
 func (p *presence) expel(tenant, socket string, who *Identity) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()

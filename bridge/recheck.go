@@ -26,27 +26,32 @@ const (
 	byMove  = "moved" // the conversation has another tenant, or is no more, or the rules are others
 )
 
-// rechecker takes sockets out of rooms that their users may not be in any more. It asks again about every room of every user within recheck_every, about
-// those of a client that has another token, and about everybody in a conversation that moved to another tenant.
+// rechecker takes sockets out of rooms that their users may not be in any more. It asks again about
+// every room of every user within recheck_every, about those of a client that has another token,
+// and about everybody in a conversation that moved to another tenant.
 //
-// Each of these three has a goroutine that asks one question after the other, so none waits for another's. They share recheck_rate and take turns at it:
-// each has a third of it at least, and what the others leave.
+// Each of these three has a goroutine that asks one question after the other, so none waits for
+// another's. They share recheck_rate and take turns at it: each has a third of it at least, and
+// what the others leave.
 //
-//   - The timer visits users, the one whose rights were asked about longest ago first, spread over the interval. Renewing a token, or coming back, changes
-//     no user's turn.
-//   - Doubts, of changed tokens, are kept by user, whatever the number of sockets and tokens, and asked out of that user's own budget: a tenth of the rate.
+//   - The timer visits users, the one whose rights were asked about longest ago first, spread
+//     over the interval. Renewing a token, or coming back, changes no user's turn.
+//   - Doubts, of changed tokens, are kept by user, whatever the number of sockets and tokens, and
+//     asked out of that user's own budget: a tenth of the rate.
 //   - What moved is asked about in the order in which it moved.
 //
-// Rooms of one token are asked about together. Where there is more to ask than the rate allows, all of it takes longer than the interval. Where a question
-// can't be asked everybody stays, and is asked about again sooner.
+// Rooms of one token are asked about together. Where there is more to ask than the rate allows, all
+// of it takes longer than the interval. Where a question can't be asked everybody stays, and is
+// asked about again sooner.
 //
-// The mutex guards what others hand over: at most two entries for each socket, maxMoved rooms, and the budgets that are in use.
+// The mutex guards what others hand over: at most two entries for each socket, maxMoved rooms, and
+// the budgets that are in use.
 type rechecker struct {
 	b       *Bridge
 	limiter *rate.Limiter
 
 	mu      sync.Mutex
-	here    map[*client]string              // the clients, until all that their being there meant has ended, and their users
+	here    map[*client]string              // clients until they are gone, and their users
 	users   map[string]map[*client]struct{} // the same by user
 	timer   *agenda                         // the users, by when they were asked about
 	doubted map[string]map[*client]struct{} // clients that have another token, by user
@@ -81,19 +86,24 @@ const (
 )
 
 func newRechecker(b *Bridge) *rechecker {
-	r := &rechecker{b: b, limiter: rate.NewLimiter(1, 1), here: make(map[*client]string), users: make(map[string]map[*client]struct{}),
-		timer: newAgenda(), doubted: make(map[string]map[*client]struct{}), doubts: newAgenda(), budgets: make(map[string]time.Time),
-		moved: make(map[string]struct{}), wakeTimer: make(chan struct{}, 1), wakeDoubts: make(chan struct{}, 1), wakeMoved: make(chan struct{}, 1)}
+	wake := func() chan struct{} { return make(chan struct{}, 1) }
+	r := &rechecker{
+		b: b, limiter: rate.NewLimiter(1, 1),
+		here: make(map[*client]string), users: make(map[string]map[*client]struct{}), timer: newAgenda(),
+		doubted: make(map[string]map[*client]struct{}), doubts: newAgenda(), budgets: make(map[string]time.Time),
+		moved: make(map[string]struct{}), wakeTimer: wake(), wakeDoubts: wake(), wakeMoved: wake(),
+	}
 	r.checked = prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: namespace, Name: "rights_checked_total",
 		Help: "Rooms of sockets that were asked about again, by reason (timer, token, moved) and result (kept, lost, failed)."}, []string{"reason", "result"})
 	r.round = prometheus.NewGauge(prometheus.GaugeOpts{Namespace: namespace, Name: "rights_round_seconds",
-		Help: "How long ago the rights of the user whom the timer looked at last had been asked about before; more than rooms.authorization.recheck_every where " +
-			"there is more to ask than recheck_rate lets."})
+		Help: "How long ago the rights of the user whom the timer looked at last had been asked about before; " +
+			"more than rooms.authorization.recheck_every where there is more to ask than recheck_rate lets."})
 	b.metrics.registry.MustRegister(r.checked, r.round)
 	return r
 }
 
-// watch looks after a client from now on, as one of the user it is by now. The user's turn comes as soon as that of what the client has of before would.
+// watch looks after a client from now on, as one of the user it is by now. The user's turn comes as
+// soon as that of what the client has of before would.
 func (r *rechecker) watch(c *client) {
 	user := c.identity.Load().UserID
 	r.mu.Lock()
@@ -214,7 +224,8 @@ func (r *rechecker) run(ctx context.Context) {
 	workers.Wait()
 }
 
-// rest waits until a time, or to be woken; the zero time never comes. It reports whether ctx goes on.
+// rest waits until a time, or to be woken; the zero time never comes. It reports whether ctx goes
+// on.
 func rest(ctx context.Context, until time.Time, wake <-chan struct{}) bool {
 	var due <-chan time.Time
 	if !until.IsZero() {
@@ -256,9 +267,11 @@ func (r *rechecker) runTimer(ctx context.Context) {
 	}
 }
 
-// nextVisit gives the time of the timer's next visit, which is zero where there is none, and how long a round takes. That is three quarters of the
-// interval: what comes in on a remembered answer (longestMemory), and the answer's own time, keep within the interval too. A visit has the part of the
-// round that its user's sockets are of all, since each may have a token of its own to be asked with.
+// nextVisit gives the time of the timer's next visit, which is zero where there is none, and how
+// long a round takes. That is three quarters of the interval: what comes in on a remembered answer
+// (longestMemory), and the answer's own time, keep within the interval too. A visit has the part of
+// the round that its user's sockets are of all, since each may have a token of its own to be asked
+// with.
 func (r *rechecker) nextVisit(visited time.Time, sockets int) (next time.Time, round time.Duration) {
 	round = r.b.cfg().Rooms.Authorization.RecheckEvery * 3 / 4
 	r.mu.Lock()
@@ -280,7 +293,8 @@ func (r *rechecker) nextVisit(visited time.Time, sockets int) (next time.Time, r
 	return next, round
 }
 
-// visit gives the user whose turn it is, with the clients and the time of the last visit, and notes that they are asked about now.
+// visit gives the user whose turn it is, with the clients and the time of the last visit, and notes
+// that they are asked about now.
 func (r *rechecker) visit(now time.Time) (user string, clients []*client, asked time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -333,7 +347,8 @@ func (r *rechecker) runDoubts(ctx context.Context) {
 	}
 }
 
-// nextDoubt gives the user whose doubts are due first, and when; the zero time where there are none.
+// nextDoubt gives the user whose doubts are due first, and when; the zero time where there are
+// none.
 func (r *rechecker) nextDoubt() (user string, at time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -356,7 +371,8 @@ func (r *rechecker) doubtTime() time.Duration {
 	return time.Second / time.Duration(max(1, r.b.cfg().Rooms.Authorization.RecheckRate/doubtShare))
 }
 
-// affords gives the time from which a user's budget lets a doubt be asked about. The caller holds mu.
+// affords gives the time from which a user's budget lets a doubt be asked about. The caller holds
+// mu.
 func (r *rechecker) affords(user string) time.Time {
 	now := time.Now()
 	if at := r.budgets[user].Add(-doubtBurst * r.doubtTime()); at.After(now) {
@@ -365,7 +381,8 @@ func (r *rechecker) affords(user string) time.Time {
 	return now
 }
 
-// charge takes what was asked from a user's budget, and has what is left of the doubts asked about in its turn.
+// charge takes what was asked from a user's budget, and has what is left of the doubts asked about
+// in its turn.
 func (r *rechecker) charge(user string, cost int, left bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -489,17 +506,18 @@ func inParts(steps []*step) (parts []*step) {
 	return parts
 }
 
-// maxRenewed bounds how often a refusal is asked about again since the client has another token by now. Whoever renews it faster than questions are
-// answered is held to the last one.
+// maxRenewed bounds how often a refusal is asked about again since the client has another token by
+// now. Whoever renews it faster than questions are answered is held to the last one.
 const maxRenewed = 2
 
-// check asks about the rooms of a step, takes its sockets out of those that are not open any more, and has them count as present in a tenant that has
-// become open. It reports whether all could be decided.
-func (r *rechecker) check(ctx context.Context, s *step, reason string, pace func(context.Context) error) (decided bool) {
+// check asks about the rooms of a step, takes its sockets out of those that are not open any more,
+// and has them count as present in a tenant that has become open. It reports whether all could be
+// decided.
+func (r *rechecker) check(ctx context.Context, s *step, reason string, pace pacing) (decided bool) {
 	return r.checkRenewed(ctx, s, reason, pace, 0)
 }
 
-func (r *rechecker) checkRenewed(ctx context.Context, s *step, reason string, pace func(context.Context) error, renewed int) (decided bool) {
+func (r *rechecker) checkRenewed(ctx context.Context, s *step, reason string, pace pacing, renewed int) (decided bool) {
 	open, err := r.b.authorizer.stillOpen(ctx, s.who, s.kind, s.ids, pace)
 	if err != nil && ctx.Err() == nil {
 		r.b.log.Warn().Err(err).Str("user", s.who.UserID).Stringer("room", s.kind).Msg("whether a user may still be in rooms could not be decided")
@@ -554,6 +572,9 @@ func (r *rechecker) checkRenewed(ctx context.Context, s *step, reason string, pa
 	return decided
 }
 
+// pacing is waited for before each question that goes out; nil where somebody waits for the answer.
+type pacing = func(context.Context) error
+
 // pace holds questions to the rate that is configured.
 func (r *rechecker) pace(ctx context.Context) error {
 	perSecond := r.b.cfg().Rooms.Authorization.RecheckRate
@@ -562,9 +583,11 @@ func (r *rechecker) pace(ctx context.Context) error {
 	return r.limiter.Wait(ctx)
 }
 
-// stillOpen asks anew in which rooms a user may go on being, and gives those as stored by the ids that were asked about. Where there is an error, it is not
-// known of the others.
-func (a *authorizer) stillOpen(ctx context.Context, who *Identity, kind roomKind, ids []string, pace func(context.Context) error) (map[string]string, error) {
+// stillOpen asks anew in which rooms a user may go on being, and gives those as stored by the ids
+// that were asked about. Where there is an error, it is not known of the others.
+func (a *authorizer) stillOpen(
+	ctx context.Context, who *Identity, kind roomKind, ids []string, pace pacing,
+) (map[string]string, error) {
 	if may, known := a.free(who); known {
 		open := make(map[string]string, len(ids))
 		for _, id := range ids {
@@ -595,8 +618,9 @@ func (a *authorizer) stillOpen(ctx context.Context, who *Identity, kind roomKind
 // failLost is told without having been asked for.
 var failLost = failure{"access_lost", "you may not be in this room any more"}
 
-// takeOver puts the client in the place of one whose connection was lost: whoever takes a right from that one from now on takes it from this one. It
-// reports false where that one lost a right while this one came.
+// takeOver puts the client in the place of one whose connection was lost: whoever takes a right
+// from that one from now on takes it from this one. It reports false where that one lost a right
+// while this one came.
 func (c *client) takeOver(before *client) bool {
 	before.passing.Lock()
 	defer before.passing.Unlock()
@@ -609,7 +633,8 @@ func (c *client) takeOver(before *client) bool {
 	return !before.lost.Load()
 }
 
-// newest is the client that stands for this one by now: itself, unless recovery put another in its place.
+// newest is the client that stands for this one by now: itself, unless recovery put another in its
+// place.
 func (c *client) newest() *client {
 	for {
 		c.passing.Lock()
@@ -622,8 +647,10 @@ func (c *client) newest() *client {
 	}
 }
 
-// lose takes the client out of a room that it may not be in any more, or the one that recovery put in its place. It reports whether it was there. It runs
-// on the goroutine of the rechecker or of the feed, beside the client's own events: a join that is under way finds in confirm that the room was lost.
+// lose takes the client out of a room that it may not be in any more, or the one that recovery put
+// in its place. It reports whether it was there. It runs on the goroutine of the rechecker or of
+// the feed, beside the client's own events: a join that is under way finds in confirm that the room
+// was lost.
 func (c *client) lose(r room, reason string) bool {
 	next, joined := c.giveUp(r)
 	if next != nil {
@@ -658,7 +685,8 @@ func (c *client) lose(r room, reason string) bool {
 	return true
 }
 
-// giveUp takes a room from the client, unless recovery put another client in its place, which it then gives.
+// giveUp takes a room from the client, unless recovery put another client in its place, which it
+// then gives.
 func (c *client) giveUp(r room) (next *client, joined bool) {
 	c.passing.Lock()
 	defer c.passing.Unlock()

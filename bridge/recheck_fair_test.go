@@ -130,7 +130,8 @@ func TestNobodysRightsWaitForThoseWhoRenewTheirTokens(t *testing.T) {
 				}
 				stop()
 				if late, longest := p.late(users, began, time.Now(), every); late > 0 {
-					t.Errorf("%d of %d users were not asked about within %s, but once for %s; %d questions about renewed tokens, %d about those in a conversation that moved",
+					t.Errorf("%d of %d users were not asked about within %s, but once for %s; "+
+						"%d questions about renewed tokens, %d about those in a conversation that moved",
 						late, len(users), every, longest, p.of("busy"), p.of("elsewhere"))
 				}
 			})
@@ -167,7 +168,8 @@ func TestTheDoubtsAboutAUserCostThatUserOnly(t *testing.T) {
 			r.forget(other)
 		}
 		if n, most := p.of("busy"), seconds*50/doubtShare+doubtBurst+1; n > most || n < most/2 {
-			t.Errorf("%d questions about one user's tokens in %d s, want at most %d, a tenth of the rate, and no fewer than needed", n, seconds, most)
+			t.Errorf("%d questions about one user's tokens in %d s, want at most %d, a tenth of the rate, "+
+				"and no fewer than needed", n, seconds, most)
 		}
 	})
 }
@@ -230,7 +232,8 @@ func TestATokenThatIsSentAgainIsNoNewOne(t *testing.T) {
 		ana.must("access_token", map[string]string{"token": token})
 	}
 	ana.must("access_token", map[string]string{"token": tokenOfTenant(t, anaID, alpine)})
-	w.awaitMetric(`supabridge_rights_checked_total{reason="token",result="lost"} 1`) // after all that was to be asked before
+	// After all that was to be asked before.
+	w.awaitMetric(`supabridge_rights_checked_total{reason="token",result="lost"} 1`)
 	for line := range strings.Lines(w.exposition()) {
 		kept, is := strings.CutPrefix(line, `supabridge_rights_checked_total{reason="token",result="kept"} `)
 		if n, _ := strconv.Atoi(strings.TrimSpace(kept)); is && n > 1 { // the tenant that the other token names
@@ -244,7 +247,7 @@ type doorkeeper struct {
 	mu       sync.Mutex
 	open     bool
 	asked    int
-	question func() // called with each question about a conversation, before it is answered by what held then; nil for nothing
+	question func() // called with each question about a conversation, before the answer; may be nil
 }
 
 func (d *doorkeeper) set(open bool, question func()) {
@@ -302,7 +305,8 @@ func TestARightIsTakenFromTheClientThatRecoveryPutInPlace(t *testing.T) {
 		d.set(false, func() {
 			once.Do(func() { close(reached); <-release; d.set(false, nil) })
 		})
-		// The question that a new token raises is under way while the socket is recovered, some times more than once.
+		// The question that a new token raises is under way while the socket is recovered, some
+		// times more than once.
 		token := tokenOfTenant(t, anaID, fmt.Sprint("tenant ", i))
 		ana.must("access_token", map[string]string{"token": token})
 		w.wait("the question", reached)
@@ -318,7 +322,9 @@ func TestARightIsTakenFromTheClientThatRecoveryPutInPlace(t *testing.T) {
 			back = next
 		}
 		close(release)
-		w.becomes("find the right lost", func() bool { return strings.Count(w.log.String(), `"message":"right lost"`) == i+1 })
+		w.becomes("find the right lost", func() bool {
+			return strings.Count(w.log.String(), `"message":"right lost"`) == i+1
+		})
 		for _, event := range []string{"typing_start", "mark_read"} {
 			if o := back.try(event, bakery); o.Success {
 				able++

@@ -257,7 +257,8 @@ func (c *counting) VisibleTo(_ context.Context, _, _, _ string, ids []string) ([
 	return ids, nil
 }
 
-// guarded is a rechecker whose clients, which add makes, are of a user each for each token, and in rooms.
+// guarded is a rechecker whose clients, which add makes, are of a user each for each token, and in
+// rooms.
 func guarded(t *testing.T, rows records, change func(*config.Config)) *rechecker {
 	t.Helper()
 	cfg := config.Default()
