@@ -37,7 +37,7 @@ type client struct {
 	complaints *rate.Limiter // of limits exceeded, that were not asked for
 
 	passing sync.Mutex // guards next, and losing a right against being taken over
-	next    *client    // the client that recovery put in this one's place
+	next    []*client  // that recovery put in this one's place: one, or several that came at once
 	checked time.Time  // when its rights were asked about last; the rechecker's mu guards it
 
 	attending sync.Mutex // guards home, and presence against losing it
@@ -305,7 +305,7 @@ func (c *client) join(room string) {
 	defer told.passage.RUnlock()
 	c.passing.Lock()
 	defer c.passing.Unlock()
-	if c.next != nil { // the socket that took over would be in the room, and its client would not know
+	if len(c.next) > 0 { // the socket that took over would be in the room, and its client would not know
 		return
 	}
 	c.socket.Join(room)

@@ -104,7 +104,6 @@ func (b *Bridge) welcome(s *socketio.Socket) {
 	c.become(a.who)
 	c.speaker.c = c
 	c.count(a.address, a.seat)
-	s.SetData(c)
 	if s.Recovered() && a.before != nil {
 		if !c.takeOver(a.before) {
 			// It lost a right while it came back: it shall come once more, and have nothing of before.
@@ -114,6 +113,7 @@ func (b *Bridge) welcome(s *socketio.Socket) {
 	} else {
 		c.speak(b.words().Preset())
 	}
+	s.SetData(c) // from now on another connection may take over from this one, with all it has
 	if c.who.Pending {
 		c.await()
 	} else {

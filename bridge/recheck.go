@@ -525,12 +525,16 @@ func (r *rechecker) checkRenewed(ctx context.Context, s *step, reason string, pa
 	decided = err == nil
 	last := renewed == maxRenewed && time.Now().Before(s.who.Expires)
 	again := make(map[string]*step) // by token
+	var standing []*client
+	for _, c := range s.clients {
+		standing = append(standing, c.standIns()...)
+	}
 	for _, id := range s.ids {
 		switch {
 		case open[id] != "":
 			r.checked.WithLabelValues(reason, "kept").Inc()
 			if s.kind == tenantRoom {
-				for _, c := range s.clients {
+				for _, c := range standing {
 					if c.identity.Load().Token == s.who.Token {
 						c.openHome(id, open[id])
 					}
@@ -542,8 +546,8 @@ func (r *rechecker) checkRenewed(ctx context.Context, s *step, reason string, pa
 			continue
 		}
 		lost := false
-		for _, c := range s.clients {
-			who := c.newest().identity.Load()
+		for _, c := range standing {
+			who := c.identity.Load()
 			if who.Token == s.who.Token || last {
 				lost = c.lose(room{s.kind, id}, reason) || lost
 				continue
@@ -625,7 +629,7 @@ func (c *client) takeOver(before *client) bool {
 	before.passing.Lock()
 	defer before.passing.Unlock()
 	c.resume(before)
-	before.next = c
+	before.next = append(before.next, c)
 	r := c.b.rechecker
 	r.mu.Lock()
 	c.checked = before.checked
@@ -633,18 +637,20 @@ func (c *client) takeOver(before *client) bool {
 	return !before.lost.Load()
 }
 
-// newest is the client that stands for this one by now: itself, unless recovery put another in its
-// place.
-func (c *client) newest() *client {
-	for {
-		c.passing.Lock()
-		next := c.next
-		c.passing.Unlock()
-		if next == nil {
-			return c
-		}
-		c = next
+// standIns are the clients that stand for this one by now: itself, unless recovery put others in
+// its place.
+func (c *client) standIns() []*client {
+	c.passing.Lock()
+	next := c.next
+	c.passing.Unlock()
+	if len(next) == 0 {
+		return []*client{c}
 	}
+	var all []*client
+	for _, n := range next {
+		all = append(all, n.standIns()...)
+	}
+	return all
 }
 
 // lose takes the client out of a room that it may not be in any more, or the one that recovery put
@@ -652,13 +658,20 @@ func (c *client) newest() *client {
 // the feed, beside the client's own events: a join that is under way finds in confirm that the room
 // was lost.
 func (c *client) lose(r room, reason string) bool {
-	next, joined := c.giveUp(r)
-	if next != nil {
-		return next.lose(r, reason)
-	}
 	template := c.b.cfg().Rooms.Conversation
 	if r.kind == tenantRoom {
 		template = c.b.cfg().Rooms.Tenant
+	}
+	next, joined := c.giveUp(r)
+	if len(next) > 0 {
+		was := false
+		for _, n := range next {
+			was = n.lose(r, reason) || was
+		}
+		if joined && !was { // the socket in its place may be in the room without knowing
+			c.leave(roomName(template, r.id), wholeRoom(r.id))
+		}
+		return was || joined
 	}
 	if joined {
 		c.leave(roomName(template, r.id), wholeRoom(r.id))
@@ -685,23 +698,20 @@ func (c *client) lose(r room, reason string) bool {
 	return true
 }
 
-// giveUp takes a room from the client, unless recovery put another client in its place, which it
-// then gives.
-func (c *client) giveUp(r room) (next *client, joined bool) {
+// giveUp takes a room from the client. It gives those that recovery has put in its place, from which
+// it is to be taken too.
+func (c *client) giveUp(r room) (next []*client, joined bool) {
 	c.passing.Lock()
 	defer c.passing.Unlock()
-	if c.next != nil {
-		return c.next, false
-	}
 	rooms := &c.conversations
 	if r.kind == tenantRoom {
 		rooms = &c.tenants
 	}
 	if _, joined = rooms.get(r.id); joined {
-		c.lost.Store(true) // first: a client that takes over looks at it last
+		c.lost.Store(true)
 		joined = rooms.remove(r.id)
 	}
-	return nil, joined
+	return c.next, joined
 }
 
 // confirm tells whether a room that was just entered is still the client's, else it takes the client out of it and says so. A right may be lost while the room is
