@@ -2,6 +2,7 @@ package bridge
 
 import (
 	"encoding/json"
+	"errors"
 	"slices"
 
 	"github.com/supabridge/supabridge/bridge/auth"
@@ -9,29 +10,84 @@ import (
 	"github.com/supabridge/supabridge/socketio"
 )
 
-// appear counts the socket towards its user's presence in a tenant; false where presence is off or nobody knows whose socket it is.
+// appear counts the socket towards its user's presence in a tenant, while it may be there; false
+// where presence is off or nobody knows whose socket it is.
 func (c *client) appear(tenant string) bool {
-	switch {
-	case c.b.presence == nil || c.who.UserID == "":
+	if c.b.presence == nil || c.identity.Load().UserID == "" {
 		return false
-	case c.status.get() != "":
-		c.b.presence.say(tenant, c.key, c.who, c.status.get())
-	default:
-		c.b.presence.enter(tenant, c.key, c.who)
 	}
-	c.b.cluster.attend(noteEnter, attendanceOf(tenant, c.key, c.who, c.status.get()))
+	c.attending.Lock()
+	defer c.attending.Unlock()
+	if _, joined := c.tenants.get(tenant); joined || c.home.stored == tenant {
+		c.attend(tenant) // else the right was lost meanwhile
+	}
 	return true
 }
 
-// vanish takes that back. Of a tenant never entered it takes back nothing.
-func (c *client) vanish(tenant string) { c.part(tenant, c.who) }
+// attend is appear for a caller that holds attending and knows that the client may be there.
+func (c *client) attend(tenant string) {
+	who := c.identity.Load()
+	if c.b.presence == nil || who.UserID == "" || c.home.gone {
+		return
+	}
+	status := c.status.get()
+	if status != "" {
+		c.b.presence.say(tenant, c.key, who, status)
+	} else {
+		c.b.presence.enter(tenant, c.key, who)
+	}
+	c.b.cluster.attend(noteEnter, attendanceOf(tenant, c.key, who, status))
+}
 
-// part is vanish for whoever the socket is said to be.
+// vanish takes appear back, unless the socket counts there by its token.
+func (c *client) vanish(tenant string) {
+	c.attending.Lock()
+	defer c.attending.Unlock()
+	if c.home.stored != tenant {
+		c.part(tenant, c.who)
+	}
+}
+
+// part takes a socket out of the count, whoever it is said to be. Where it never counted it does
+// nothing. The caller holds attending.
 func (c *client) part(tenant string, who *auth.Identity) {
-	if c.b.presence != nil {
-		if c.b.presence.leave(tenant, c.key, who) {
-			c.b.cluster.attend(noteLeave, attendanceOf(tenant, c.key, who, ""))
-		}
+	if c.b.presence != nil && c.b.presence.leave(tenant, c.key, who) {
+		c.b.cluster.attend(noteLeave, attendanceOf(tenant, c.key, who, ""))
+	}
+}
+
+// expel is part for a user who lost the right to be there: at once, and not remembered among those
+// who left.
+func (c *client) expel(tenant string, who *auth.Identity) {
+	if c.b.presence != nil && c.b.presence.expel(tenant, c.key, who) {
+		a := attendanceOf(tenant, c.key, who, "")
+		a.Expelled = true
+		c.b.cluster.attend(noteLeave, a)
+	}
+}
+
+// loseTenant ends the client's presence in a tenant that it may not be in any more, unless it has
+// joined it anew meanwhile. It reports whether it counted there by its token.
+func (c *client) loseTenant(id string) (wasHome bool) {
+	c.attending.Lock()
+	defer c.attending.Unlock()
+	if _, joined := c.tenants.get(id); joined {
+		return false
+	}
+	if wasHome = c.home.stored == id; wasHome {
+		c.home.stored = ""
+	}
+	c.expel(id, c.identity.Load())
+	return wasHome
+}
+
+// vanishAll ends the client's presence everywhere, for good.
+func (c *client) vanishAll() {
+	c.attending.Lock()
+	defer c.attending.Unlock()
+	c.home.gone = true
+	for _, tenant := range c.attends() {
+		c.part(tenant, c.who)
 	}
 }
 
@@ -52,11 +108,7 @@ func (c *client) setStatus(e *socketio.Event) {
 		return
 	}
 	c.status.set(word)
-	tenants := c.tenants.all()
-	if c.home != "" && !slices.Contains(tenants, c.home) {
-		tenants = append(tenants, c.home)
-	}
-	for _, tenant := range tenants {
+	for _, tenant := range c.presentIn() {
 		c.appear(tenant)
 	}
 	c.succeed(e, "status", word)
@@ -68,17 +120,26 @@ func (c *client) present(e *socketio.Event) (tenant string, ok bool) {
 	if joined := c.tenants.all(); !ok && len(joined) == 1 {
 		id = vocabulary.NewID(joined[0])
 	}
-	tenant, ok = c.tenants.get(id.Text)
-	if !ok && c.who.Verified && c.who.Tenant != "" && id.Text == c.who.Tenant {
-		tenant, ok = c.who.Tenant, true
+	if tenant, ok = c.tenants.get(id.Text); ok {
+		return tenant, true
 	}
-	if !ok {
+	tenant, err := c.atHome(id.Text)
+	switch {
+	case err == nil:
+		return tenant, true
+	case errors.Is(err, errNotHome):
 		c.fail(e, failNotJoined)
+	case errors.Is(err, errRefused):
+		c.fail(e, failForbidden)
+	default:
+		c.b.log.Warn().Err(err).Str("socket", c.socket.ID()).
+			Msg("whether a user may see who is online could not be decided")
+		c.fail(e, failUnavailable)
 	}
-	return tenant, ok
+	return "", false
 }
 
-// isTenant tells whether an id is that of a tenant the client is in.
+// isTenant reports whether an id is that of a tenant the client is in, or that its token names.
 func (c *client) isTenant(id string) bool {
 	_, joined := c.tenants.get(id)
 	return joined || id == c.who.Tenant

@@ -98,14 +98,17 @@ func (c *client) takeToken(e *socketio.Event) {
 		c.become(who)
 		c.user.Store(seat)
 		c.arrive()
+		c.b.rechecker.watch(c) // as a socket of this user
 		c.tookToken(e)
 	case !c.who.Verified || who.UserID != c.who.UserID:
 		c.refuseToken(e, refusedUnauthorized, errors.New("it is not the same user's"))
 	default:
-		c.become(who)
-		c.moveHome()
-		c.expiry.Renew(who.Expires)
-		c.b.rechecker.doubt(c)
+		if who.Token != c.who.Token {
+			c.become(who)
+			c.claimHome()
+			c.expiry.Renew(who.Expires)
+			c.b.rechecker.doubt(c)
+		}
 		c.tookToken(e)
 	}
 }
@@ -114,19 +117,6 @@ func (c *client) takeToken(e *socketio.Event) {
 func (c *client) become(who *auth.Identity) {
 	c.who = who
 	c.identity.Store(who)
-}
-
-// moveHome has the client count as present in the tenant that its new token names.
-func (c *client) moveHome() {
-	if c.home == c.who.Tenant {
-		return
-	}
-	if _, joined := c.tenants.get(c.home); !joined {
-		c.vanish(c.home)
-	}
-	if c.home = c.who.Tenant; c.home != "" {
-		c.appear(c.home)
-	}
 }
 
 func (c *client) tookToken(e *socketio.Event) {

@@ -125,7 +125,7 @@ func (a *authorizer) mayEnter(ctx context.Context, who *auth.Identity, kind room
 		}
 		return "", errRefused
 	}
-	q := question{token: sha256.Sum256([]byte(who.Token)), kind: kind, id: id}
+	q := a.question(who, kind, id)
 	asStored, known, epoch := a.remembered(q)
 	if known {
 		a.asked.WithLabelValues("remembered").Inc()
@@ -143,6 +143,11 @@ func (a *authorizer) mayEnter(ctx context.Context, who *auth.Identity, kind room
 		return "", errRefused
 	}
 	return asStored, nil
+}
+
+// question is what an answer is remembered by.
+func (a *authorizer) question(who *auth.Identity, kind roomKind, id string) question {
+	return question{token: sha256.Sum256([]byte(who.Token)), kind: kind, id: id}
 }
 
 func (a *authorizer) remembered(q question) (asStored string, known bool, epoch uint64) {
@@ -173,7 +178,7 @@ func (a *authorizer) remember(q question, asStored string, expires time.Time, ep
 	c := a.cfg().Rooms.Authorization
 	answers, other, keep := a.refused, a.allowed, c.RefusedFor
 	if asStored != "" {
-		answers, other, keep = a.allowed, a.refused, c.AllowedFor
+		answers, other, keep = a.allowed, a.refused, longestMemory(c)
 	}
 	until := time.Now().Add(keep)
 	if expires.Before(until) {

@@ -45,6 +45,7 @@ type Bridge struct {
 	verifier   *verifier
 	authorizer *authorizer
 	rechecker  *rechecker
+	homes      *homes
 	guard      *guard
 	rows       *supabase.Client
 	router     *router
@@ -115,7 +116,7 @@ func (b *Bridge) build(ctx context.Context) (err error) {
 		return err
 	}
 	b.authorizer.watch(b.metrics.register)
-	b.rechecker = newRechecker(b)
+	b.rechecker, b.homes = newRechecker(b), newHomes(b)
 	b.guard = newGuard(b)
 	tenants, err := newTenants(cfg, b.rows)
 	if err != nil {
@@ -242,6 +243,7 @@ func (b *Bridge) runHooks(ctx context.Context) (stop func()) {
 		hooks.Go(func() { b.admin.Run(ctx) })
 	}
 	hooks.Go(func() { b.rechecker.run(ctx) })
+	hooks.Go(func() { b.homes.run(ctx) })
 	if b.sharer != nil {
 		hooks.Go(func() { b.sharer.Run(ctx) })
 	}

@@ -241,6 +241,8 @@ type attends struct {
 	Name   string `json:"name,omitempty"`
 	Home   string `json:"home,omitempty"`
 	Word   string `json:"word,omitempty"` // how the user says to be
+
+	Expelled bool `json:"expelled,omitempty"` // of one that leaves: the user may not be in the tenant any more
 }
 
 func attendanceOf(tenant, socket string, who *auth.Identity, word string) attends {

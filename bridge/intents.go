@@ -24,7 +24,6 @@ type client struct {
 	socket *socketio.Socket
 	key    string // of this connection: a recovered socket has the id of the one before
 	who    *auth.Identity
-	home   string // the tenant its first token named, where it counts as present without joining
 
 	identity atomic.Pointer[auth.Identity] // who, for others to read
 	deadline *time.Timer                   // of a client that has yet to authenticate
@@ -37,6 +36,13 @@ type client struct {
 	user       atomic.Pointer[ratelimit.Meter] // what its user has; nil for nobody in particular
 	buckets    ratelimit.Buckets
 	complaints *rate.Limiter // of limits exceeded, that were not asked for
+
+	passing sync.Mutex // guards next, and losing a right against being taken over
+	next    []*client  // that recovery put in this one's place: one, or several that came at once
+	checked time.Time  // when its rights were asked about last; the rechecker's mu guards it
+
+	attending sync.Mutex // guards home, and presence against losing it
+	home      home
 
 	conversations entered
 	tenants       entered
@@ -306,6 +312,11 @@ func (c *client) join(room string) {
 	told := c.b.router.tellings
 	told.passage.RLock()
 	defer told.passage.RUnlock()
+	c.passing.Lock()
+	defer c.passing.Unlock()
+	if len(c.next) > 0 { // the socket that took over would be in the room, and its client would not know
+		return
+	}
 	c.socket.Join(room)
 	c.stays.begin(room, told.count.Load())
 }
@@ -393,8 +404,11 @@ func (c *client) joinTenant(e *socketio.Event) {
 	c.about.tenant = vocabulary.ID{Text: asStored, JSON: idPayload(id, asStored)}
 	appears := c.appear(asStored)
 	if !c.confirm(e, room{tenantRoom, asStored}, &c.tenants, c.b.cfg().Rooms.Tenant) {
-		c.vanish(asStored)
+		c.loseTenant(asStored)
 		return
+	}
+	if claimed := c.who.Tenant; claimed != "" && (claimed == id.Text || claimed == asStored) {
+		c.openHome(claimed, asStored) // so that leaving the room again does not end its presence
 	}
 	c.succeed(e, c.b.words().TenantKey(), c.about.tenant.JSON)
 	if appears {
@@ -412,9 +426,7 @@ func (c *client) leaveTenant(e *socketio.Event) {
 		c.tenants.remove(joined)
 		c.sawRoom(tail.Leave, tenantRoom, joined, "ok")
 		c.leave(roomName(c.b.cfg().Rooms.Tenant, joined))
-		if joined != c.home {
-			c.vanish(joined)
-		}
+		c.vanish(joined)
 	}
 	c.about.tenant = id
 	c.succeed(e, c.b.words().TenantKey(), id.JSON)
@@ -512,12 +524,7 @@ func (c *client) gone(reason string) {
 				c.types(vocabulary.NewID(id), c.who, false)
 			}
 		},
-		func() {
-			c.vanish(c.home)
-			for _, id := range c.tenants.all() {
-				c.vanish(id)
-			}
-		},
+		c.vanishAll,
 		c.discount,
 		func() {
 			settled := c.b.rechecker.settled.Load() // before it is forgotten: what moves later it may have missed

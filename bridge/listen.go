@@ -113,16 +113,16 @@ func (b *Bridge) welcome(s *socketio.Socket) {
 	c.become(a.who)
 	c.speaker.c = c
 	c.count(a.address, a.seat)
-	s.SetData(c)
 	if s.Recovered() && a.before != nil {
-		c.resume(a.before)
-		if a.before.lost.Load() { // while it came back: it shall come once more, and have nothing of before
+		if !c.takeOver(a.before) {
+			// It lost a right while it came back: it shall come once more, and have nothing of before.
 			c.lost.Store(true)
 			s.CloseConnection()
 		}
 	} else {
 		c.speak(b.words().Preset())
 	}
+	s.SetData(c) // from now on another connection may take over from this one, with all it has
 	if c.who.Pending {
 		c.await()
 	} else {
@@ -144,8 +144,8 @@ func (c *client) arrive() {
 	if c.who.UserID != "" {
 		c.socket.Join(userRoom(c.who.UserID))
 	}
-	if c.home = c.who.Tenant; c.home != "" {
-		c.appear(c.home)
+	if c.claimHome() {
+		c.b.homes.ask(c)
 	}
 	c.expiry = auth.NewExpiry(c.who.Expires, c.warn, c.expire)
 	if name := c.b.cfg().Vocabulary.StatusEvent; name != "" {

@@ -51,6 +51,7 @@ type attendance struct {
 	chosen  string            // what the user chose to be, "" for nothing
 	told    string            // the state that others know
 	here    bool              // a socket of this bridge's was among them
+	lost    bool              // the user may not be in the tenant any more: not remembered once offline
 	left    time.Time         // when the last socket to leave did
 	until   time.Time         // and when the grace after that ends
 	leaving *time.Timer       // running until then
@@ -168,6 +169,23 @@ func (p *presence) part(tenant, socket string, who *auth.Identity) bool {
 	return true
 }
 
+// expel notes that a user's socket is gone from a tenant that the user may not be in any more;
+// false where it wasn't there. Nobody waits for it to come back, and it isn't remembered among
+// those who went.
+func (p *presence) expel(tenant, socket string, who *auth.Identity) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.part(tenant, socket, who) {
+		return false
+	}
+	if a := p.online[tenant][who.UserID]; len(a.sockets) == 0 {
+		a.leaving.Stop()
+		a.leaving, a.lost = nil, true
+		p.settle(tenant, a)
+	}
+	return true
+}
+
 // expire settles what a user is whose grace ran out, unless a socket came back meanwhile.
 func (p *presence) expire(tenant string, a *attendance) {
 	p.mu.Lock()
@@ -196,6 +214,9 @@ func (p *presence) settle(tenant string, a *attendance) {
 		delete(p.online[tenant], a.who.UserID)
 		if len(p.online[tenant]) == 0 {
 			delete(p.online, tenant)
+		}
+		if a.lost {
+			break
 		}
 		p.seen.Add(key, struct{}{})
 		if p.went[tenant] == nil {

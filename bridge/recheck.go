@@ -14,6 +14,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/supabridge/supabridge/bridge/auth"
+	"github.com/supabridge/supabridge/bridge/supabase"
 	"github.com/supabridge/supabridge/bridge/vocabulary"
 	"github.com/supabridge/supabridge/config"
 	"github.com/supabridge/supabridge/socketio"
@@ -26,23 +27,41 @@ const (
 	byMove  = "moved" // the conversation has another tenant, or is no more, or the rules are others
 )
 
-// rechecker takes sockets out of rooms that their users may not be in any more. It asks again about every room of every socket on a timer, about those of a
-// client that has another token, and about everybody in a conversation that moved to another tenant.
+// rechecker takes sockets out of rooms that their users may not be in any more. It asks again about
+// every room of every user within recheck_every, about those of a client that has another token,
+// and about everybody in a conversation that moved to another tenant.
 //
-// What that costs does not grow with what there is: rooms of one token are asked about together, one question follows the other, spread over the interval and at most
-// recheck_rate a second. Where that is not enough the round takes longer than the interval. Where a question can't be asked everybody stays.
+// Each of these three has a goroutine that asks one question after the other, so none waits for
+// another's. They share recheck_rate and take turns at it: each has a third of it at least, and
+// what the others leave.
 //
-// Its goroutine is run's. The mutex guards what others hand over: at most two entries for each socket and maxMoved rooms.
+//   - The timer visits users, the one whose rights were asked about longest ago first, spread
+//     over the interval. Renewing a token, or coming back, changes no user's turn.
+//   - Doubts, of changed tokens, are kept by user, whatever the number of sockets and tokens, and
+//     asked out of that user's own budget: a tenth of the rate.
+//   - What moved is asked about in the order in which it moved.
+//
+// Rooms of one token are asked about together. Where there is more to ask than the rate allows, all
+// of it takes longer than the interval. Where a question can't be asked everybody stays, and is
+// asked about again sooner.
+//
+// The mutex guards what others hand over: at most two entries for each socket, maxMoved rooms, and
+// the budgets that are in use.
 type rechecker struct {
 	b       *Bridge
 	limiter *rate.Limiter
 
 	mu      sync.Mutex
-	here    map[*client]struct{} // the clients, until all that their being there meant has ended
-	changed map[*client]struct{} // those that have another token
-	moved   map[string]struct{}  // conversations, as stored
-	all     bool                 // more moved than are remembered, or the rules are others
-	wake    chan struct{}        // holds one
+	here    map[*client]string              // clients until they are gone, and their users
+	users   map[string]map[*client]struct{} // the same by user
+	timer   *agenda                         // the users, by when they were asked about
+	doubted map[string]map[*client]struct{} // clients that have another token, by user
+	doubts  *agenda                         // their users, by when their budget lets them be asked about
+	budgets map[string]time.Time            // when what a user's doubts have cost is made up for
+	moved   map[string]struct{}             // conversations, as stored
+	all     bool                            // more moved than are remembered, or the rules are others
+
+	wakeTimer, wakeDoubts, wakeMoved chan struct{} // hold one
 
 	waiting int           // moves that are looked at and not in moved yet
 	settled atomic.Uint64 // the epoch up to which all that moved was looked at, whoever was here then
@@ -60,30 +79,74 @@ const (
 // maxMoved bounds the moved conversations that wait to be looked at; more have everybody asked about.
 const maxMoved = 10_000
 
+// Bounds of what the doubts about one user may cost.
+const (
+	doubtShare = 10     // of recheck_rate a user has this part, at least one question a second
+	doubtBurst = 4      // questions beyond that, after a while without
+	maxBudgets = 10_000 // with more of them those that are made up for are forgotten
+)
+
 func newRechecker(b *Bridge) *rechecker {
-	r := &rechecker{b: b, limiter: rate.NewLimiter(1, 1), here: make(map[*client]struct{}), changed: make(map[*client]struct{}),
-		moved: make(map[string]struct{}), wake: make(chan struct{}, 1)}
+	wake := func() chan struct{} { return make(chan struct{}, 1) }
+	r := &rechecker{
+		b: b, limiter: rate.NewLimiter(1, 1),
+		here: make(map[*client]string), users: make(map[string]map[*client]struct{}), timer: newAgenda(),
+		doubted: make(map[string]map[*client]struct{}), doubts: newAgenda(), budgets: make(map[string]time.Time),
+		moved: make(map[string]struct{}), wakeTimer: wake(), wakeDoubts: wake(), wakeMoved: wake(),
+	}
 	r.checked = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "rights_checked_total",
 		Help: "Rooms of sockets that were asked about again, by reason (timer, token, moved) and result (kept, lost, failed)."}, []string{"reason", "result"})
 	r.round = prometheus.NewGauge(prometheus.GaugeOpts{Name: "rights_round_seconds",
-		Help: "How long the last round through all sockets took; more than rooms.authorization.recheck_every where there is more to ask than recheck_rate lets."})
+		Help: "How long ago the rights of the user whom the timer looked at last had been asked about before; " +
+			"more than rooms.authorization.recheck_every where there is more to ask than recheck_rate lets."})
 	b.metrics.register.MustRegister(r.checked, r.round)
 	return r
 }
 
-// watch looks after a client from now on.
+// watch looks after a client from now on, as one of the user it is by now. The user's turn comes as
+// soon as that of what the client has of before would.
 func (r *rechecker) watch(c *client) {
+	user := c.identity.Load().UserID
 	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.here[c] = struct{}{}
+	r.drop(c)
+	r.here[c] = user
+	if r.users[user] == nil {
+		r.users[user] = make(map[*client]struct{}, 1)
+	}
+	r.users[user][c] = struct{}{}
+	if c.checked.IsZero() {
+		c.checked = time.Now()
+	}
+	if d := r.timer.by[user]; d == nil || c.checked.Before(d.at) {
+		r.timer.set(user, c.checked)
+	}
+	r.mu.Unlock()
+	rouse(r.wakeTimer)
 }
 
 // forget ends that.
 func (r *rechecker) forget(c *client) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.drop(c)
+}
+
+// drop is forget for a caller that holds mu.
+func (r *rechecker) drop(c *client) {
+	user, ok := r.here[c]
+	if !ok {
+		return
+	}
 	delete(r.here, c)
-	delete(r.changed, c)
+	delete(r.users[user], c)
+	if len(r.users[user]) == 0 {
+		delete(r.users, user)
+		r.timer.remove(user)
+	}
+	delete(r.doubted[user], c)
+	if len(r.doubted[user]) == 0 {
+		delete(r.doubted, user)
+	}
 }
 
 // clients gives those that are here.
@@ -96,9 +159,18 @@ func (r *rechecker) clients() []*client {
 // doubt has a client's rooms asked about soon. It never waits.
 func (r *rechecker) doubt(c *client) {
 	r.mu.Lock()
-	r.changed[c] = struct{}{}
+	user, ok := r.here[c]
+	if ok {
+		if r.doubted[user] == nil {
+			r.doubted[user] = make(map[*client]struct{}, 1)
+		}
+		r.doubted[user][c] = struct{}{}
+		if r.doubts.by[user] == nil {
+			r.doubts.set(user, r.affords(user))
+		}
+	}
 	r.mu.Unlock()
-	r.rouse()
+	rouse(r.wakeDoubts)
 }
 
 // conversationMoved has no answer from before trusted about a conversation, and gives what has everybody in it asked about. Where it is certain that the conversation
@@ -121,7 +193,7 @@ func (r *rechecker) conversationMoved(id string, certain bool) (settle func(cont
 			r.all = true
 		}
 		r.mu.Unlock()
-		r.rouse()
+		rouse(r.wakeMoved)
 	}
 }
 
@@ -134,7 +206,7 @@ func (r *rechecker) settleMove(ctx context.Context, id string) {
 	for _, s := range stepsIn(r.clients(), map[string]struct{}{id: {}}) {
 		slots <- struct{}{}
 		all.Go(func() {
-			if r.check(ctx, s, byMove, nil) != nil {
+			if !r.check(ctx, s, byMove, nil) {
 				for _, c := range s.clients {
 					c.lose(room{s.kind, id}, byMove)
 				}
@@ -151,74 +223,217 @@ func (r *rechecker) rulesChanged() {
 	r.b.authorizer.withdrawAll()
 	r.all = true
 	r.mu.Unlock()
-	r.rouse()
-}
-
-func (r *rechecker) rouse() {
-	select {
-	case r.wake <- struct{}{}:
-	default: // it has been roused already
-	}
+	rouse(r.wakeMoved)
+	rouse(r.wakeTimer) // recheck_every may be another
 }
 
 // run looks after rights until ctx ends.
 func (r *rechecker) run(ctx context.Context) {
+	var workers sync.WaitGroup
+	for _, work := range []func(context.Context){r.runTimer, r.runDoubts, r.runMoved} {
+		workers.Go(func() { work(ctx) })
+	}
+	workers.Wait()
+}
+
+// rest waits until a time, or to be woken; the zero time never comes. It reports whether ctx goes
+// on.
+func rest(ctx context.Context, until time.Time, wake <-chan struct{}) bool {
+	var due <-chan time.Time
+	if !until.IsZero() {
+		timer := time.NewTimer(time.Until(until))
+		defer timer.Stop()
+		due = timer.C
+	}
+	select {
+	case <-ctx.Done():
+	case <-wake:
+	case <-due:
+	}
+	return ctx.Err() == nil
+}
+
+// runTimer asks about every user once in a round.
+func (r *rechecker) runTimer(ctx context.Context) {
+	var visited time.Time // when the last visit began
+	sockets := 0          // that were asked about then
 	for ctx.Err() == nil {
-		every := r.b.cfg().Rooms.Authorization.RecheckEvery
-		began := time.Now()
-		var steps []*step
-		if every > 0 {
-			steps = stepsOf(r.clients())
-		} else {
-			every = time.Minute // for the next look at the configuration
-		}
-		for i, s := range steps {
-			if !r.rest(ctx, began.Add(every*time.Duration(i)/time.Duration(len(steps)))) {
+		next, round := r.nextVisit(visited, sockets)
+		if next.IsZero() || time.Now().Before(next) {
+			if !rest(ctx, next, r.wakeTimer) {
 				return
 			}
-			_ = r.check(ctx, s, byTimer, r.pace) // it was logged
-		}
-		r.round.Set(time.Since(began).Seconds())
-		if !r.rest(ctx, began.Add(every)) {
-			return
-		}
-	}
-}
-
-// rest waits until a time, doing meanwhile what can't wait; false if ctx ended. It looks at that first even where the time has come already.
-func (r *rechecker) rest(ctx context.Context, until time.Time) bool {
-	timer := time.NewTimer(time.Until(until))
-	defer timer.Stop()
-	for {
-		r.urgent(ctx)
-		select {
-		case <-ctx.Done():
-			return false
-		case <-r.wake:
-		case <-timer.C:
-			return true
-		}
-	}
-}
-
-// urgent looks at those that moved, then at those that have another token, until there are none.
-func (r *rechecker) urgent(ctx context.Context) {
-	for ctx.Err() == nil {
-		moved, all, epoch := r.takeMoved()
-		if len(moved) > 0 || all {
-			steps := stepsIn(r.clients(), moved)
-			if all {
-				steps = stepsOf(r.clients())
-			}
-			r.checkAll(ctx, steps, byMove)
-			r.settled.Store(epoch)
 			continue
 		}
-		changed := r.takeChanged()
-		if len(changed) == 0 {
-			return
+		visited = time.Now()
+		user, clients, asked := r.visit(visited)
+		sockets = len(clients)
+		decided := true
+		for _, s := range stepsOf(clients) {
+			decided = r.check(ctx, s, byTimer, r.pace) && decided
 		}
-		r.checkAll(ctx, stepsOf(changed), byToken)
+		r.round.Set(time.Since(asked).Seconds())
+		if !decided {
+			r.visitAgain(user, visited.Add(-round*3/4))
+		}
+	}
+}
+
+// nextVisit gives the time of the timer's next visit, which is zero where there is none, and how
+// long a round takes. That is three quarters of the interval: what comes in on a remembered answer
+// (longestMemory), and the answer's own time, keep within the interval too. A visit has the part of
+// the round that its user's sockets are of all, since each may have a token of its own to be asked
+// with.
+func (r *rechecker) nextVisit(visited time.Time, sockets int) (next time.Time, round time.Duration) {
+	round = r.b.cfg().Rooms.Authorization.RecheckEvery * 3 / 4
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	first := r.timer.first()
+	if round == 0 || first == nil {
+		return time.Time{}, round
+	}
+	part := func(sockets int) time.Duration {
+		return time.Duration(float64(round) * min(1, float64(sockets)/float64(len(r.here))))
+	}
+	next, latest := first.at.Add(part(len(r.users[first.user]))), first.at.Add(round)
+	if after := visited.Add(part(sockets)); after.After(next) {
+		next = after
+	}
+	if latest.Before(next) {
+		next = latest
+	}
+	return next, round
+}
+
+// visit gives the user whose turn it is, with the clients and the time of the last visit, and notes
+// that they are asked about now.
+func (r *rechecker) visit(now time.Time) (user string, clients []*client, asked time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	first := r.timer.first()
+	if first == nil {
+		return "", nil, now
+	}
+	user, asked = first.user, first.at
+	r.timer.set(user, now)
+	for c := range r.users[user] {
+		c.checked = now
+		clients = append(clients, c)
+	}
+	return user, clients, asked
+}
+
+// visitAgain has a user asked about again as if the last time had been another.
+func (r *rechecker) visitAgain(user string, asked time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.timer.by[user] != nil {
+		r.timer.set(user, asked)
+	}
+}
+
+// runDoubts asks about clients that have another token, of one user after the other.
+func (r *rechecker) runDoubts(ctx context.Context) {
+	begun := make(map[string][]*step) // what is left of a user's doubts
+	for ctx.Err() == nil {
+		user, at := r.nextDoubt()
+		if at.IsZero() || time.Now().Before(at) {
+			if !rest(ctx, at, r.wakeDoubts) {
+				return
+			}
+			continue
+		}
+		steps := begun[user]
+		if len(steps) == 0 {
+			steps = inParts(stepsOf(r.takeDoubted(user)))
+		}
+		cost := 0
+		if len(steps) > 0 {
+			r.check(ctx, steps[0], byToken, func(ctx context.Context) error { cost++; return r.pace(ctx) })
+			steps = steps[1:]
+		}
+		if begun[user] = steps; len(steps) == 0 {
+			delete(begun, user)
+		}
+		r.charge(user, cost, len(steps) > 0)
+	}
+}
+
+// nextDoubt gives the user whose doubts are due first, and when; the zero time where there are
+// none.
+func (r *rechecker) nextDoubt() (user string, at time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if first := r.doubts.first(); first != nil {
+		return first.user, first.at
+	}
+	return "", time.Time{}
+}
+
+func (r *rechecker) takeDoubted(user string) []*client {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	clients := slices.Collect(maps.Keys(r.doubted[user]))
+	delete(r.doubted, user)
+	return clients
+}
+
+// doubtTime is how long it takes to make up for one question of a user's doubts.
+func (r *rechecker) doubtTime() time.Duration {
+	return time.Second / time.Duration(max(1, r.b.cfg().Rooms.Authorization.RecheckRate/doubtShare))
+}
+
+// affords gives the time from which a user's budget lets a doubt be asked about. The caller holds
+// mu.
+func (r *rechecker) affords(user string) time.Time {
+	now := time.Now()
+	if at := r.budgets[user].Add(-doubtBurst * r.doubtTime()); at.After(now) {
+		return at
+	}
+	return now
+}
+
+// charge takes what was asked from a user's budget, and has what is left of the doubts asked about
+// in its turn.
+func (r *rechecker) charge(user string, cost int, left bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	now := time.Now()
+	if cost > 0 {
+		from := r.budgets[user]
+		if from.Before(now) {
+			from = now
+		}
+		r.budgets[user] = from.Add(time.Duration(cost) * r.doubtTime())
+	}
+	if len(r.budgets) > maxBudgets {
+		maps.DeleteFunc(r.budgets, func(_ string, at time.Time) bool { return at.Before(now) })
+	}
+	if left || len(r.doubted[user]) > 0 {
+		r.doubts.set(user, r.affords(user))
+	} else {
+		r.doubts.remove(user)
+	}
+}
+
+// runMoved asks about everybody in conversations that moved.
+func (r *rechecker) runMoved(ctx context.Context) {
+	for ctx.Err() == nil {
+		moved, all, epoch := r.takeMoved()
+		if len(moved) == 0 && !all {
+			if !rest(ctx, time.Time{}, r.wakeMoved) {
+				return
+			}
+			continue
+		}
+		steps := stepsIn(r.clients(), moved)
+		if all {
+			steps = stepsOf(r.clients())
+		}
+		for _, s := range steps {
+			r.check(ctx, s, byMove, r.pace)
+		}
+		r.settled.Store(epoch)
 	}
 }
 
@@ -232,20 +447,6 @@ func (r *rechecker) takeMoved() (moved map[string]struct{}, all bool, epoch uint
 		epoch = r.b.authorizer.now()
 	}
 	return moved, all, epoch
-}
-
-func (r *rechecker) takeChanged() []*client {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	changed := slices.Collect(maps.Keys(r.changed))
-	clear(r.changed)
-	return changed
-}
-
-func (r *rechecker) checkAll(ctx context.Context, steps []*step, reason string) {
-	for _, s := range steps {
-		_ = r.check(ctx, s, reason, r.pace) // it was logged
-	}
 }
 
 // step is a question, or a few, to be asked together: the rooms of one kind that the sockets of one token are in.
@@ -264,6 +465,7 @@ func stepsIn(clients []*client, conversations map[string]struct{}) []*step {
 	type key struct {
 		token [sha256.Size]byte
 		kind  roomKind
+		alone string // a room that is asked about alone, since its id may be spelled in another way than stored
 	}
 	var steps []*step
 	by := make(map[key]*step)
@@ -274,24 +476,15 @@ func stepsIn(clients []*client, conversations map[string]struct{}) []*step {
 			continue // nothing to lose by the rules, or about to be disconnected
 		}
 		token := sha256.Sum256([]byte(who.Token))
-		for _, rooms := range []struct {
-			kind roomKind
-			in   *entered
-		}{{conversationRoom, &c.conversations}, {tenantRoom, &c.tenants}} {
-			ids := rooms.in.all()
-			if conversations != nil {
-				ids = rooms.in.among(conversations)
-				if rooms.kind != conversationRoom {
-					continue
-				}
-			}
+		add := func(kind roomKind, alone string, ids []string) {
 			if len(ids) == 0 {
-				continue
+				return
 			}
-			s := by[key{token, rooms.kind}]
+			k := key{token, kind, alone}
+			s := by[k]
 			if s == nil {
-				s = &step{who: who, kind: rooms.kind}
-				by[key{token, rooms.kind}], named[s] = s, make(map[string]struct{})
+				s = &step{who: who, kind: kind}
+				by[k], named[s] = s, make(map[string]struct{})
 				steps = append(steps, s)
 			}
 			s.clients = append(s.clients, c)
@@ -302,33 +495,101 @@ func stepsIn(clients []*client, conversations map[string]struct{}) []*step {
 				}
 			}
 		}
+		if conversations != nil {
+			add(conversationRoom, "", c.conversations.among(conversations))
+			continue
+		}
+		add(conversationRoom, "", c.conversations.all())
+		add(tenantRoom, "", c.presentIn())
+		if claimed := c.closedHome(); claimed != "" {
+			add(tenantRoom, claimed, []string{claimed}) // the rules may let it in by now
+		}
 	}
 	return steps
 }
 
-// check asks about the rooms of a step, and takes its sockets out of those that are not open any more. After an error those that could not be asked about stay.
-func (r *rechecker) check(ctx context.Context, s *step, reason string, pace func(context.Context) error) error {
+// inParts cuts steps into such as ask about no more rooms than fit into one question.
+func inParts(steps []*step) (parts []*step) {
+	for _, s := range steps {
+		for ids := range slices.Chunk(s.ids, supabase.MaxIDs) {
+			parts = append(parts, &step{who: s.who, kind: s.kind, ids: ids, clients: s.clients})
+		}
+	}
+	return parts
+}
+
+// maxRenewed bounds how often a refusal is asked about again since the client has another token by
+// now. Whoever renews it faster than questions are answered is held to the last one.
+const maxRenewed = 2
+
+// check asks about the rooms of a step, takes its sockets out of those that are not open any more,
+// and has them count as present in a tenant that has become open. It reports whether all could be
+// decided.
+func (r *rechecker) check(ctx context.Context, s *step, reason string, pace pacing) (decided bool) {
+	return r.checkRenewed(ctx, s, reason, pace, 0)
+}
+
+func (r *rechecker) checkRenewed(ctx context.Context, s *step, reason string, pace pacing, renewed int) (decided bool) {
 	open, err := r.b.authorizer.stillOpen(ctx, s.who, s.kind, s.ids, pace)
 	if err != nil && ctx.Err() == nil {
 		r.b.log.Warn().Err(err).Str("user", s.who.UserID).Stringer("room", s.kind).Msg("whether a user may still be in rooms could not be decided")
 	}
+	decided = err == nil
+	last := renewed == maxRenewed && time.Now().Before(s.who.Expires)
+	again := make(map[string]*step) // by token
+	var standing []*client
+	for _, c := range s.clients {
+		standing = append(standing, c.standIns()...)
+	}
 	for _, id := range s.ids {
 		switch {
-		case !open[id]:
-			r.checked.WithLabelValues(reason, "lost").Inc()
-			for _, c := range s.clients {
-				if c.identity.Load().Token == s.who.Token { // else it is asked about by its new one
-					c.lose(room{s.kind, id}, reason)
+		case open[id] != "":
+			r.checked.WithLabelValues(reason, "kept").Inc()
+			if s.kind == tenantRoom {
+				for _, c := range standing {
+					if c.identity.Load().Token == s.who.Token {
+						c.openHome(id, open[id])
+					}
 				}
 			}
+			continue
 		case err != nil:
 			r.checked.WithLabelValues(reason, "failed").Inc()
-		default:
-			r.checked.WithLabelValues(reason, "kept").Inc()
+			continue
+		}
+		lost := false
+		for _, c := range standing {
+			who := c.identity.Load()
+			if who.Token == s.who.Token || last {
+				lost = c.lose(room{s.kind, id}, reason) || lost
+				continue
+			}
+			t := again[who.Token]
+			if t == nil {
+				t = &step{who: who, kind: s.kind}
+				again[who.Token] = t
+			}
+			if len(t.ids) == 0 || t.ids[len(t.ids)-1] != id {
+				t.ids = append(t.ids, id)
+			}
+			if !slices.Contains(t.clients, c) {
+				t.clients = append(t.clients, c)
+			}
+		}
+		if lost {
+			r.checked.WithLabelValues(reason, "lost").Inc()
 		}
 	}
-	return err
+	if renewed < maxRenewed {
+		for _, t := range again {
+			decided = r.checkRenewed(ctx, t, reason, pace, renewed+1) && decided
+		}
+	}
+	return decided
 }
+
+// pacing is waited for before each question that goes out; nil where somebody waits for the answer.
+type pacing = func(context.Context) error
 
 // pace holds questions to the rate that is configured.
 func (r *rechecker) pace(ctx context.Context) error {
@@ -338,13 +599,17 @@ func (r *rechecker) pace(ctx context.Context) error {
 	return r.limiter.Wait(ctx)
 }
 
-// stillOpen gives those of the rooms a user is in that he may go on being in, by asking anew; ids are as stored. Of those that an error leaves in doubt it
-// says that they are.
-func (a *authorizer) stillOpen(ctx context.Context, who *auth.Identity, kind roomKind, ids []string, pace func(context.Context) error) (map[string]bool, error) {
-	open := make(map[string]bool, len(ids))
+// stillOpen asks anew in which rooms a user may go on being, and gives those as stored by the ids
+// that were asked about. Where there is an error, it is not known of the others.
+func (a *authorizer) stillOpen(
+	ctx context.Context, who *auth.Identity, kind roomKind, ids []string, pace pacing,
+) (map[string]string, error) {
 	if may, known := a.free(who); known {
+		open := make(map[string]string, len(ids))
 		for _, id := range ids {
-			open[id] = may
+			if may {
+				open[id] = id
+			}
 		}
 		return open, nil
 	}
@@ -357,12 +622,10 @@ func (a *authorizer) stillOpen(ctx context.Context, who *auth.Identity, kind roo
 		}
 		return found[id], err
 	}
-	found, err := a.decide(ctx, q, ids)
-	token := sha256.Sum256([]byte(who.Token))
+	open, err := a.decide(ctx, q, ids)
 	for _, id := range ids {
-		open[id] = found[id] != "" || err != nil
-		if found[id] == "" && err == nil {
-			a.remember(question{token, kind, id}, "", who.Expires, epoch) // what was remembered is wrong
+		if open[id] == "" && err == nil {
+			a.remember(a.question(who, kind, id), "", who.Expires, epoch) // what was remembered is wrong
 		}
 	}
 	return open, err
@@ -371,21 +634,67 @@ func (a *authorizer) stillOpen(ctx context.Context, who *auth.Identity, kind roo
 // failLost is told without having been asked for.
 var failLost = failure{"access_lost", "you may not be in this room any more"}
 
-// lose takes the client out of a room that it may not be in any more. It runs on the goroutine of the rechecker or of the feed, beside the client's own events: a join that is under
-// way finds in confirm that the room was lost.
-func (c *client) lose(r room, reason string) {
-	rooms, template := &c.conversations, c.b.cfg().Rooms.Conversation
+// takeOver puts the client in the place of one whose connection was lost: whoever takes a right
+// from that one from now on takes it from this one. It reports false where that one lost a right
+// while this one came.
+func (c *client) takeOver(before *client) bool {
+	before.passing.Lock()
+	defer before.passing.Unlock()
+	c.resume(before)
+	before.next = append(before.next, c)
+	r := c.b.rechecker
+	r.mu.Lock()
+	c.checked = before.checked
+	r.mu.Unlock()
+	return !before.lost.Load()
+}
+
+// standIns are the clients that stand for this one by now: itself, unless recovery put others in
+// its place.
+func (c *client) standIns() []*client {
+	c.passing.Lock()
+	next := c.next
+	c.passing.Unlock()
+	if len(next) == 0 {
+		return []*client{c}
+	}
+	var all []*client
+	for _, n := range next {
+		all = append(all, n.standIns()...)
+	}
+	return all
+}
+
+// lose takes the client out of a room that it may not be in any more, or the one that recovery put
+// in its place. It reports whether it was there. It runs on the goroutine of the rechecker or of
+// the feed, beside the client's own events: a join that is under way finds in confirm that the room
+// was lost.
+func (c *client) lose(r room, reason string) bool {
+	template := c.b.cfg().Rooms.Conversation
 	if r.kind == tenantRoom {
-		rooms, template = &c.tenants, c.b.cfg().Rooms.Tenant
+		template = c.b.cfg().Rooms.Tenant
 	}
-	if _, in := rooms.get(r.id); !in {
-		return
+	next, joined := c.giveUp(r)
+	if len(next) > 0 {
+		was := false
+		for _, n := range next {
+			was = n.lose(r, reason) || was
+		}
+		if joined && !was { // the socket in its place may be in the room without knowing
+			c.leave(roomName(template, r.id), wholeRoom(r.id))
+		}
+		return was || joined
 	}
-	c.lost.Store(true) // first: a connection that takes over from this one looks at it last
-	if !rooms.remove(r.id) {
-		return
+	if joined {
+		c.leave(roomName(template, r.id), wholeRoom(r.id))
 	}
-	c.leave(roomName(template, r.id), wholeRoom(r.id))
+	was := joined
+	if r.kind == tenantRoom { // after it has left the room, or it would hear itself go
+		was = c.loseTenant(r.id) || joined
+	}
+	if !joined {
+		return was // a tenant that it had not joined told it nothing, so it need not be told that this ends
+	}
 	who := c.identity.Load()
 	o := about(who, vocabulary.Failure, vocabulary.String("code", failLost.code), vocabulary.String("message", failLost.message))
 	if r.kind == conversationRoom {
@@ -393,14 +702,28 @@ func (c *client) lose(r room, reason string) {
 		o.Conversation = vocabulary.NewID(r.id)
 		o.Fields = append(o.Fields, vocabulary.String("conversationId", r.id))
 	} else {
-		if r.id != who.Tenant {
-			c.part(r.id, who)
-		}
 		o.Tenant = vocabulary.NewID(r.id)
 		o.Fields = append(o.Fields, vocabulary.String(c.b.words().TenantKey(), r.id))
 	}
 	c.b.log.Info().Str("socket", c.socket.ID()).Str("user", who.UserID).Stringer("room", r.kind).Str("id", r.id).Str("reason", reason).Msg("right lost")
 	c.say(o)
+	return true
+}
+
+// giveUp takes a room from the client. It gives those that recovery has put in its place, from which
+// it is to be taken too.
+func (c *client) giveUp(r room) (next []*client, joined bool) {
+	c.passing.Lock()
+	defer c.passing.Unlock()
+	rooms := &c.conversations
+	if r.kind == tenantRoom {
+		rooms = &c.tenants
+	}
+	if _, joined = rooms.get(r.id); joined {
+		c.lost.Store(true)
+		joined = rooms.remove(r.id)
+	}
+	return c.next, joined
 }
 
 // confirm tells whether a room that was just entered is still the client's, else it takes the client out of it and says so. A right may be lost while the room is

@@ -165,6 +165,11 @@ func (r *router) release(c *client, conversation string, x *hold, missed []misse
 	}
 	x.kept = nil
 	room := roomName(r.rooms.Conversation, conversation)
+	c.passing.Lock()
+	defer c.passing.Unlock()
+	if len(c.next) > 0 { // as in join: another connection has taken over
+		return
+	}
 	c.socket.Join(room)
 	if whole {
 		c.socket.Join(wholeRoom(conversation))

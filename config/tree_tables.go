@@ -121,17 +121,22 @@ type Membership struct {
 // Authorization bounds how long an answer who may enter a room is kept, and how it is asked of the application.
 type Authorization struct {
 	// How long a user who was let in may enter the same room again without another question; never
-	// longer than the token lives. Shorter notices a withdrawn right sooner and costs requests. 0s asks every time.
+	// longer than the token lives, or than a fifth of recheck_every. Shorter costs requests. 0s
+	// asks every time.
 	AllowedFor time.Duration `key:"allowed_for" min:"0s" max:"24h"`
 	// How long a refusal is kept. It spares the database a client that tries again and again; a right just given waits this long. 0s asks every time.
 	RefusedFor time.Duration `key:"refused_for" min:"0s" max:"24h"`
 	// How many answers of each kind, yes and no, are kept, those unused for longest being dropped first. About 300 bytes each.
 	CacheSize int `key:"cache_size" min:"1" max:"10000000"`
-	// How often it is asked again, for everybody who is in a room, whether he still may be. One who may not is out of the room; a right that is withdrawn is
-	// noticed within this time at the latest, and at once where the conversation goes to another tenant or the browser sends another token. Questions are spread
-	// over it, one for all rooms of a token. 0s never asks.
+	// How long a right that was withdrawn may go unnoticed. Everybody who is in a room, or present
+	// in a tenant, is asked about again within three quarters of it, one question for all rooms of
+	// a token, spread evenly; one who may not be there any more is out of the room. A conversation
+	// that goes to another tenant and a browser that sends another token are looked at at once. 0s
+	// never asks again.
 	RecheckEvery time.Duration `key:"recheck_every" min:"0s" max:"24h"`
-	// Most questions a second for that. Where there are more to ask within recheck_every it takes longer.
+	// Most questions a second for that. Rounds, other tokens and conversations that moved take
+	// turns at it, and the other tokens of one user have at most a tenth of it. Where there are
+	// more to ask within recheck_every it takes longer.
 	RecheckRate int `key:"recheck_rate" min:"1" max:"100000"`
 	// The application's own say, for the rule callback.
 	Callback Callback `key:"callback"`
