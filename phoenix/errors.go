@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/gorilla/websocket"
 )
@@ -61,7 +62,10 @@ type Error struct {
 	Code   string // the server's error code, such as "InvalidJWTToken"; often empty
 	Reason string // the server's text without the code
 	Class  Class
-	Err    error // the cause, if there is one underneath
+	// RetryAfter is how long the server asked to be left alone at a refused handshake. The
+	// client waits that long, at most Backoff.Max.
+	RetryAfter time.Duration
+	Err        error // the cause, if there is one underneath
 }
 
 func (e *Error) Error() string {
