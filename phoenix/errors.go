@@ -132,6 +132,9 @@ var (
 	ErrBinaryUnsupported = errors.New("realtime: binary payload can't be sent")
 	// ErrTokenExpired: the token source returned a token that is expired or about to.
 	ErrTokenExpired = errors.New("realtime: token source returned an expired token")
+	// ErrOpaqueToken: the token source returned an API key of the kind sb_…, which is no
+	// token. The server would ignore it and join with the rights of the client's own key.
+	ErrOpaqueToken = errors.New("realtime: token source returned an sb_ key instead of a JWT")
 	// ErrNoToken: the token source returned an empty token. The client doesn't fall
 	// back to the API key, which might see more than the user whose token was meant.
 	ErrNoToken = errors.New("realtime: token source returned no token")
