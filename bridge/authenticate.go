@@ -103,7 +103,7 @@ func (c *client) takeToken(e *socketio.Event) {
 	default:
 		c.become(who)
 		c.moveHome()
-		c.expiry.renew(who.Expires)
+		c.expiry.renew(who.ends())
 		c.b.rechecker.doubt(c)
 		c.tookToken(e)
 	}

@@ -104,7 +104,7 @@ func (a *authorizer) free(who *Identity) (may, known bool) {
 	switch {
 	case !who.Verified:
 		return a.cfg().Auth.InsecureDev && !who.Pending, true
-	case !time.Now().Before(who.Expires):
+	case !time.Now().Before(who.ends()):
 		return false, true
 	case who.Role == serviceRole:
 		return true, true
@@ -134,7 +134,7 @@ func (a *authorizer) mayEnter(ctx context.Context, who *Identity, kind roomKind,
 		}
 		a.asked.WithLabelValues("asked").Inc()
 		asStored = open[id]
-		a.remember(q, asStored, who.Expires, epoch)
+		a.remember(q, asStored, who.ends(), epoch)
 	}
 	if asStored == "" {
 		return "", errRefused

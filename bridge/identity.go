@@ -35,6 +35,16 @@ type Identity struct {
 	Verified bool
 	// Pending: the client is connected and has yet to say who it is, by an event (auth.credentials).
 	Pending bool
+
+	leeway time.Duration // by which the token was verified
+}
+
+// ends is the instant from which on the token is refused, and at which a connection by it ends: its expiry and auth.leeway.
+func (id *Identity) ends() time.Time {
+	if id.Expires.IsZero() {
+		return id.Expires
+	}
+	return id.Expires.Add(id.leeway)
 }
 
 // Published keys are read anew every keysEvery, and when a token names one that is not known; the latter at most every unknownKeyEvery, so that made-up
@@ -137,7 +147,7 @@ func (v *verifier) verify(token string) (*Identity, error) {
 	if err != nil {
 		return nil, fmt.Errorf("token: %w", err)
 	}
-	id := &Identity{Role: role, Token: token, Expires: expires.Time, Verified: true}
+	id := &Identity{Role: role, Token: token, Expires: expires.Time, Verified: true, leeway: auth.Leeway}
 	id.UserID, _ = claims["sub"].(string)
 	if id.UserID == "" && role != serviceRole {
 		return nil, fmt.Errorf("token: no subject: it is not a signed-in user's")

@@ -138,7 +138,7 @@ func (c *client) arrive() {
 	if c.home = c.who.Tenant; c.home != "" {
 		c.appear(c.home)
 	}
-	c.expiry = newExpiry(c.who.Expires, c.warn, c.expire)
+	c.expiry = newExpiry(c.who.ends(), c.warn, c.expire)
 	if name := c.b.cfg().Vocabulary.StatusEvent; name != "" {
 		_ = c.socket.Emit(name, statusPayload(c.b.upstream.feed.Report())) // to a socket that is going already, nothing
 	}

@@ -258,7 +258,7 @@ func stepsIn(clients []*client, conversations map[string]struct{}) []*step {
 	named := make(map[*step]map[string]struct{})
 	for _, c := range clients {
 		who := c.identity.Load()
-		if !who.Verified || !time.Now().Before(who.Expires) {
+		if !who.Verified || !time.Now().Before(who.ends()) {
 			continue // nothing to lose by the rules, or about to be disconnected
 		}
 		token := sha256.Sum256([]byte(who.Token))
@@ -349,7 +349,7 @@ func (a *authorizer) stillOpen(ctx context.Context, who *Identity, kind roomKind
 	for _, id := range ids {
 		open[id] = found[id] != "" || err != nil
 		if found[id] == "" && err == nil {
-			a.remember(question{token, kind, id}, "", who.Expires, epoch) // what was remembered is wrong
+			a.remember(question{token, kind, id}, "", who.ends(), epoch) // what was remembered is wrong
 		}
 	}
 	return open, err

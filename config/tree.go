@@ -430,7 +430,7 @@ type Auth struct {
 	Audience string `key:"audience"`
 	// What a token's iss claim must be, one of these, such as https://abcdefgh.supabase.co/auth/v1. Empty checks nothing, since nobody else has the project's keys.
 	Issuers []string `key:"issuers"`
-	// How far clocks may differ when a token's times are checked.
+	// How far clocks may differ when a token's times are checked: a token is taken, and its connection kept, until this long after its exp.
 	Leeway time.Duration `key:"leeway" min:"0s" max:"10m"`
 	// Claims that may hold the user's tenant, in order; the first present counts. It is entered at once and without a
 	// question, so name only claims the user can't write: app_metadata, never user_metadata. Other tenants, and all where
