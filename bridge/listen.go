@@ -67,6 +67,9 @@ func (b *Bridge) admit(s *socketio.Socket) error {
 		b.metrics.refused.WithLabelValues(reason).Inc()
 		b.sawRefusal(h.RemoteAddr, reason)
 		b.log.Info().Err(err).Str("address", h.RemoteAddr).Msg("connection refused")
+		if passes(reason) {
+			return &socketio.RetryError{After: retryAfter(), Err: err}
+		}
 		return &socketio.ConnectError{Message: b.refusal(reason), Data: map[string]string{"code": reason}}
 	}
 	before, _ := s.Data().(*client) // of a socket that is being recovered
