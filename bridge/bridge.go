@@ -144,7 +144,7 @@ func (b *Bridge) build(ctx context.Context) (err error) {
 	b.metrics.watch(b.upstream.feed, b.io, b.spaces)
 	b.cluster.watch(b.metrics.registry)
 	if cfg.Auth.InsecureDev {
-		b.log.Warn().Msg("auth.insecure_dev is on: browsers without a token are let into every room. Never where others can reach this port")
+		b.log.Warn().Msg("auth.insecure_dev is on: pages of this machine are let into every room without a token. Never where others can reach this port")
 	}
 	return nil
 }
@@ -155,8 +155,9 @@ func (b *Bridge) Handler() http.Handler {
 	mux.HandleFunc("GET /healthz", healthz)
 	mux.HandleFunc("GET /readyz", b.readyz)
 	for _, path := range b.cfg().SocketIO.Paths {
-		mux.Handle(path, b.guard.realAddress(b.io))
-		mux.Handle(path+"/", b.guard.realAddress(b.io))
+		endpoint := b.guard.realAddress(b.guard.local(b.io))
+		mux.Handle(path, endpoint)
+		mux.Handle(path+"/", endpoint)
 	}
 	if b.webhooks != nil {
 		b.webhooks.mount(mux)

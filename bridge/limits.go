@@ -251,10 +251,11 @@ type guard struct {
 	users     *meters
 	addresses *meters
 	exceeded  *prometheus.CounterVec
+	originLog *rate.Limiter // of lines about pages that were refused
 }
 
 func newGuard(b *Bridge) *guard {
-	g := &guard{b: b, users: newMeters(), addresses: newMeters()}
+	g := &guard{b: b, users: newMeters(), addresses: newMeters(), originLog: newOriginLog()}
 	g.exceeded = prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: namespace, Name: "limits_exceeded_total",
 		Help: "What was refused for being too much, by limit and, of events, by intent."}, []string{"limit", "intent"})
 	b.metrics.registry.MustRegister(g.exceeded)
@@ -316,16 +317,19 @@ func hostOf(address string) string {
 const maxForwarded = 32
 
 // realAddress has requests that come by a trusted proxy bear the address of whom that proxy speaks for: the last one in X-Forwarded-For that is not
-// of a trusted proxy itself. What stands before it anybody may have written.
+// of a trusted proxy itself. What stands before it anybody may have written. They also bear the host that the browser asked for.
 func (g *guard) realAddress(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		proxies := g.b.limits().proxies
 		if len(proxies) > 0 {
-			if client, ok := forwardedFor(r, proxies); ok {
-				behind := *r
-				behind.RemoteAddr = net.JoinHostPort(client.String(), "0")
-				r = &behind
+			behind, host := *r, forwardedHost(r, proxies)
+			if host != "" {
+				behind.Host = host
 			}
+			if client, ok := forwardedFor(r, proxies); ok {
+				behind.RemoteAddr = net.JoinHostPort(client.String(), "0")
+			}
+			r = &behind
 		}
 		next.ServeHTTP(w, r)
 	})

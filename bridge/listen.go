@@ -30,7 +30,7 @@ func (b *Bridge) listen() (err error) {
 		MaxRate:        s.MaxRate,
 		Recovery:       socketio.Recovery{Enabled: s.Recovery.Window > 0, MaxDisconnection: s.Recovery.Window, MaxBytes: int(s.Recovery.Memory), Export: b.exporter()},
 		Allow:          b.guard.allow,
-		Hooks:          b.guard.watch(b.metrics.hooks()),
+		Hooks:          b.guard.watchOrigins(b.guard.watch(b.metrics.hooks())),
 		CORS:           cors(b.cfg()),
 		Adapter:        b.cluster.socketAdapter(),
 		Kin:            kinRoom,

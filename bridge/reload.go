@@ -8,7 +8,6 @@ import (
 	"github.com/supabridge/supabridge/bridge/feed"
 	"github.com/supabridge/supabridge/bridge/vocabulary"
 	"github.com/supabridge/supabridge/config"
-	"github.com/supabridge/supabridge/socketio"
 )
 
 // settings is the configuration in effect and what is compiled from it. Neither ever changes: Reload puts others in their place, both at once. Whoever
@@ -63,9 +62,4 @@ func (b *Bridge) Reload(cfg *config.Config) (changed []string, err error) {
 func pace(cfg *config.Config) feed.Pace {
 	f, p := cfg.Supabase.Feed, cfg.Supabase.Polling
 	return feed.Pace{Overlap: f.Overlap, Interval: f.Interval, Stall: f.Stall, PollAfter: p.After, PollMin: p.Min, PollMax: p.Max}
-}
-
-// cors is which pages may connect.
-func cors(cfg *config.Config) socketio.CORS {
-	return socketio.CORS{Origins: cfg.SocketIO.CORS.Origins, Credentials: true}
 }

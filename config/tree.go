@@ -15,7 +15,7 @@ import "time"
 // writes to it afterwards, so any number of goroutines may read it.
 type Config struct {
 	// Address the daemon listens on, as host:port, for Socket.IO, /healthz and /readyz.
-	// An empty host listens on every interface; port 0 takes any free port.
+	// An empty host listens on every interface, and with auth.insecure_dev on 127.0.0.1, the only kind of host it may then be; port 0 takes any free port.
 	Listen string `key:"listen"`
 	// Certificate for serving HTTPS directly. Leave empty behind a proxy that ends TLS.
 	TLS TLS `key:"tls"`
@@ -408,16 +408,17 @@ type Recovery struct {
 
 // CORS names the web origins allowed besides the server's own.
 type CORS struct {
-	// Origins such as https://app.example.com, or "*" for any. Named origins are the only ones whose pages may connect. Empty
-	// lets pages of the server's own origin poll, and pages of any origin use websockets, as browsers don't ask there. Where
-	// tokens come from cookies origins must be named, since any page could otherwise act as its visitor.
+	// Origins such as https://app.example.com, or "*" for any. Named origins are the only others whose pages may connect. Empty lets only pages of the server's
+	// own origin connect (behind a proxy that of its Host header, or of X-Forwarded-Host where limits.trusted_proxies names the proxy), and on a developer's
+	// machine those of localhost. With auth.insecure_dev it is always as if it were empty. Where tokens come from cookies origins must be named.
 	Origins []string `key:"origins"`
 }
 
 // Auth says how browsers are authenticated.
 type Auth struct {
 	// Let in browsers that bring no token, as whom they say they are and into every room; a token that is brought is checked all
-	// the same. For trying things out on one's own machine only: anybody who reaches the port reads every message. Loud in the log.
+	// the same. For trying things out on one's own machine: listen must be a loopback address, only pages of localhost may connect, and only by that name or
+	// an address. Whoever can start a program on the machine reads every message. Loud in the log.
 	InsecureDev bool `key:"insecure_dev"`
 	// Where a browser's token is looked for, in order; the first found counts: auth.<name> of the Socket.IO connect packet (auth.session.access_token for one further in),
 	// header.<name>, query.<name> or cookie.<name> of the request. "Bearer " in front is taken off. Tokens in a query end up in the logs of proxies. cookie.sb-*-auth-token is the session
@@ -441,14 +442,14 @@ type Auth struct {
 	UserWrittenClaims []string `key:"user_written_claims"`
 	// Text a refused browser gets with connect_error. Some frontends compare it.
 	RefuseMessage string `key:"refuse_message"`
-	// Other texts for single reasons, as "token_expired=jwt expired". The reasons are no_token, token_expired, unauthorized and too_many_connections; a
-	// browser finds them in the error's data.code too.
+	// Other texts for single reasons, as "token_expired=jwt expired". The reasons are no_token, token_expired and unauthorized, which a browser
+	// finds in the error's data.code too, and for a token that comes by an event also too_many_connections and unavailable, which pass by themselves.
 	RefuseMessages []string `key:"refuse_messages"`
 }
 
 // Limits bounds what one socket, one user and one address may do. What is beyond is answered with the code of the limit, and counted.
 type Limits struct {
-	// Networks of proxies whose X-Forwarded-For is believed, as 10.0.0.0/8. Behind a proxy that is not named all browsers have that one's address.
+	// Networks of proxies whose X-Forwarded-For and X-Forwarded-Host are believed, as 10.0.0.0/8. Behind a proxy that is not named all browsers have that one's address.
 	TrustedProxies []string `key:"trusted_proxies"`
 	// One connection in one namespace.
 	Socket SocketLimits `key:"socket"`

@@ -138,6 +138,9 @@ func openStandin(addr, flag string, opts standin.Options, log zerolog.Logger) (*
 	if err != nil {
 		return nil, err
 	}
+	if tcp, ok := listener.Addr().(*net.TCPAddr); ok && !tcp.IP.IsLoopback() {
+		log.Warn().Str("listen", addr).Msg("the stand-in's keys are the same everywhere: who reaches this port may read and write everything in it")
+	}
 	opts.Realtime.Log = slog.New(zerolog.NewSlogHandler(log))
 	server, err := standin.New(opts)
 	if err != nil {
