@@ -3,6 +3,7 @@ package bridge
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/supabridge/supabridge/bridge/standin"
 	"github.com/supabridge/supabridge/config"
@@ -28,5 +29,37 @@ func TestAPrivateOnlyProjectIsLive(t *testing.T) {
 				t.Errorf("a join was refused:\n%s", log)
 			}
 		})
+	}
+}
+
+// In such a project typing and presence are shared on private channels, though the configuration says public: pages use private ones there too.
+func TestSharingGoesPrivateWhereNothingElseIsAllowed(t *testing.T) {
+	options := standin.Options{Realtime: standin.RealtimeOptions{
+		Options:  phxserver.Options{PrivateOnly: true},
+		Policies: []standin.TopicPolicy{{Topic: "%", Read: true, Write: true}},
+	}}
+	w := shared(t, options, nil)
+	ana := w.as(anaID)
+	ana.must("join_conversation", bakery)
+	typing, presence := w.privately("typing:"+bakery), w.privately("presence:"+harbour)
+	presence.sees("ana", func(now map[string]string) bool { return now[anaID] != "" })
+	w.becomes("have gone private", func() bool { return strings.Contains(w.log.String(), "allows private channels only") })
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	heard := make(chan map[string]any, 1)
+	go func() { heard <- typing.hears("typing") }()
+	for typed := false; !typed; {
+		ana.must("typing_start", bakery)
+		select {
+		case got := <-heard:
+			if typed = true; got["userId"] != anaID {
+				t.Errorf("typing %v", got)
+			}
+		case <-tick.C:
+			ana.must("typing_stop", bakery) // the channel was being joined anew
+		}
+	}
+	if n := strings.Count(w.log.String(), "allows private channels only"); n != 1 {
+		t.Errorf("it was logged %d times", n)
 	}
 }

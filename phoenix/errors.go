@@ -140,6 +140,10 @@ var (
 	ErrNoToken = errors.New("realtime: token source returned no token")
 )
 
+// CodePrivateOnly is the Error.Code of a join that was refused since the project allows
+// private channels only: join with ChannelOptions.Private.
+const CodePrivateOnly = "PrivateOnly"
+
 // joinClasses maps the code of a join error's reason to its class (the text before
 // the first colon). Anything not listed is Retry.
 var joinClasses = map[string]Class{
@@ -148,7 +152,7 @@ var joinClasses = map[string]Class{
 	"JwtSignatureError":                  Token,
 	"JwtSignerError":                     Token,
 	"Unauthorized":                       Permanent,
-	"PrivateOnly":                        Permanent,
+	CodePrivateOnly:                      Permanent,
 	"TopicNameRequired":                  Permanent,
 	"RealtimeDisabledForTenant":          Permanent,
 	"TenantNotFound":                     Permanent,
