@@ -28,7 +28,7 @@ func newStandin() *cobra.Command {
 	var addr, seed string
 	var poll time.Duration
 	var faults []string
-	var limits, timing bool
+	var limits, timing, privateOnly bool
 	cmd := &cobra.Command{
 		Use:   "standin",
 		Short: "Run a Supabase in memory: Realtime, REST and tokens",
@@ -47,7 +47,10 @@ from this machine only, at any time. A fault is an action and what it is limited
 Lasting actions: delay, drop, hang, stall, refuse, refuse_join, throttle. Of a moment:
 cut, close, disconnect, expire, crash, leave, resubscribe, system, send; these need
 somebody connected, and so after= or every=, or /admin/faults:
-curl -d '{"action":"cut"}' URL/admin/faults`,
+curl -d '{"action":"cut"}' URL/admin/faults
+
+curl -X POST URL/admin/keys rotates the keys that sign users' tokens, with
+?revoke=true taking the ones before back at once.`,
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			opts := standin.Options{}
@@ -60,6 +63,7 @@ curl -d '{"action":"cut"}' URL/admin/faults`,
 			if !timing || cmd.Flags().Changed("poll") {
 				opts.Realtime.Timing.Poll = poll
 			}
+			opts.Realtime.PrivateOnly = privateOnly
 			if limits {
 				opts.Realtime.Limits = phxserver.RealLimits()
 			}
@@ -94,6 +98,7 @@ curl -d '{"action":"cut"}' URL/admin/faults`,
 	cmd.Flags().DurationVar(&poll, "poll", phxserver.RealTiming().Poll, "collect changes at this interval, five times as long while there are none; 0 delivers each as it is committed")
 	cmd.Flags().StringArrayVar(&faults, "fault", nil, "make a `FAULT` happen from the start; may be repeated")
 	cmd.Flags().BoolVar(&limits, "limits", false, "limit connections, channels, joins, events and payloads as a self-hosted Supabase does")
+	cmd.Flags().BoolVar(&privateOnly, "private-only", false, "refuse public channels, as a project does that allows private ones only")
 	cmd.Flags().BoolVar(&timing, "real-timing", false, "wait where Supabase does: for changes, refusals and idle connections")
 	return cmd
 }
