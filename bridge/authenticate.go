@@ -3,6 +3,7 @@ package bridge
 import (
 	"encoding/json"
 	"errors"
+	"math/rand/v2"
 	"strings"
 	"time"
 
@@ -23,6 +24,7 @@ const (
 	refusedExpired      = "token_expired"
 	refusedUnauthorized = "unauthorized"
 	refusedTooMany      = "too_many_connections"
+	refusedUnavailable  = "unavailable" // it could not be found out
 )
 
 // errTooMany: the user has as many connections as one may have.
@@ -37,9 +39,23 @@ func reasonOf(err error) string {
 		return refusedExpired
 	case errors.Is(err, errTooMany):
 		return refusedTooMany
+	case errors.Is(err, errKeysAway):
+		return refusedUnavailable
 	}
 	return refusedUnauthorized
 }
+
+// passes reports whether a reason passes by itself, so that the client is to come again.
+func passes(reason string) bool { return reason == refusedTooMany || reason == refusedUnavailable }
+
+// retryLeast and retryMost bound how long a client waits before it may come again: its connection is held so long, and then closed. It bounds what such clients
+// cost, since socket.io-client begins its own back-off anew each time.
+const (
+	retryLeast = 2 * time.Second
+	retryMost  = 5 * time.Second
+)
+
+func retryAfter() time.Duration { return retryLeast + rand.N(retryMost-retryLeast) }
 
 // refusal is the text a client gets for a reason; frontends compare it.
 func (b *Bridge) refusal(reason string) string {
@@ -48,8 +64,11 @@ func (b *Bridge) refusal(reason string) string {
 			return text
 		}
 	}
-	if reason == refusedTooMany {
-		return "Too many connections" // a new token, for which frontends take the other text, would not help
+	switch reason { // a new token, for which frontends take the other text, would not help
+	case refusedTooMany:
+		return "Too many connections"
+	case refusedUnavailable:
+		return "Try again later"
 	}
 	return b.cfg().Auth.RefuseMessage
 }
@@ -106,7 +125,7 @@ func (c *client) takeToken(e *socketio.Event) {
 		if who.Token != c.who.Token {
 			c.become(who)
 			c.claimHome()
-			c.expiry.Renew(who.Expires)
+			c.expiry.Renew(who.Ends())
 			c.b.rechecker.doubt(c)
 		}
 		c.tookToken(e)
@@ -135,10 +154,20 @@ func (c *client) refuseToken(e *socketio.Event, reason string, err error) {
 	}
 	if !ok || e.WantsAck() {
 		f := failure{reason, "the token was refused"}
-		if reason == refusedTooMany {
+		switch reason {
+		case refusedTooMany:
 			f = failUserFull
+		case refusedUnavailable:
+			f = failUnavailable
 		}
 		c.fail(e, f)
+	}
+	if c.who.Pending && passes(reason) {
+		time.AfterFunc(retryAfter(), func() {
+			if c.identity.Load().Pending {
+				c.socket.CloseConnection() // it comes back, and brings its token anew
+			}
+		})
 	}
 }
 

@@ -107,7 +107,7 @@ func (a *authorizer) free(who *auth.Identity) (may, known bool) {
 	switch {
 	case !who.Verified:
 		return a.cfg().Auth.InsecureDev && !who.Pending, true
-	case !time.Now().Before(who.Expires):
+	case !time.Now().Before(who.Ends()):
 		return false, true
 	case who.Role == serviceRole:
 		return true, true
@@ -137,7 +137,7 @@ func (a *authorizer) mayEnter(ctx context.Context, who *auth.Identity, kind room
 		}
 		a.asked.WithLabelValues("asked").Inc()
 		asStored = open[id]
-		a.remember(q, asStored, who.Expires, epoch)
+		a.remember(q, asStored, who.Ends(), epoch)
 	}
 	if asStored == "" {
 		return "", errRefused

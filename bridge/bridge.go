@@ -158,7 +158,7 @@ func (b *Bridge) build(ctx context.Context) (err error) {
 	b.metrics.sockets.Watch(b.metrics.register, b.io, b.spaces, styleRoom)
 	b.cluster.watch(b.metrics.register)
 	if cfg.Auth.InsecureDev {
-		b.log.Warn().Msg("auth.insecure_dev is on: browsers without a token are let into every room. Never where others can reach this port")
+		b.log.Warn().Msg("auth.insecure_dev is on: pages of this machine are let into every room without a token. Never where others can reach this port")
 	}
 	return nil
 }
@@ -169,8 +169,9 @@ func (b *Bridge) Handler() http.Handler {
 	mux.HandleFunc("GET /healthz", ops.Healthz)
 	mux.HandleFunc("GET /readyz", b.readyz())
 	for _, path := range b.cfg().SocketIO.Paths {
-		mux.Handle(path, ratelimit.RealAddress(b.io, func() []netip.Prefix { return b.limits().Proxies }))
-		mux.Handle(path+"/", ratelimit.RealAddress(b.io, func() []netip.Prefix { return b.limits().Proxies }))
+		endpoint := ratelimit.RealAddress(b.guard.local(b.io), func() []netip.Prefix { return b.limits().Proxies })
+		mux.Handle(path, endpoint)
+		mux.Handle(path+"/", endpoint)
 	}
 	if b.webhooks != nil {
 		b.webhooks.mount(mux)

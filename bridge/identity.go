@@ -5,28 +5,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"slices"
 	"strings"
-	"sync"
-	"time"
 
-	"github.com/MicahParks/keyfunc/v3"
 	"github.com/golang-jwt/jwt/v5"
 	"github.com/rs/zerolog"
-	"golang.org/x/time/rate"
 
 	"github.com/supabridge/supabridge/bridge/auth"
 	"github.com/supabridge/supabridge/config"
 	"github.com/supabridge/supabridge/socketio"
-)
-
-// Published keys are read anew every keysEvery, and when a token names one that is not known; the latter at most every unknownKeyEvery, so that made-up
-// tokens can't be used to ask Supabase without end, and no longer than unknownKeyWait for the client that waits for it.
-const (
-	keysEvery       = 10 * time.Minute
-	unknownKeyEvery = 30 * time.Second
-	unknownKeyWait  = 5 * time.Second
 )
 
 // errNoToken: the client sent no token at any of the configured places.
@@ -37,67 +24,34 @@ var errNoToken = errors.New("no token")
 type verifier struct {
 	cfg    func() *config.Config
 	secret []byte
-	keys   func() (keyfunc.Keyfunc, error) // the published ones
-	algs   []string                        // that there are keys for
+	keys   *publishedKeys
+	algs   []string // that there are keys for
 }
 
-// newVerifier makes the verifier for a project. Its published keys are read by a goroutine that renews them until ctx ends; keys that can't be had now are asked
-// for again when a token names one. Beside a secret nobody may need them: they are first asked for when a token comes that is signed by one, and that token
-// waits for the answer. Whatever tokens are made up, it is one question every unknownKeyEvery and keysEvery.
+// newVerifier makes the verifier for a project. Its published keys are read at once only where there is no secret: beside one nobody may need them, so they are
+// first asked for when a token comes that is signed by one. A project whose keys can't be read yet is no error: they are asked for again.
 func newVerifier(ctx context.Context, current func() *config.Config, log zerolog.Logger) (*verifier, error) {
 	cfg := current()
 	v := &verifier{cfg: current, secret: []byte(cfg.Supabase.JWTSecret.Reveal())}
 	address := cmp.Or(cfg.Supabase.JWKSURL, strings.TrimRight(cfg.Supabase.URL, "/")+"/auth/v1/.well-known/jwks.json")
-	v.keys = sync.OnceValues(func() (keyfunc.Keyfunc, error) {
-		keys, err := keyfunc.NewDefaultOverrideCtx(ctx, []string{address}, keyfunc.Override{
-			Client:            &http.Client{Transport: keysTransport{}},
-			HTTPTimeout:       cfg.Supabase.RequestTimeout,
-			RefreshInterval:   keysEvery,
-			RefreshUnknownKID: rate.NewLimiter(rate.Every(unknownKeyEvery), 1),
-			RateLimitWaitMax:  unknownKeyWait,
-			RefreshErrorHandlerFunc: func(url string) func(context.Context, error) {
-				return func(_ context.Context, err error) {
-					log.Warn().Err(err).Str("url", url).Msg("the project's signing keys could not be read")
-				}
-			},
-		})
-		if err != nil {
-			return nil, fmt.Errorf("bridge: keys at %s: %w", address, err)
-		}
-		return keys, nil
-	})
+	var err error
+	if v.keys, err = newPublishedKeys(ctx, address, cfg.Supabase.RequestTimeout, log); err != nil {
+		return nil, err
+	}
 	v.algs = []string{"ES256", "RS256"}
 	if len(v.secret) > 0 {
 		v.algs = append(v.algs, "HS256")
-	} else if _, err := v.keys(); err != nil {
-		return nil, err
+	} else {
+		_ = v.keys.read() // what fails is logged, and tried again
 	}
 	return v, nil
-}
-
-// maxKeys bounds the answer with a project's keys, in bytes; one key takes some 500.
-const maxKeys = 256 << 10
-
-// keysTransport keeps an answer to maxKeys.
-type keysTransport struct{}
-
-func (keysTransport) RoundTrip(r *http.Request) (*http.Response, error) {
-	resp, err := http.DefaultTransport.RoundTrip(r)
-	if err == nil {
-		resp.Body = http.MaxBytesReader(nil, resp.Body, maxKeys)
-	}
-	return resp, err
 }
 
 func (v *verifier) key(token *jwt.Token) (any, error) {
 	if token.Method.Alg() == "HS256" {
 		return v.secret, nil
 	}
-	keys, err := v.keys()
-	if err != nil {
-		return nil, err
-	}
-	return keys.Keyfunc(token)
+	return v.keys.key(token)
 }
 
 // verify reads a token. Errors wrap jwt's and never contain the token.
@@ -121,7 +75,7 @@ func (v *verifier) verify(token string) (*auth.Identity, error) {
 	if err != nil {
 		return nil, fmt.Errorf("token: %w", err)
 	}
-	id := &auth.Identity{Role: role, Token: token, Expires: expires.Time, Verified: true}
+	id := &auth.Identity{Role: role, Token: token, Expires: expires.Time, Leeway: settings.Leeway, Verified: true}
 	id.UserID, _ = claims["sub"].(string)
 	if id.UserID == "" && role != serviceRole {
 		return nil, fmt.Errorf("token: no subject: it is not a signed-in user's")

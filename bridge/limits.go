@@ -17,10 +17,11 @@ type guard struct {
 	users     *ratelimit.Meters
 	addresses *ratelimit.Meters
 	exceeded  *prometheus.CounterVec
+	originLog *rate.Limiter // of lines about pages that were refused
 }
 
 func newGuard(b *Bridge) *guard {
-	g := &guard{b: b, users: ratelimit.NewMeters(), addresses: ratelimit.NewMeters()}
+	g := &guard{b: b, users: ratelimit.NewMeters(), addresses: ratelimit.NewMeters(), originLog: newOriginLog()}
 	g.exceeded = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "limits_exceeded_total",
 		Help: "What was refused for being too much, by limit and, of events, by intent."}, []string{"limit", "intent"})
 	b.metrics.register.MustRegister(g.exceeded)

@@ -104,9 +104,8 @@ func TestConnectionsOfAUserAreBounded(t *testing.T) {
 	first, second := connect(t, w.address, token), connect(t, w.address, token)
 	first.sync() // counted
 	second.sync()
-	if b, refusal := open(t, w.address, token); b != nil || refusal != "Too many connections" {
-		t.Errorf("the third: refusal %q", refusal)
-	}
+	knocks(t, w.address, token)
+	w.awaitMetric(`supabridge_connections_refused_total{code="too_many_connections"} 1`)
 	waiting := connect(t, w.address, nil)
 	if o := waiting.try("authenticate", token); o.Code != "too_many_connections" {
 		t.Errorf("the third, by an event: %+v", o)

@@ -32,7 +32,7 @@ func (b *Bridge) listen() (err error) {
 		MaxRate:        s.MaxRate,
 		Recovery:       socketio.Recovery{Enabled: s.Recovery.Window > 0, MaxDisconnection: s.Recovery.Window, MaxBytes: int(s.Recovery.Memory), Export: b.exporter()},
 		Allow:          b.guard.allow,
-		Hooks:          b.guard.watch(b.metrics.sockets.Hooks()),
+		Hooks:          b.guard.watchOrigins(b.guard.watch(b.metrics.sockets.Hooks())),
 		CORS:           cors(b.cfg()),
 		Adapter:        b.cluster.socketAdapter(),
 		Kin:            kinRoom,
@@ -75,6 +75,9 @@ func (b *Bridge) admit(s *socketio.Socket) (err error) {
 		b.metrics.refused.WithLabelValues(reason).Inc()
 		b.sawRefusal(h.RemoteAddr, reason)
 		b.log.Info().Err(err).Str("address", h.RemoteAddr).Msg("connection refused")
+		if passes(reason) {
+			return &socketio.RetryError{After: retryAfter(), Err: err}
+		}
 		return &socketio.ConnectError{Message: b.refusal(reason), Data: map[string]string{"code": reason}}
 	}
 	before, _ := s.Data().(*client) // of a socket that is being recovered
@@ -147,7 +150,7 @@ func (c *client) arrive() {
 	if c.claimHome() {
 		c.b.homes.ask(c)
 	}
-	c.expiry = auth.NewExpiry(c.who.Expires, c.warn, c.expire)
+	c.expiry = auth.NewExpiry(c.who.Ends(), c.warn, c.expire)
 	if name := c.b.cfg().Vocabulary.StatusEvent; name != "" {
 		_ = c.socket.Emit(name, statusPayload(c.b.upstream.feed.Report())) // to a socket that is going already, nothing
 	}

@@ -472,7 +472,7 @@ func stepsIn(clients []*client, conversations map[string]struct{}) []*step {
 	named := make(map[*step]map[string]struct{})
 	for _, c := range clients {
 		who := c.identity.Load()
-		if !who.Verified || !time.Now().Before(who.Expires) {
+		if !who.Verified || !time.Now().Before(who.Ends()) {
 			continue // nothing to lose by the rules, or about to be disconnected
 		}
 		token := sha256.Sum256([]byte(who.Token))
@@ -625,7 +625,7 @@ func (a *authorizer) stillOpen(
 	open, err := a.decide(ctx, q, ids)
 	for _, id := range ids {
 		if open[id] == "" && err == nil {
-			a.remember(a.question(who, kind, id), "", who.Expires, epoch) // what was remembered is wrong
+			a.remember(a.question(who, kind, id), "", who.Ends(), epoch) // what was remembered is wrong
 		}
 	}
 	return open, err

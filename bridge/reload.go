@@ -10,7 +10,6 @@ import (
 	"github.com/supabridge/supabridge/bridge/typing"
 	"github.com/supabridge/supabridge/bridge/vocabulary"
 	"github.com/supabridge/supabridge/config"
-	"github.com/supabridge/supabridge/socketio"
 )
 
 // settings is the configuration in effect and what is compiled from it. Neither ever changes: Reload puts others in their place, both at once. Whoever
@@ -72,9 +71,4 @@ func pace(cfg *config.Config) feed.Pace {
 // typingOptions are how long typing lasts.
 func typingOptions(cfg *config.Config) typing.Options {
 	return typing.Options{Timeout: cfg.Typing.Timeout, Repeat: cfg.Typing.Repeat}
-}
-
-// cors is which pages may connect.
-func cors(cfg *config.Config) socketio.CORS {
-	return socketio.CORS{Origins: cfg.SocketIO.CORS.Origins, Credentials: true}
 }

@@ -35,6 +35,17 @@ type elsewhereClient struct {
 
 func (w *world) realtime(topic, key string) *elsewhereClient {
 	w.t.Helper()
+	return w.joins(topic, phoenix.ChannelOptions{Presence: phoenix.PresenceOptions{Enabled: true, Key: key}})
+}
+
+// privately is realtime on a private channel.
+func (w *world) privately(topic string) *elsewhereClient {
+	w.t.Helper()
+	return w.joins(topic, phoenix.ChannelOptions{Private: true, Presence: phoenix.PresenceOptions{Enabled: true}})
+}
+
+func (w *world) joins(topic string, options phoenix.ChannelOptions) *elsewhereClient {
+	w.t.Helper()
 	client, err := phoenix.NewClient(w.bridge.cfg().Supabase.URL, phoenix.Options{APIKey: w.project.AnonKey()})
 	if err != nil {
 		w.t.Fatal(err)
@@ -44,7 +55,7 @@ func (w *world) realtime(topic, key string) *elsewhereClient {
 		defer cancel()
 		_ = client.Close(ctx)
 	})
-	ch, err := client.Channel(topic, phoenix.ChannelOptions{Presence: phoenix.PresenceOptions{Enabled: true, Key: key}})
+	ch, err := client.Channel(topic, options)
 	if err != nil {
 		w.t.Fatal(err)
 	}

@@ -43,7 +43,8 @@ func (b *Bridge) newSource() (*source, error) {
 	if tables.Notifications.Name != "" {
 		changes = append(changes, phoenix.Binding{Event: phoenix.All, Schema: schema, Table: tables.Notifications.Name})
 	}
-	s.channel, err = client.Channel(feedTopic, phoenix.ChannelOptions{Changes: changes, Queue: feedQueue})
+	// Private, since some projects allow no others; the service role may enter each, and gets changes there just the same.
+	s.channel, err = client.Channel(feedTopic, phoenix.ChannelOptions{Private: true, Changes: changes, Queue: feedQueue})
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("bridge: channel %s: %w", feedTopic, err), s.close(context.Background()))
 	}

@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"net"
 	"net/url"
 	"reflect"
 	"slices"
@@ -143,9 +144,12 @@ func decode(k *key, held any, flag *pflag.Flag) (any, Origin, *mismatch) {
 
 // Derive fills supabase.realtime_url and supabase.jwks_url from supabase.url
 // where they are empty, takes trailing slashes off that and socketio.paths, and
-// puts the nouns of the vocabulary into the names of rooms. Load does so itself; it is for a Config made by hand. A
-// supabase.url that can't be read derives nothing.
+// puts the nouns of the vocabulary into the names of rooms. Under auth.insecure_dev a listen address that names no host means
+// this machine alone. Load does so itself; it is for a Config made by hand. A supabase.url that can't be read derives nothing.
 func (c *Config) Derive() {
+	if host, port, err := net.SplitHostPort(c.Listen); c.Auth.InsecureDev && err == nil && host == "" {
+		c.Listen = net.JoinHostPort("127.0.0.1", port)
+	}
 	c.Supabase.URL = strings.TrimRight(c.Supabase.URL, "/")
 	for i, path := range c.SocketIO.Paths {
 		if trimmed := strings.TrimRight(path, "/"); trimmed != "" {

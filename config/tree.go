@@ -13,7 +13,7 @@ package config
 // writes to it afterwards, so any number of goroutines may read it.
 type Config struct {
 	// Address the daemon listens on, as host:port, for Socket.IO, /healthz and /readyz.
-	// An empty host listens on every interface; port 0 takes any free port.
+	// An empty host listens on every interface, and with auth.insecure_dev on 127.0.0.1, the only kind of host it may then be; port 0 takes any free port.
 	Listen string `key:"listen"`
 	// Certificate for serving HTTPS directly. Leave empty behind a proxy that ends TLS.
 	TLS TLS `key:"tls"`

@@ -5,7 +5,8 @@ import "time"
 // Auth says how browsers are authenticated.
 type Auth struct {
 	// Let in browsers that bring no token, as whom they say they are and into every room; a token that is brought is checked all
-	// the same. For trying things out on one's own machine only: anybody who reaches the port reads every message. Loud in the log.
+	// the same. For trying things out on one's own machine: listen must be a loopback address, only pages of localhost may connect, and only by that name or
+	// an address. Whoever can start a program on the machine reads every message. Loud in the log.
 	InsecureDev bool `key:"insecure_dev"`
 	// Where a browser's token is looked for, in order; the first found counts: auth.<name> of the Socket.IO connect packet (auth.session.access_token for one further in),
 	// header.<name>, query.<name> or cookie.<name> of the request. "Bearer " in front is taken off. Tokens in a query end up in the logs of proxies. cookie.sb-*-auth-token is the session
@@ -18,7 +19,7 @@ type Auth struct {
 	Audience string `key:"audience"`
 	// What a token's iss claim must be, one of these, such as https://abcdefgh.supabase.co/auth/v1. Empty checks nothing, since nobody else has the project's keys.
 	Issuers []string `key:"issuers"`
-	// How far clocks may differ when a token's times are checked.
+	// How far clocks may differ when a token's times are checked: a token is taken, and its connection kept, until this long after its exp.
 	Leeway time.Duration `key:"leeway" min:"0s" max:"10m"`
 	// Claims that may hold the user's tenant, in order; the first present counts. It is entered at once and without a
 	// question, so name only claims the user can't write: app_metadata, never user_metadata. Other tenants, and all where
@@ -29,14 +30,14 @@ type Auth struct {
 	UserWrittenClaims []string `key:"user_written_claims"`
 	// Text a refused browser gets with connect_error. Some frontends compare it.
 	RefuseMessage string `key:"refuse_message"`
-	// Other texts for single reasons, as "token_expired=jwt expired". The reasons are no_token, token_expired, unauthorized and too_many_connections; a
-	// browser finds them in the error's data.code too.
+	// Other texts for single reasons, as "token_expired=jwt expired". The reasons are no_token, token_expired and unauthorized, which a browser
+	// finds in the error's data.code too, and for a token that comes by an event also too_many_connections and unavailable, which pass by themselves.
 	RefuseMessages []string `key:"refuse_messages"`
 }
 
 // Limits bounds what one socket, one user and one address may do. What is beyond is answered with the code of the limit, and counted.
 type Limits struct {
-	// Networks of proxies whose X-Forwarded-For is believed, as 10.0.0.0/8. Behind a proxy that is not named all browsers have that one's address.
+	// Networks of proxies whose X-Forwarded-For and X-Forwarded-Host are believed, as 10.0.0.0/8. Behind a proxy that is not named all browsers have that one's address.
 	TrustedProxies []string `key:"trusted_proxies"`
 	// One connection in one namespace.
 	Socket SocketLimits `key:"socket"`

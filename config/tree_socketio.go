@@ -62,8 +62,8 @@ type Recovery struct {
 
 // CORS names the web origins allowed besides the server's own.
 type CORS struct {
-	// Origins such as https://app.example.com, or "*" for any. Named origins are the only ones whose pages may connect. Empty
-	// lets pages of the server's own origin poll, and pages of any origin use websockets, as browsers don't ask there. Where
-	// tokens come from cookies origins must be named, since any page could otherwise act as its visitor.
+	// Origins such as https://app.example.com, or "*" for any. Named origins are the only others whose pages may connect. Empty lets only pages of the server's
+	// own origin connect (behind a proxy that of its Host header, or of X-Forwarded-Host where limits.trusted_proxies names the proxy), and on a developer's
+	// machine those of localhost. With auth.insecure_dev it is always as if it were empty. Where tokens come from cookies origins must be named.
 	Origins []string `key:"origins"`
 }

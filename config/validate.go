@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"net"
+	"net/netip"
 	"net/url"
 	"regexp"
 	"slices"
@@ -88,6 +89,9 @@ func (v *validator) network() {
 		v.fail("listen", `expected host:port such as ":3001" or "127.0.0.1:3001", found %s%s`, shown(v.c.Listen), hint)
 	} else if _, err := strconv.ParseUint(port, 10, 16); err != nil {
 		v.fail("listen", "expected a port number from 0 to 65535, found %s", shown(port))
+	} else if v.c.Auth.InsecureDev && !isLoopback(host) {
+		v.fail("listen", `expected an address of this machine alone, such as "127.0.0.1:%s", since auth.insecure_dev lets in anybody who reaches it, found %s`,
+			port, shown(v.c.Listen))
 	}
 	switch tls := v.c.TLS; {
 	case tls.CertFile != "" && tls.KeyFile == "":
@@ -96,6 +100,17 @@ func (v *validator) network() {
 		v.fail("tls.cert_file", "required beside tls.key_file")
 	}
 	v.acme()
+}
+
+// isLocalName reports whether the host of an address is always the machine that asks.
+func isLocalName(host string) bool {
+	return isLoopback(host) || strings.HasSuffix(strings.ToLower(host), ".localhost")
+}
+
+// isLoopback reports whether only this machine reaches what listens on a host.
+func isLoopback(host string) bool {
+	ip, err := netip.ParseAddr(host)
+	return strings.EqualFold(host, "localhost") || err == nil && ip.IsLoopback()
 }
 
 func (v *validator) acme() {

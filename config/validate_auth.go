@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"net/url"
 	"regexp"
 	"slices"
 	"strings"
@@ -16,7 +17,7 @@ var (
 const supabaseCookie = "cookie.sb-*-auth-token"
 
 // refusals are the reasons for which a browser is refused, as auth.refuse_messages names them.
-var refusals = []string{"no_token", "token_expired", "unauthorized", "too_many_connections"}
+var refusals = []string{"no_token", "token_expired", "unauthorized", "too_many_connections", "unavailable"}
 
 func (v *validator) auth() {
 	a := v.c.Auth
@@ -139,6 +140,11 @@ func (c *Config) unwise() []string {
 	var warnings []string
 	for _, claim := range c.Auth.UserWrittenClaims {
 		warnings = append(warnings, "auth.user_written_claims: "+claim+" can be written by the user, who can so make himself a member of anything that it decides on")
+	}
+	for _, origin := range c.SocketIO.CORS.Origins {
+		if u, err := url.Parse(origin); c.Auth.InsecureDev && (err != nil || !isLocalName(u.Hostname())) {
+			warnings = append(warnings, "socketio.cors.origins: "+origin+" may not connect while auth.insecure_dev is on, which is for pages of this machine only")
+		}
 	}
 	return warnings
 }

@@ -187,7 +187,7 @@ func TestWhatDoesNotFitIsNamedWithItsSource(t *testing.T) {
 		}},
 		{"refusals", nil, "auth: {refuse_messages: ['sleepy=zzz', 'no_token=a', 'no_token=b'], credentials: [event, auth.token]}\n", []string{
 			"FILE:1: auth.credentials: expected event as the last, since it is waited for where nothing else is there",
-			"FILE:1: auth.refuse_messages: expected a reason and a text, as token_expired=jwt expired, with a reason of no_token, token_expired, unauthorized, too_many_connections, found \"sleepy=zzz\"",
+			"FILE:1: auth.refuse_messages: expected a reason and a text, as token_expired=jwt expired, with a reason of no_token, token_expired, unauthorized, too_many_connections, unavailable, found \"sleepy=zzz\"",
 			"FILE:1: auth.refuse_messages: holds \"no_token=b\" twice",
 		}},
 		{"auth", nil, "auth: {credentials: [body.token], tenant_claims: [a..b], refuse_message: ''}\n", []string{

@@ -17,15 +17,17 @@ type Backoff struct {
 	// Min is the longest first wait after an ordinary failure (class Retry).
 	// Default 1 s.
 	Min time.Duration
-	// Max caps the wait after ordinary failures. A connection or join that lasted
+	// Max caps the wait after ordinary failures, and every wait for a connection, also
+	// where the handshake was refused or the server asks for more. A connection or join that lasted
 	// this long counts as healthy: the failure after it starts from Min again.
 	// Default 30 s.
 	Max time.Duration
-	// SlowMin is the shortest wait after a quota answer (class Slow, OtherSocket).
-	// Default 30 s.
+	// SlowMin is the shortest wait after a quota answer to a join (class Slow,
+	// OtherSocket). Default 30 s.
 	SlowMin time.Duration
-	// SlowMax caps the wait after quota answers, and is about the interval at which
-	// what looks permanent is probed again. Default 5 min.
+	// SlowMax caps the wait after quota answers to joins, and is about the interval at
+	// which a join that looks permanently refused is tried again: each one holds up the
+	// whole connection for 5 s. Default 5 min.
 	SlowMax time.Duration
 }
 
@@ -56,6 +58,21 @@ func (b Backoff) delay(class Class, n int, jitter float64) time.Duration {
 	default: // Retry, Token
 		return spread(doubled(b.Min, n, b.Max))
 	}
+}
+
+// linkDelay is the wait before the attempt to connect after n+1 failures in a row, the
+// last of them err. It never exceeds Max: what a handshake was refused for, a gateway
+// that restarts or a quota of a minute, may be over long before SlowMax.
+func (b Backoff) linkDelay(err *Error, n int, jitter float64) time.Duration {
+	spread := func(d time.Duration) time.Duration { return time.Duration(jitter * float64(d)) }
+	var d time.Duration
+	switch err.Class {
+	case Slow, OtherSocket:
+		d = b.Max/2 + spread(b.Max/2)
+	default:
+		d = spread(doubled(b.Min, n, b.Max))
+	}
+	return max(d, min(err.RetryAfter, b.Max))
 }
 
 // doubled is d·2ⁿ, at most limit.

@@ -29,7 +29,7 @@ const (
 type Binding struct {
 	// Event is All (also when empty), Insert, Update or Delete.
 	Event EventType `json:"event"`
-	// Schema; empty means public where a Table is given. "*" is every schema.
+	// Schema; empty means public, and needs a Table. "*" is every schema.
 	Schema string `json:"schema,omitempty"`
 	// Table; empty or "*" means all tables of the schema.
 	Table string `json:"table,omitempty"`
@@ -51,6 +51,9 @@ func (b *Binding) validate() error {
 	}
 	if b.Schema == "" && b.Table == "" {
 		return errors.New("needs a schema or a table")
+	}
+	if b.Schema == "" {
+		b.Schema = "public" // a server refuses a filter without a schema
 	}
 	if len(b.Select) > 0 && (b.Table == "" || b.Table == "*" || b.Schema == "*") {
 		return errors.New("select needs one table")
@@ -105,6 +108,9 @@ func (ch *channel) bind(response []byte) bool {
 	}
 	for i, got := range r.Changes {
 		want := b.sent[i]
+		if got.Schema == "" {
+			got.Schema = "public"
+		}
 		if !strings.EqualFold(got.Event, string(want.Event)) || got.Schema != want.Schema || got.Table != want.Table || got.Filter != string(want.Filter) {
 			return false
 		}

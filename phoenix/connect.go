@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"time"
 
@@ -172,7 +173,7 @@ func (c *Client) connect() {
 		defer cancel()
 		ws, resp, err := c.opts.Dialer.DialContext(ctx, c.endpoint, c.opts.Header)
 		if err != nil {
-			err = handshakeError(resp, err)
+			err = handshakeError(resp, err, c.now())
 		}
 		if !c.post(func() { c.dialed(ws, err, started) }) && ws != nil {
 			ws.Close()
@@ -181,7 +182,7 @@ func (c *Client) connect() {
 }
 
 // handshakeError reads the server's answer to a refused handshake.
-func handshakeError(resp *http.Response, err error) *Error {
+func handshakeError(resp *http.Response, err error, now time.Time) *Error {
 	e := &Error{Op: OpConnect}
 	var ue *url.Error
 	if errors.As(err, &ue) {
@@ -192,6 +193,7 @@ func handshakeError(resp *http.Response, err error) *Error {
 		return e
 	}
 	e.Status, e.Class = resp.StatusCode, handshakeClass(resp.StatusCode)
+	e.RetryAfter = retryAfter(resp.Header, now)
 	body, _ := io.ReadAll(io.LimitReader(resp.Body, 1024))
 	var said struct {
 		Error   string `json:"error"`
@@ -201,6 +203,19 @@ func handshakeError(resp *http.Response, err error) *Error {
 		e.Reason = said.Error + said.Message
 	}
 	return e
+}
+
+// retryAfter is how long the server asks to be left alone, in seconds or until a date
+// (RFC 9110 §10.2.3); 0 where it doesn't, or not readably.
+func retryAfter(h http.Header, now time.Time) time.Duration {
+	text := h.Get("Retry-After")
+	if seconds, err := strconv.ParseUint(text, 10, 31); err == nil {
+		return time.Duration(seconds) * time.Second
+	}
+	if date, err := http.ParseTime(text); err == nil {
+		return max(0, date.Sub(now))
+	}
+	return 0
 }
 
 func (c *Client) dialed(ws *websocket.Conn, err error, started time.Time) {
@@ -244,7 +259,7 @@ func (c *Client) linkFailed(err *Error) {
 	if c.closing || !c.wanted() {
 		return
 	}
-	delay := c.opts.Backoff.delay(err.Class, l.failures, c.opts.Jitter())
+	delay := c.opts.Backoff.linkDelay(err, l.failures, c.opts.Jitter())
 	l.failures++
 	l.retry = c.agenda.after(delay, c.connect)
 	if h := c.opts.Hooks.Disconnected; h != nil {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/gorilla/websocket"
 )
@@ -61,7 +62,10 @@ type Error struct {
 	Code   string // the server's error code, such as "InvalidJWTToken"; often empty
 	Reason string // the server's text without the code
 	Class  Class
-	Err    error // the cause, if there is one underneath
+	// RetryAfter is how long the server asked to be left alone at a refused handshake. The
+	// client waits that long, at most Backoff.Max.
+	RetryAfter time.Duration
+	Err        error // the cause, if there is one underneath
 }
 
 func (e *Error) Error() string {
@@ -128,10 +132,17 @@ var (
 	ErrBinaryUnsupported = errors.New("realtime: binary payload can't be sent")
 	// ErrTokenExpired: the token source returned a token that is expired or about to.
 	ErrTokenExpired = errors.New("realtime: token source returned an expired token")
+	// ErrOpaqueToken: the token source returned an API key of the kind sb_…, which is no
+	// token. The server would ignore it and join with the rights of the client's own key.
+	ErrOpaqueToken = errors.New("realtime: token source returned an sb_ key instead of a JWT")
 	// ErrNoToken: the token source returned an empty token. The client doesn't fall
 	// back to the API key, which might see more than the user whose token was meant.
 	ErrNoToken = errors.New("realtime: token source returned no token")
 )
+
+// CodePrivateOnly is the Error.Code of a join that was refused since the project allows
+// private channels only: join with ChannelOptions.Private.
+const CodePrivateOnly = "PrivateOnly"
 
 // joinClasses maps the code of a join error's reason to its class (the text before
 // the first colon). Anything not listed is Retry.
@@ -141,7 +152,7 @@ var joinClasses = map[string]Class{
 	"JwtSignatureError":                  Token,
 	"JwtSignerError":                     Token,
 	"Unauthorized":                       Permanent,
-	"PrivateOnly":                        Permanent,
+	CodePrivateOnly:                      Permanent,
 	"TopicNameRequired":                  Permanent,
 	"RealtimeDisabledForTenant":          Permanent,
 	"TenantNotFound":                     Permanent,

@@ -82,8 +82,12 @@ func (c *Client) postREST(ctx context.Context, path, token, contentType string, 
 		req.Header[k] = v
 	}
 	req.Header.Set("Content-Type", contentType)
-	req.Header.Set("apikey", c.opts.APIKey)
-	if token == "" && strings.Count(c.opts.APIKey, ".") == 2 {
+	key := c.opts.APIKey
+	if opaque(token) {
+		key, token = token, ""
+	}
+	req.Header.Set("apikey", key)
+	if token == "" && key == c.opts.APIKey && strings.Count(c.opts.APIKey, ".") == 2 {
 		token = c.opts.APIKey // a JWT; newer keys are for the gateway alone
 	}
 	if token != "" {

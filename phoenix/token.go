@@ -68,6 +68,12 @@ func (ch *channel) takeToken(value string) error {
 	if value == "" {
 		return ErrNoToken
 	}
+	if opaque(value) {
+		if value != ch.c.opts.APIKey {
+			return ErrOpaqueToken
+		}
+		value = "" // the connection has it already, and a join can't carry it
+	}
 	now := ch.c.now()
 	expires := expiry(value)
 	if !expires.IsZero() && expires.Sub(now) < tokenMargin {
@@ -82,7 +88,7 @@ func (ch *channel) takeToken(value string) error {
 // tokenError is a failure of the token source. The class of an *Error it returned is kept.
 func tokenError(topic string, err error) *Error {
 	e := &Error{Op: OpToken, Topic: topic, Err: err}
-	if errors.Is(err, ErrTokenExpired) || errors.Is(err, ErrNoToken) {
+	if errors.Is(err, ErrTokenExpired) || errors.Is(err, ErrNoToken) || errors.Is(err, ErrOpaqueToken) {
 		e.Class = Token
 	}
 	var own *Error
@@ -91,6 +97,10 @@ func tokenError(topic string, err error) *Error {
 	}
 	return e
 }
+
+// opaque reports whether a key is of the newer kind, sb_secret_… or sb_publishable_….
+// Only Supabase's gateway can read it, in the header or parameter apikey.
+func opaque(key string) bool { return strings.HasPrefix(key, "sb_") }
 
 // expiry is the exp claim of a JWT, not verified; zero when there is none.
 func expiry(token string) time.Time {

@@ -336,7 +336,11 @@ func (c *client) connect(p *parser.Packet) {
 	}
 	for _, f := range use {
 		if err := f(s); err != nil {
-			c.refuse(p.Namespace, err)
+			if later := (*RetryError)(nil); errors.As(err, &later) {
+				c.postpone(p, later.After)
+			} else {
+				c.refuse(p.Namespace, err)
+			}
 			return
 		}
 	}

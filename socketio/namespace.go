@@ -42,8 +42,9 @@ func newNamespace(s *Server, name string) *Namespace {
 func (n *Namespace) Name() string { return n.name }
 
 // Use adds middleware, which runs for each client that connects, in the order it was added, before the client is connected. An
-// error refuses the client, which gets it as connect_error; make it a [*ConnectError] to send data along. Middleware
-// may block: it holds up only that client. The socket is in no room yet and can't emit.
+// error refuses the client, which gets it as connect_error; make it a [*ConnectError] to send data along, and a
+// [*RetryError] where the reason passes by itself. Middleware may block: it holds up only that client. The socket is in no
+// room yet and can't emit.
 func (n *Namespace) Use(f func(*Socket) error) {
 	n.setup.Lock()
 	defer n.setup.Unlock()

@@ -64,7 +64,7 @@ type Options struct {
 	// DisableCompression turns off gzip for polling responses above 1 KiB.
 	DisableCompression bool
 
-	// CORS says which pages of other origins may connect. Default: none by long-polling, all by websocket.
+	// CORS says which pages of other origins may connect. Default: none.
 	CORS CORS
 	// Cookie, if set, is sent with the response that opens a connection, with the connection's id as its value: for balancers
 	// that keep a client on a node by cookie.

@@ -21,9 +21,19 @@ type Identity struct {
 	Tenant   string
 	Token    string
 	Expires  time.Time
+	Leeway   time.Duration // by which the token was verified; see Ends
 	Verified bool
 	// Pending: the client is connected and has yet to say who it is, by an event (auth.credentials).
 	Pending bool
+}
+
+// Ends is the instant from which on the token is refused, and at which a connection by it ends: its expiry and
+// auth.leeway. It is zero for a token without an end.
+func (who *Identity) Ends() time.Time {
+	if who.Expires.IsZero() {
+		return who.Expires
+	}
+	return who.Expires.Add(who.Leeway)
 }
 
 // Claims reads the token, which was verified, once more: it is needed too seldom to be kept. nil without a verified one.

@@ -50,6 +50,9 @@ func (m *Sockets) Hooks() socketio.Hooks {
 	}
 }
 
+// Rejected counts a request that was refused before the Socket.IO server saw it.
+func (m *Sockets) Rejected(code string) { m.rejected.WithLabelValues(code).Inc() }
+
 // rejection names why a request was refused.
 func rejection(e *engineio.Error) string {
 	switch e.Code {

@@ -162,7 +162,7 @@ func mountStatus(mux *http.ServeMux, status func() Status) {
 // and by a name of theirs that they let point here.
 func guard(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if local, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr); ok && isLoopback(local.String()) && !isLocalName(r.Host) {
+		if local, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr); ok && isLoopback(local.String()) && !IsLocalName(r.Host) {
 			http.Error(w, "this port is for operators on this machine: ask for it by localhost or its address", http.StatusMisdirectedRequest)
 			return
 		}
@@ -186,8 +186,8 @@ func isLoopback(hostport string) bool {
 	return err == nil && addr.Addr().IsLoopback()
 }
 
-// isLocalName reports whether a Host header names this machine in a way that no other site's page can.
-func isLocalName(host string) bool {
+// IsLocalName reports whether a Host header names this machine in a way that no other site's page can.
+func IsLocalName(host string) bool {
 	name := host
 	if h, _, err := net.SplitHostPort(host); err == nil {
 		name = h

@@ -30,18 +30,37 @@ func Network(address string) string {
 const maxForwarded = 32
 
 // RealAddress gives a request that comes through a trusted proxy the address of the client: the last one in
-// X-Forwarded-For that is not a trusted proxy itself. Anybody may have written what stands before it.
+// X-Forwarded-For that is not a trusted proxy itself. Anybody may have written what stands before it. The request gets
+// the host, too, that the browser asked for.
 func RealAddress(next http.Handler, trusted func() []netip.Prefix) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if proxies := trusted(); len(proxies) > 0 {
-			if client, ok := forwardedFor(r, proxies); ok {
-				behind := *r
-				behind.RemoteAddr = net.JoinHostPort(client.String(), "0")
-				r = &behind
+			behind, host := *r, forwardedHost(r, proxies)
+			if host != "" {
+				behind.Host = host
 			}
+			if client, ok := forwardedFor(r, proxies); ok {
+				behind.RemoteAddr = net.JoinHostPort(client.String(), "0")
+			}
+			r = &behind
 		}
 		next.ServeHTTP(w, r)
 	})
+}
+
+// forwardedHost is the host that the browser asked a trusted proxy for, "" where none is told.
+func forwardedHost(r *http.Request, proxies []netip.Prefix) string {
+	host, _, _ := strings.Cut(r.Header.Get("X-Forwarded-Host"), ",")
+	if host = strings.TrimSpace(host); host == "" || !isProxy(r.RemoteAddr, proxies) {
+		return ""
+	}
+	return host
+}
+
+// isProxy reports whether a peer is a trusted proxy.
+func isProxy(address string, proxies []netip.Prefix) bool {
+	peer, err := netip.ParseAddrPort(address)
+	return err == nil && slices.ContainsFunc(proxies, func(p netip.Prefix) bool { return p.Contains(peer.Addr().Unmap().WithZone("")) })
 }
 
 func forwardedFor(r *http.Request, proxies []netip.Prefix) (client netip.Addr, ok bool) {

@@ -209,7 +209,7 @@ func (s *Sharer) sit(ctx context.Context, t *table, i int, topic string, u User)
 	if err != nil {
 		return err
 	}
-	ch, err := client.Channel(topic, phoenix.ChannelOptions{Private: s.opts.Presence.Private, Presence: phoenix.PresenceOptions{Key: u.ID}, Queue: channelRoom})
+	ch, err := client.Channel(topic, phoenix.ChannelOptions{Private: s.closed || s.opts.Presence.Private, Presence: phoenix.PresenceOptions{Key: u.ID}, Queue: channelRoom})
 	if err != nil {
 		return fmt.Errorf("seat %s: %w", strconv.Itoa(i), err) // somebody is still getting up: the next look tries again
 	}

@@ -123,6 +123,7 @@ type Sharer struct {
 	tables   map[string]*table // by tenant
 	occupied map[string]bool   // conversations
 	full     bool              // it has been logged that there are too many
+	closed   bool              // the project allows private channels only, whatever the lanes say
 	retry    *time.Timer       // when the budget allows the next broadcast
 
 	mu      sync.Mutex // guards what follows
@@ -366,7 +367,7 @@ func (s *Sharer) join(ctx context.Context, topic string, w wish) error {
 	if err != nil {
 		return err
 	}
-	private := w.typing && s.opts.Typing.Private || w.presence && s.opts.Presence.Private
+	private := s.closed || w.typing && s.opts.Typing.Private || w.presence && s.opts.Presence.Private
 	ch, err := client.Channel(topic, phoenix.ChannelOptions{
 		Private: private, Presence: phoenix.PresenceOptions{Enabled: w.presence, Key: "supabridge:" + s.id}, PushQueue: 8, Queue: channelRoom,
 	})
@@ -427,6 +428,11 @@ func (s *Sharer) hear(ctx context.Context, r *room, e phoenix.Event) {
 	case *phoenix.Joined:
 		r.joined, r.lost = true, time.Time{}
 		s.flush(ctx)
+	case *phoenix.Retrying:
+		var refused *phoenix.Error
+		if errors.As(e.Err, &refused) && refused.Code == phoenix.CodePrivateOnly {
+			s.goPrivate()
+		}
 	case *phoenix.Lost:
 		r.joined, r.lost = false, time.Now()
 	case *phoenix.Closed:
@@ -445,6 +451,25 @@ func (s *Sharer) hear(ctx context.Context, r *room, e phoenix.Event) {
 			s.hearDiff(r, e)
 		}
 	}
+}
+
+// goPrivate joins every channel anew, as a private one: the project allows no others, so pages use private ones too.
+func (s *Sharer) goPrivate() {
+	if s.closed {
+		return
+	}
+	s.closed = true
+	s.opts.Log.Warn().Msg("the project allows private channels only: typing and presence are shared on private ones, which policies of realtime.messages must open to pages; " +
+		"set realtime: {typing: {private: true}, presence: {private: true}}")
+	for _, r := range s.rooms {
+		s.leave(r)
+	}
+	for _, t := range s.tables {
+		for i := range t.seats {
+			s.free(t, i)
+		}
+	}
+	s.Nudge()
 }
 
 // marshal writes what can always be written.

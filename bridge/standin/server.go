@@ -93,9 +93,8 @@ func (s *Server) mux() *http.ServeMux {
 	mux.Handle("POST /auth/v1/logout", s.identified(refuseBearer, func(w http.ResponseWriter, _ *http.Request, _ Claims, _ []byte) {
 		w.WriteHeader(http.StatusNoContent)
 	}))
-	mux.HandleFunc("GET /auth/v1/.well-known/jwks.json", func(w http.ResponseWriter, r *http.Request) {
-		writeJSON(w, r, http.StatusOK, map[string]any{"keys": []any{}}) // HS256: there is no public key
-	})
+	mux.HandleFunc("GET /auth/v1/.well-known/jwks.json", s.serveKeys)
+	mux.HandleFunc("POST /admin/keys", localOnly(s.rotateKeys))
 	mux.HandleFunc("GET /health", func(w http.ResponseWriter, r *http.Request) {
 		writeJSON(w, r, http.StatusOK, map[string]string{"status": "ok"})
 	})

@@ -53,10 +53,11 @@ func (e *expiredError) Error() string {
 
 func (e *expiredError) Is(target error) bool { return target == ErrTokenExpired }
 
-// Tokens mints and verifies the JWTs of one project, all signed HS256 with one secret. It is immutable: safe for any
-// number of goroutines.
+// Tokens mints and verifies the JWTs of one project, signed HS256 with one secret, or ES256 once Server.RotateKeys has made
+// a key. It is safe for any number of goroutines.
 type Tokens struct {
 	secret      []byte
+	keys        signingKeys
 	parser      *jwt.Parser
 	anon        string
 	service     string
@@ -75,7 +76,7 @@ func NewTokens(secret string) (*Tokens, error) {
 	}
 	t := &Tokens{
 		secret: []byte(secret),
-		parser: jwt.NewParser(jwt.WithValidMethods([]string{"HS256", "HS384", "HS512"}), jwt.WithoutClaimsValidation(), jwt.WithJSONNumber()),
+		parser: jwt.NewParser(jwt.WithValidMethods([]string{"HS256", "HS384", "HS512", "ES256"}), jwt.WithoutClaimsValidation(), jwt.WithJSONNumber()),
 	}
 	var err error
 	if t.anon, err = t.sign(jwt.MapClaims{"iss": "supabase", "role": "anon", "exp": keyExpiry.Unix()}); err != nil {
@@ -133,6 +134,15 @@ func (t *Tokens) Mint(role, subject string, claims map[string]any, now time.Time
 		m["sub"] = subject
 	}
 	maps.Copy(m, claims)
+	if key, ok := t.keys.current(); ok && role != roleAnon && role != roleService {
+		token := jwt.NewWithClaims(jwt.SigningMethodES256, m)
+		token.Header["kid"] = key.kid
+		text, err := token.SignedString(key.secret)
+		if err != nil {
+			return "", fmt.Errorf("standin: sign a token: %w", err)
+		}
+		return text, nil
+	}
 	return t.sign(m)
 }
 
@@ -148,12 +158,20 @@ func (t *Tokens) sign(claims jwt.MapClaims) (string, error) {
 // error's text is the one Realtime answers with, and errors.Is tells its kind (ErrTokenMalformed and the others).
 func (t *Tokens) Verify(token string, now time.Time) (Claims, error) {
 	claims := jwt.MapClaims{}
-	_, err := t.parser.ParseWithClaims(token, claims, func(*jwt.Token) (any, error) { return t.secret, nil })
+	_, err := t.parser.ParseWithClaims(token, claims, func(parsed *jwt.Token) (any, error) {
+		if strings.HasPrefix(parsed.Method.Alg(), "HS") {
+			return t.secret, nil
+		}
+		if key, ok := t.keys.public(parsed); ok {
+			return key, nil
+		}
+		return nil, ErrTokenSigner
+	})
 	switch {
 	case err == nil:
 	case errors.Is(err, jwt.ErrTokenMalformed):
 		return Claims{}, ErrTokenMalformed
-	case t.foreignMethod(token):
+	case errors.Is(err, ErrTokenSigner) || t.foreignMethod(token):
 		return Claims{}, ErrTokenSigner
 	case errors.Is(err, jwt.ErrTokenSignatureInvalid):
 		return Claims{}, ErrTokenSignature
@@ -191,5 +209,6 @@ func (t *Tokens) foreignMethod(token string) bool {
 	if err != nil {
 		return false
 	}
-	return !strings.HasPrefix(parsed.Method.Alg(), "HS")
+	_, known := t.keys.public(parsed)
+	return !strings.HasPrefix(parsed.Method.Alg(), "HS") && !known
 }

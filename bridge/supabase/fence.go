@@ -17,6 +17,9 @@ import (
 // supabridge+https:// come to the fence, which sends them on as https:// over its own transport.
 const fencedScheme = "supabridge+"
 
+// opaqueKey begins a key of the newer kind, sb_secret_… or sb_publishable_…. It is no JWT: the gateway puts one in its place, by the header apikey alone.
+const opaqueKey = "sb_"
+
 var raiseFence = sync.OnceValue(func() error {
 	transport, ok := http.DefaultTransport.(*http.Transport)
 	if !ok {
@@ -85,6 +88,9 @@ func (f *fence) RoundTrip(req *http.Request) (*http.Response, error) {
 	out := req.Clone(req.Context())
 	out.URL.Scheme = strings.TrimPrefix(out.URL.Scheme, fencedScheme)
 	out.Header.Del("Referer")
+	if strings.HasPrefix(out.Header.Get("Authorization"), "Bearer "+opaqueKey) {
+		out.Header.Del("Authorization") // the library sends its key in both headers
+	}
 	if req.Context().Value(ignoreKey{}) != nil {
 		out.Header.Set("Prefer", strings.ReplaceAll(out.Header.Get("Prefer"), "resolution=merge-duplicates", "resolution=ignore-duplicates"))
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/rs/zerolog"
 	"github.com/spf13/cobra"
 
+	"github.com/supabridge/supabridge/bridge"
 	"github.com/supabridge/supabridge/bridge/migration"
 	"github.com/supabridge/supabridge/bridge/ops"
 	"github.com/supabridge/supabridge/bridge/standin"
@@ -27,13 +28,14 @@ func newDev() *cobra.Command {
 and to develop a frontend against. Everything is in memory and made up.
 
 The bridge is configured by SUPABRIDGE_ variables, but for those that name a
-project. auth.insecure_dev is on unless SUPABRIDGE_AUTH_INSECURE_DEV=false.`,
+project. auth.insecure_dev is on unless SUPABRIDGE_AUTH_INSECURE_DEV=false: it
+listens on this machine alone, and serves only pages of localhost.`,
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return runDev(cmd, supabaseAddr, quiet)
 		},
 	}
-	cmd.Flags().String("listen", "", "`ADDR` of the sample inbox and the bridge (default \":3001\")")
+	cmd.Flags().String("listen", "", "`ADDR` of the sample inbox and the bridge (default \"127.0.0.1:3001\")")
 	cmd.Flags().StringVar(&supabaseAddr, "supabase-listen", standinAddress, "`ADDR` of the stand-in")
 	cmd.Flags().BoolVar(&quiet, "no-traffic", false, "don't simulate customers and colleagues")
 	return cmd
@@ -65,7 +67,10 @@ func runDev(cmd *cobra.Command, supabaseAddr string, quiet bool) error {
 			return err
 		}
 		mux := http.NewServeMux()
-		page := sample.Handler(sample.Options{SupabaseURL: p.url, AnonKey: p.server.AnonKey(), Users: users, Token: p.server.UserToken})
+		var page http.Handler = sample.Handler(sample.Options{SupabaseURL: p.url, AnonKey: p.server.AnonKey(), Users: users, Token: p.server.UserToken})
+		if cfg.Auth.InsecureDev {
+			page = bridge.LocalOnly(page) // it hands out tokens
+		}
 		mux.Handle("/{$}", page)
 		mux.Handle("/sample/", page)
 		n.serveBeside(mux)
@@ -95,7 +100,6 @@ func devEnvironment(environ []string, p *project) []string {
 	dev := []string{
 		"SUPABRIDGE_AUTH_INSECURE_DEV=true",
 		"SUPABRIDGE_OPS_SHUTDOWN_TIMEOUT=" + standinDrain.String(),
-		"SUPABRIDGE_SOCKETIO_CORS_ORIGINS=*",
 	}
 	for _, pair := range environ {
 		isProject := false

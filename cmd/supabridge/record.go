@@ -12,6 +12,9 @@ import (
 	"github.com/supabridge/supabridge/internal/record"
 )
 
+// recordAddress is the port of the daemon, on this machine alone: record asks nobody who they are.
+const recordAddress = "127.0.0.1:3001"
+
 // recordDrain is how long connections may take to end once recording does.
 const recordDrain = 300 * time.Millisecond
 
@@ -49,7 +52,7 @@ The profile has names and the form of values, never a value. What could only be 
 			return writeProfile(r, out, cmd.OutOrStdout())
 		},
 	}
-	cmd.Flags().StringVar(&addr, "listen", config.Default().Listen, "`ADDR` to listen on")
+	cmd.Flags().StringVar(&addr, "listen", recordAddress, "`ADDR` to listen on; whoever reaches it is answered or passed on")
 	cmd.Flags().StringVar(&upstream, "upstream", "", "`URL` of the frontend's own Socket.IO server")
 	cmd.Flags().StringVar(&out, "out", "", "`FILE` the profile is written to; none prints it")
 	return cmd

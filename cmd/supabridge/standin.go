@@ -28,7 +28,7 @@ func newStandin() *cobra.Command {
 	var addr, seed string
 	var poll time.Duration
 	var faults []string
-	var limits, timing bool
+	var limits, timing, privateOnly bool
 	var maxRows int
 	cmd := &cobra.Command{
 		Use:   "standin",
@@ -49,7 +49,10 @@ from this machine only, at any time. A fault is an action and what it is limited
 Lasting actions: delay, drop, hang, stall, refuse, refuse_join, throttle. Of a moment:
 cut, close, disconnect, expire, crash, leave, resubscribe, system, send; these need
 somebody connected, and so after= or every=, or /admin/faults:
-curl -d '{"action":"cut"}' URL/admin/faults`,
+curl -d '{"action":"cut"}' URL/admin/faults
+
+curl -X POST URL/admin/keys rotates the keys that sign users' tokens, with
+?revoke=true taking the ones before back at once.`,
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			opts := standin.Options{}
@@ -66,6 +69,7 @@ curl -d '{"action":"cut"}' URL/admin/faults`,
 			if !timing || cmd.Flags().Changed("poll") {
 				opts.Realtime.Timing.Poll = poll
 			}
+			opts.Realtime.PrivateOnly = privateOnly
 			if limits {
 				opts.Realtime.Limits = phxserver.RealLimits()
 			}
@@ -101,6 +105,7 @@ curl -d '{"action":"cut"}' URL/admin/faults`,
 	cmd.Flags().StringArrayVar(&faults, "fault", nil, "make a `FAULT` happen from the start; may be repeated")
 	cmd.Flags().BoolVar(&limits, "limits", false, "limit connections, channels, joins, events and payloads as a self-hosted Supabase does")
 	cmd.Flags().IntVar(&maxRows, "max-rows", 1000, "cut an answer of REST off after this many rows, as a project's \"Max rows\" does")
+	cmd.Flags().BoolVar(&privateOnly, "private-only", false, "refuse public channels, as a project does that allows private ones only")
 	cmd.Flags().BoolVar(&timing, "real-timing", false, "wait where Supabase does: for changes, refusals and idle connections")
 	return cmd
 }
@@ -144,6 +149,9 @@ func openStandin(addr, flag string, opts standin.Options, log zerolog.Logger) (*
 	listener, err := listen(addr, flag)
 	if err != nil {
 		return nil, err
+	}
+	if tcp, ok := listener.Addr().(*net.TCPAddr); ok && !tcp.IP.IsLoopback() {
+		log.Warn().Str("listen", addr).Msg("the stand-in's keys are the same everywhere: who reaches this port may read and write everything in it")
 	}
 	opts.Realtime.Log = slog.New(zerolog.NewSlogHandler(log))
 	server, err := standin.New(opts)

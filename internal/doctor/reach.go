@@ -48,6 +48,9 @@ func (c *client) ask(ctx context.Context, method, address, body string, headers 
 	for i := 0; i < len(headers); i += 2 {
 		req.Header.Set(headers[i], headers[i+1])
 	}
+	if strings.HasPrefix(req.Header.Get("Authorization"), "Bearer sb_") {
+		req.Header.Del("Authorization") // such a key is no JWT, and belongs into apikey alone
+	}
 	resp, err := c.http.Do(req)
 	if err != nil {
 		return answer{}, unwrapURL(err)

@@ -65,7 +65,7 @@ func (p *patient) farewell(ctx context.Context, client *phoenix.Client) {
 
 // subscribe joins a channel with the changes of tables and waits until they would come, or it is told why not.
 func (p *patient) subscribe(ctx context.Context, client *phoenix.Client, topic string, tables ...string) error {
-	opts := phoenix.ChannelOptions{Queue: 16}
+	opts := phoenix.ChannelOptions{Private: true, Queue: 16} // as the daemon does
 	for _, table := range tables {
 		opts.Changes = append(opts.Changes, phoenix.Binding{Event: phoenix.All, Schema: p.cfg.Supabase.Schema, Table: table})
 	}

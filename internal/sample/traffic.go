@@ -314,7 +314,9 @@ func (t *traffic) ask(ctx context.Context, method, path string, body, answer any
 		return failed(err)
 	}
 	request.Header.Set("apikey", t.o.ServiceKey)
-	request.Header.Set("Authorization", "Bearer "+t.o.ServiceKey)
+	if !strings.HasPrefix(t.o.ServiceKey, "sb_") { // such a key is no JWT
+		request.Header.Set("Authorization", "Bearer "+t.o.ServiceKey)
+	}
 	request.Header.Set("Content-Type", "application/json")
 	request.Header.Set("Prefer", "return=minimal")
 	if answer != nil {

@@ -163,7 +163,7 @@ func readBinding(b map[string]any) (bindingParams, error) {
 	if hasFilter {
 		filterText, okF = filter.(string)
 	}
-	if !okS || !okT || !okF || !hasSchema && !hasTable || hasFilter && !hasTable {
+	if !okS || !okT || !okF || !hasSchema && !hasTable || hasFilter && !(hasSchema && hasTable) {
 		return p, noParams(b)
 	}
 	var err error

@@ -9,15 +9,15 @@ import (
 	"time"
 )
 
-// CORS says which pages of other origins may connect. With neither Origins nor Allow the server sends no CORS headers, so
-// that browsers let only pages of its own origin use long-polling, and websockets are taken from anywhere, as Node.js does.
-// With either of them, websockets from other origins are refused as well: browsers do not apply CORS to websockets.
-// Requests without an Origin header don't come from a page and are always let in.
+// CORS says which pages of other origins may connect; the zero value lets none. Requests of others are refused, those for
+// websockets too: browsers don't apply CORS to them. Requests without an Origin header don't come from a page of another
+// origin and are always let in. A page is of the server's own origin if its Origin names the host that the request's Host
+// header names; a proxy must pass that on.
 type CORS struct {
 	// Origins are allowed as they stand, such as "https://app.example.com". "*" allows all.
 	Origins []string
-	// Allow, if set, decides about origins that are not in Origins.
-	Allow func(origin string) bool
+	// Allow, if set, decides about origins that are not in Origins. The request may be an OPTIONS request.
+	Allow func(r *http.Request, origin string) bool
 	// Credentials lets browsers send cookies. The origin is then echoed, never answered with "*".
 	Credentials bool
 	// Methods and Headers that a preflight allows. Defaults: GET, HEAD, PUT, PATCH, POST, DELETE, and whatever is asked for.
@@ -29,9 +29,9 @@ type CORS struct {
 
 func (c *CORS) active() bool { return len(c.Origins) > 0 || c.Allow != nil }
 
-// allows says whether a request may come from the origin.
-func (c *CORS) allows(origin string) bool {
-	return slices.Contains(c.Origins, "*") || slices.Contains(c.Origins, origin) || c.Allow != nil && c.Allow(origin)
+// allows reports whether the request may come from its origin, which is another than the server's.
+func (c *CORS) allows(r *http.Request, origin string) bool {
+	return slices.Contains(c.Origins, "*") || slices.Contains(c.Origins, origin) || c.Allow != nil && c.Allow(r, origin)
 }
 
 // headers sets the headers of a response to r.
@@ -41,7 +41,7 @@ func (c *CORS) headers(h http.Header, r *http.Request) {
 		h.Set("Access-Control-Allow-Origin", "*")
 	} else {
 		h.Add("Vary", "Origin")
-		if origin == "" || !c.allows(origin) {
+		if origin == "" || !c.allows(r, origin) {
 			return
 		}
 		h.Set("Access-Control-Allow-Origin", origin)
@@ -72,12 +72,17 @@ func (c *CORS) preflight(w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(http.StatusNoContent)
 }
 
-// crossOrigin says whether a page of another origin than this server's sent the request.
+// crossOrigin reports whether a page of another origin than this server's sent the request. Whether a proxy speaks TLS for
+// the server can't be seen, so over plain HTTP an origin may have either scheme.
 func crossOrigin(r *http.Request) bool {
 	origin := r.Header.Get("Origin")
 	if origin == "" {
 		return false
 	}
 	u, err := url.Parse(origin)
-	return err != nil || !strings.EqualFold(u.Host, r.Host)
+	if err != nil || u.Host == "" || r.TLS != nil && u.Scheme != "https" {
+		return true
+	}
+	port := map[string]string{"http": ":80", "https": ":443"}[u.Scheme]
+	return !strings.EqualFold(strings.TrimSuffix(u.Host, port), strings.TrimSuffix(r.Host, port))
 }

@@ -16,7 +16,14 @@ type Error struct {
 	Detail string `json:"-"`
 
 	status int
+	cause  error
 }
+
+// ErrOrigin is the cause of an [Error] of a page whose origin may not connect; see [CORS]. Test with errors.Is.
+var ErrOrigin = errors.New("origin not allowed")
+
+// Unwrap gives the cause, if there is one to be told apart.
+func (e *Error) Unwrap() error { return e.cause }
 
 func (e *Error) Error() string {
 	if e.Detail == "" {

@@ -101,8 +101,10 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, sid string, t Tra
 		return refusal(CodeUnknownTransport, "transport not offered")
 	case version == 0:
 		return refusal(CodeUnsupportedVersion, "version not spoken")
-	case cors.active() && t == WebSocket && crossOrigin(r) && !cors.allows(r.Header.Get("Origin")):
-		return refusal(CodeForbidden, "origin not allowed")
+	case crossOrigin(r) && !cors.allows(r, r.Header.Get("Origin")):
+		e := refusal(CodeForbidden, "")
+		e.Message, e.cause = "Origin not allowed", ErrOrigin
+		return e
 	}
 	if sid != "" {
 		return s.serveOpen(w, r, sid, t, upgrade, version)
