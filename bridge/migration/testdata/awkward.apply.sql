@@ -48,7 +48,14 @@ create trigger supabridge_broadcast
 
 -- Who may listen. service_role bypasses row level security, so the bridge needs no policy; this one only keeps others out, also where a policy of
 -- the application's own lets its users read every topic: it is restrictive, and takes away without giving.
-alter table realtime.messages enable row level security;
+-- Supabase has row level security on there, and lets its owner alone turn it on; where it is off, whoever applies this must be that.
+do $do$
+begin
+  if not (select relrowsecurity from pg_catalog.pg_class where oid = 'realtime.messages'::regclass) then
+    alter table realtime.messages enable row level security;
+  end if;
+end
+$do$;
 drop policy if exists supabridge_service_role_only on realtime.messages;
 create policy supabridge_service_role_only on realtime.messages
   as restrictive
