@@ -52,7 +52,7 @@ func (s *setting) replace(t *testing.T, old, text string) {
 // healthy is the stand-in's own seed with what it leaves to be desired.
 func healthy(t *testing.T) *setting {
 	t.Helper()
-	seed, err := os.ReadFile("../standin/seed/inbox.yaml")
+	seed, err := os.ReadFile("../../bridge/standin/seed/inbox.yaml")
 	if err != nil {
 		t.Fatal(err)
 	}
