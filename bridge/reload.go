@@ -55,6 +55,7 @@ func (b *Bridge) Reload(cfg *config.Config) (changed []string, err error) {
 		b.rechecker.rulesChanged()
 	}
 	b.upstream.feed.SetPace(pace(cfg))
+	b.lane.verify()
 	b.io.SetCORS(cors(cfg))
 	return changed, nil
 }
