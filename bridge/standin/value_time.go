@@ -19,7 +19,7 @@ var (
 )
 
 // parseTimestamp reads timestamp and timestamptz: ISO 8601 with T or a space, any offset (Z, +02, +0200, +02:00), a
-// missing time of day or offset (UTC), infinity, epoch, years BC. The precision is a microsecond.
+// missing time of day or offset (UTC), infinity, epoch, now, years BC. The precision is a microsecond.
 func (t *columnType) parseTimestamp(text string) (value, error) {
 	s := strings.TrimSpace(text)
 	switch strings.ToLower(s) {
@@ -29,6 +29,8 @@ func (t *columnType) parseTimestamp(text string) (value, error) {
 		return value{text: "-infinity", n: minusInfinity}, nil
 	case "epoch":
 		return t.instant(time.Unix(0, 0)), nil
+	case "now":
+		return t.instant(time.Now()), nil
 	}
 	s, bc := cutBC(s)
 	date, clock := cutDate(s)

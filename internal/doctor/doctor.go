@@ -20,6 +20,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/supabridge/supabridge/bridge/migration"
 	"github.com/supabridge/supabridge/config"
 )
 
@@ -124,7 +125,8 @@ type patient struct {
 	opts   Options
 	report Report
 	http   *client
-	facts  *facts // nil where they are not known
+	facts  *facts          // nil where they are not known
+	lane   *migration.Lane // nil where there is none that is guarded
 }
 
 func (p *patient) add(f Finding) { p.report.Findings = append(p.report.Findings, f) }
@@ -147,6 +149,8 @@ func Examine(ctx context.Context, cfg *config.Config, opts Options) *Report {
 		p.signing(ctx)
 		if p.tables(ctx) {
 			p.catalog(ctx)
+			p.times(ctx)
+			p.guard(ctx)
 			p.realtime(ctx)
 		}
 		p.quota(ctx)

@@ -40,8 +40,8 @@ import (
 // Claims are those of a token.
 type Claims map[string]any
 
-// JWTSecret signs the tokens of a bed's project.
-const JWTSecret = "super-secret-jwt-token-with-at-least-32-characters"
+// JWTSecret signs the tokens of a bed's project. It is that of local Supabase stacks, and of the stand-in.
+const JWTSecret = "super-secret-jwt-token-with-at-least-32-characters-long"
 
 // timeout bounds whatever a test asks of the database.
 const timeout = time.Minute
