@@ -60,6 +60,7 @@ type Bridge struct {
 	tap        tail.Tap
 	upstream   *upstream
 	keys       *keys
+	lane       *laneWatch
 	webhooks   *webhooks             // nil where none is configured
 	reporter   *reporter             // nil where none is sent
 	sharer     *realtimeshare.Sharer // nil where nothing is shared over Realtime
@@ -79,6 +80,8 @@ func New(cfg *config.Config, log zerolog.Logger) (*Bridge, error) {
 	b := &Bridge{log: log, stop: stop, started: time.Now().UTC(), metrics: newMetrics()}
 	b.settings.Store(&settings{cfg: cfg})
 	b.unknown = newUnknownEvents(log, b.metrics.unknown)
+	b.lane = newLaneWatch(b)
+	b.lane.watch(b.metrics.registry)
 	b.resync = &resyncer{log: log, ask: func(since time.Time, reason string) {
 		payload := object("since", since.UTC().Format(time.RFC3339Nano), "reason", reason)
 		b.emitAll(b.cfg().Vocabulary.ResyncEvent, payload)

@@ -58,6 +58,7 @@ func (b *Bridge) Reload(cfg *config.Config) (changed []string, err error) {
 	b.upstream.feed.SetPace(pace(cfg))
 	b.typing.Update(typingOptions(cfg))
 	b.keys.again()
+	b.lane.verify()
 	b.io.SetCORS(cors(cfg))
 	return changed, nil
 }

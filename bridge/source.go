@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/supabridge/supabridge/bridge/migration"
 	"github.com/supabridge/supabridge/config"
 	"github.com/supabridge/supabridge/phoenix"
 )
@@ -25,7 +24,7 @@ const closeTimeout = time.Second
 type source struct {
 	client  *phoenix.Client
 	channel *phoenix.Channel
-	fast    *phoenix.Channel // of broadcasts from the database; nil where that is off
+	fast    *lane // of broadcasts from the database; nil where that is off
 }
 
 // newSource makes one. It connects to nothing yet.
@@ -49,11 +48,7 @@ func (b *Bridge) newSource() (*source, error) {
 		return nil, errors.Join(fmt.Errorf("bridge: channel %s: %w", feedTopic, err), s.close(context.Background()))
 	}
 	if b.cfg().Supabase.FastLane != "off" {
-		if s.fast, err = client.Channel(migration.Topic, phoenix.ChannelOptions{
-			Private: true, Broadcast: phoenix.BroadcastOptions{ReplicationReady: true}, Queue: feedQueue,
-		}); err != nil {
-			return nil, errors.Join(fmt.Errorf("bridge: channel %s: %w", migration.Topic, err), s.close(context.Background()))
-		}
+		s.fast = newLane(b, client)
 	}
 	return s, nil
 }
@@ -84,9 +79,7 @@ func (s *source) subscribe(ctx context.Context) error {
 		return fmt.Errorf("subscribe to %s: %w", feedTopic, err)
 	}
 	if s.fast != nil { // after the other: where it is refused the connection is held up for seconds
-		if err := s.fast.Subscribe(ctx); err != nil {
-			return fmt.Errorf("subscribe to %s: %w", migration.Topic, err)
-		}
+		s.fast.start(ctx)
 	}
 	return nil
 }
@@ -95,6 +88,9 @@ func (s *source) subscribe(ctx context.Context) error {
 func (s *source) close(ctx context.Context) error {
 	farewell, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
 	defer cancel()
+	if s.fast != nil {
+		s.fast.close()
+	}
 	if err := s.client.Close(farewell); err != nil && !errors.Is(err, context.DeadlineExceeded) {
 		return fmt.Errorf("closing the connection to Realtime: %w", err)
 	}

@@ -36,7 +36,8 @@ type Supabase struct {
 	Reconnect Reconnect `key:"reconnect"`
 	// Whether changes are also taken from broadcasts of the database, which come some 300ms sooner and bring deletes with their whole row. They need the
 	// triggers that supabridge sql prints. auto joins their channel and uses what comes; on also counts on them alone while the changes of Realtime are away,
-	// which auto does only once each table has shown to broadcast; off does not join it.
+	// which auto does only once each table has shown to broadcast; off does not join it. Broadcasts are believed only while the database
+	// says that nobody else may send them.
 	FastLane string `key:"fast_lane" enum:"auto|on|off"`
 	// Reading rows that Realtime did not bring: after every gap, and on a timer.
 	Feed Feed `key:"feed"`

@@ -5,12 +5,15 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+
+	"github.com/supabridge/supabridge/internal/pgtest"
 )
 
 func TestPostgresTellsTheServiceRoleWhatItsTablesAre(t *testing.T) {
-	s := newServer(t)
-	s.sql(stub + `
-		create publication supabase_realtime for table messages;
+	t.Parallel()
+	bed := pgtest.Start(t)
+	bed.Owner(tables + `
+		alter publication supabase_realtime add table messages;
 		alter table messages replica identity full, enable row level security;
 		create table plain (a int, "B c" text);
 		create unique index on plain (a, "B c");
@@ -18,9 +21,13 @@ func TestPostgresTellsTheServiceRoleWhatItsTablesAre(t *testing.T) {
 		create index on plain (a) where a > 1;
 		create function touch() returns trigger language plpgsql as $$ begin return new; end $$;
 		create trigger touch before insert or update on plain for each row execute function touch();`)
-	s.apply(Options{Schema: "public", Tables: []Table{{Name: "messages", Key: "id", Updated: "updated_at"}}}, forth)
+	one := Options{Schema: "public", Tables: []Table{{Name: "messages", Key: "id", Updated: "updated_at"}}}
+	bed.Owner(sql(t, Write, one))
 	var got Facts
-	answer := s.sql(`set role service_role; select public.supabridge_facts('public', '{messages,plain,nothing}')`)
+	answer, err := bed.As("service_role", nil).Query(`select public.supabridge_facts('public', '{messages,plain,nothing}')`)
+	if err != nil {
+		t.Fatal(err)
+	}
 	if err := json.Unmarshal([]byte(answer), &got); err != nil {
 		t.Fatalf("%s: %v", answer, err)
 	}
@@ -38,11 +45,11 @@ func TestPostgresTellsTheServiceRoleWhatItsTablesAre(t *testing.T) {
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("facts %+v, want %+v", got, want)
 	}
-	if got := s.sql(`select has_function_privilege('authenticated', 'public.supabridge_facts(text, text[])', 'execute')`); got != "f" {
+	if got := bed.SQL(`select has_function_privilege('authenticated', 'public.supabridge_facts(text, text[])', 'execute')`); got != "f" {
 		t.Error("a signed-in user may ask too")
 	}
-	s.apply(Options{Schema: "public", Tables: []Table{{Name: "messages", Key: "id", Updated: "updated_at"}}}, back)
-	if got := s.sql(`select count(*) from pg_proc where proname like 'supabridge%'`); got != "0" {
+	bed.Owner(sql(t, WriteUndo, one))
+	if got := bed.SQL(`select count(*) from pg_proc where proname like 'supabridge%'`); got != "0" {
 		t.Errorf("%s functions are left", got)
 	}
 	if strings.Contains(FactsQuery, ";") {

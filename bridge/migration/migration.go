@@ -15,8 +15,9 @@ import (
 	"text/template"
 )
 
-// Topic is the private channel that the triggers broadcast on, without "realtime:". It is one for all tables, so that changes of different
-// tables keep the order of their commits.
+// Topic begins the name of the private channel that the triggers broadcast on, without "realtime:". In a database that the
+// migration was applied to, the rest of the name is random and stays there; see Lane. It is one channel for all tables, so that
+// changes of different tables keep the order of their commits.
 const Topic = "supabridge:lane"
 
 // Table is a table that gets a trigger.

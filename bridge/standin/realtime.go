@@ -38,7 +38,7 @@ type TopicPolicy struct {
 }
 
 // realtime is the project's side of the Realtime server: its keys, policies and tables.
-// It is immutable but for the server.
+// It is immutable but for the server and what is atomic.
 type realtime struct {
 	db     *DB
 	tokens *Tokens
@@ -46,11 +46,14 @@ type realtime struct {
 	server *phxserver.Server
 	cancel func()        // ends the triggers' broadcasts
 	asked  atomic.Uint64 // questions to row level security
+	// lane is the topic of supabridge's triggers, "" without them; unguarded: its policy is gone.
+	lane      string
+	unguarded atomic.Bool
 }
 
 // newRealtime starts a Realtime server for the tables of db. The caller closes it.
 func newRealtime(db *DB, tokens *Tokens, opts RealtimeOptions) *realtime {
-	rt := &realtime{db: db, tokens: tokens, opts: opts}
+	rt := &realtime{db: db, tokens: tokens, opts: opts, lane: db.laneTopic()}
 	rt.server = phxserver.NewServer(rt, opts.Options)
 	rt.cancel = db.OnChange(rt.broadcastChanges)
 	return rt
@@ -142,6 +145,9 @@ func (rt *realtime) Verify(_ context.Context, token string) (Claims, error) {
 func (rt *realtime) Authorize(_ context.Context, c Claims, topic string) (phxserver.Access, error) {
 	if c.Role == roleService {
 		return phxserver.Access{ReadBroadcast: true, WriteBroadcast: true, ReadPresence: true, WritePresence: true}, nil
+	}
+	if rt.guards(topic) {
+		return phxserver.Access{}, nil
 	}
 	var a phxserver.Access
 	for _, p := range rt.opts.Policies {

@@ -26,6 +26,7 @@ type restCall struct {
 	maxRows int
 	// migrated: supabridge's migration was applied.
 	migrated bool
+	realtime *realtime
 	header   http.Header // of the answer
 }
 
@@ -43,7 +44,7 @@ const (
 
 // serveRest answers /rest/v1/{table}. The bearer's claims are verified already, and the body read.
 func (s *Server) serveRest(w http.ResponseWriter, r *http.Request, claims Claims, body []byte) {
-	call := &restCall{db: s.db, method: r.Method, claims: claims, body: body, maxRows: s.maxRows, migrated: s.migrated, header: w.Header()}
+	call := &restCall{db: s.db, method: r.Method, claims: claims, body: body, maxRows: s.maxRows, migrated: s.migrated, realtime: s.realtime, header: w.Header()}
 	status, out, err := call.answer(r)
 	if err != nil {
 		s.restError(w, r, err, claims.Role)
@@ -85,6 +86,9 @@ func (c *restCall) answer(r *http.Request) (int, []byte, error) {
 	}
 	if c.migrated && r.Method == http.MethodPost && r.URL.Path == "/rest/v1/"+factsPath {
 		return c.facts()
+	}
+	if c.migrated && c.realtime.lane != "" && r.Method == http.MethodPost && r.URL.Path == "/rest/v1/"+lanePath {
+		return c.lane()
 	}
 	if c.table, err = c.findTable(r); err != nil {
 		return 0, nil, err

@@ -24,7 +24,10 @@ func TestAnOpaqueKeyGoesOutInApikeyAlone(t *testing.T) {
 			_, _, err := c.Rows(ctx, Page{Table: "t", Column: "at", Key: "id", From: "2026-01-01"})
 			return err
 		}, secret, ""},
-		{"Newest", func(c *Client) error { _, err := c.Newest(ctx, Page{Table: "t", Column: "at", Key: "id", From: "2026-01-01"}); return err }, secret, ""},
+		{"Newest", func(c *Client) error {
+			_, err := c.Newest(ctx, Page{Table: "t", Column: "at", Key: "id", From: "2026-01-01"})
+			return err
+		}, secret, ""},
 		{"RoomsOf", func(c *Client) error {
 			_, err := c.RoomsOf(ctx, Member{Table: "t", User: "u", Room: "r"}, "1", []string{"2"})
 			return err

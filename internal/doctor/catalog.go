@@ -36,11 +36,11 @@ func (p *patient) ask(ctx context.Context) *facts {
 	var text []byte
 	var err error
 	if p.opts.Database != "" {
-		if text, err = p.query(ctx, names); err != nil {
+		if text, err = p.query(ctx, migration.FactsQuery, names); err != nil {
 			p.add(Finding{Check: "database", Level: Fail, Text: err.Error(), Fix: "--db # the address that dashboard, Connect, shows; the session pooler's works from everywhere"})
 			return nil
 		}
-	} else if text, err = p.call(ctx, names); err != nil {
+	} else if text, err = p.call(ctx, migration.FactsFunction, names); err != nil {
 		p.add(Finding{Check: "catalog", Level: Unknown, Text: "the database's catalog can't be asked: " + err.Error(),
 			Look: "supabridge doctor --db postgres://…, or install the function it asks: supabridge doctor --sql"})
 		return nil
@@ -54,7 +54,8 @@ func (p *patient) ask(ctx context.Context) *facts {
 	return known
 }
 
-func (p *patient) query(ctx context.Context, names []string) (text []byte, err error) {
+// query has the database itself answer with one value.
+func (p *patient) query(ctx context.Context, sql string, names []string) (text []byte, err error) {
 	ctx, cancel := context.WithTimeout(ctx, p.opts.Timeout)
 	defer cancel()
 	options, err := pgx.ParseConfig(p.opts.Database)
@@ -67,23 +68,24 @@ func (p *patient) query(ctx context.Context, names []string) (text []byte, err e
 		return nil, err
 	}
 	defer conn.Close(context.WithoutCancel(ctx))
-	err = conn.QueryRow(ctx, migration.FactsQuery, p.cfg.Supabase.Schema, names).Scan(&text)
+	err = conn.QueryRow(ctx, sql, p.cfg.Supabase.Schema, names).Scan(&text)
 	return text, err
 }
 
-func (p *patient) call(ctx context.Context, names []string) ([]byte, error) {
+// call has one of its functions answer, over the REST API.
+func (p *patient) call(ctx context.Context, function string, names []string) ([]byte, error) {
 	body, err := json.Marshal(map[string]any{"schema": p.cfg.Supabase.Schema, "tables": names})
 	if err != nil {
 		return nil, err
 	}
 	key := p.cfg.Supabase.ServiceRoleKey.Reveal()
-	got, err := p.http.ask(ctx, http.MethodPost, p.cfg.Supabase.URL+"/rest/v1/rpc/"+migration.FactsFunction, string(body),
+	got, err := p.http.ask(ctx, http.MethodPost, p.cfg.Supabase.URL+"/rest/v1/rpc/"+function, string(body),
 		"apikey", key, "Authorization", "Bearer "+key, "Content-Type", "application/json", "Content-Profile", p.cfg.Supabase.Schema)
 	switch {
 	case err != nil:
 		return nil, err
 	case got.status == http.StatusNotFound:
-		return nil, fmt.Errorf("the function %s is not installed", migration.FactsFunction)
+		return nil, fmt.Errorf("%s: %w", function, errNoFunction)
 	case got.status != http.StatusOK:
 		return nil, fmt.Errorf("%s", got.message())
 	}

@@ -20,6 +20,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/supabridge/supabridge/bridge/migration"
 	"github.com/supabridge/supabridge/config"
 )
 
@@ -120,13 +121,13 @@ const DefaultTimeout = 10 * time.Second
 
 // patient is one examination.
 type patient struct {
-	cfg    *config.Config
-	opts   Options
-	report Report
-	http   *client
-	facts  *facts // nil where they are not known
-
+	cfg       *config.Config
+	opts      Options
+	report    Report
+	http      *client
 	described map[string][]string // the primary keys, where the REST API was asked for them
+	facts     *facts              // nil where they are not known
+	lane      *migration.Lane     // nil where there is none that is guarded
 }
 
 func (p *patient) add(f Finding) { p.report.Findings = append(p.report.Findings, f) }
@@ -149,6 +150,8 @@ func Examine(ctx context.Context, cfg *config.Config, opts Options) *Report {
 		p.signing(ctx)
 		if p.tables(ctx) {
 			p.catalog(ctx)
+			p.times(ctx)
+			p.guard(ctx)
 			p.realtime(ctx)
 		}
 		p.quota(ctx)

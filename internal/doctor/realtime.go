@@ -9,7 +9,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/supabridge/supabridge/bridge/migration"
 	"github.com/supabridge/supabridge/phoenix"
 )
 
@@ -31,7 +30,7 @@ func (p *patient) realtime(ctx context.Context) {
 	err = p.subscribe(ctx, client, "supabridge:doctor", tables...)
 	if err == nil {
 		p.good("realtime", "", "the handshake, the join and the subscription to %s work", strings.Join(tables, " and "))
-		p.lane(ctx, client)
+		p.joinLane(ctx, client)
 		return
 	}
 	var told *phoenix.Error
@@ -152,23 +151,6 @@ func (p *patient) realtimeFailure(err error) Finding {
 		f.Fix = "# Realtime can't read the database's log: see dashboard, Logs, Realtime"
 	}
 	return f
-}
-
-// lane finds out whether the broadcasts of the database would come, where they are counted on.
-func (p *patient) lane(ctx context.Context, client *phoenix.Client) {
-	if p.cfg.Supabase.FastLane != "on" {
-		return
-	}
-	channel, err := client.Channel(migration.Topic, phoenix.ChannelOptions{Private: true, Broadcast: phoenix.BroadcastOptions{ReplicationReady: true}, Queue: 16})
-	if err == nil {
-		err = p.live(ctx, channel)
-	}
-	if err != nil {
-		p.add(Finding{Check: "fast_lane", Level: Fail, Text: fmt.Sprintf("supabase.fast_lane is on, and its channel can't be joined: %v", err),
-			Fix: "supabridge sql | psql \"$DATABASE_URL\"\n# or\n" + yaml("supabase.fast_lane", "auto")})
-		return
-	}
-	p.good("fast_lane", "", "its channel can be joined")
 }
 
 // quota asks how many events a second are left. The request broadcasts nothing: it has no message in it.

@@ -10,7 +10,10 @@ drop index if exists "public"."supabridge_conversations_cursor";
 
 -- Fails where a trigger of another table still uses it: undo that first.
 drop function if exists supabridge.broadcast_change();
+drop function if exists supabridge.guard();
+drop table if exists supabridge.lane;
 drop schema if exists supabridge;
+drop function if exists "public".supabridge_lane(text, text[]);
 drop function if exists "public".supabridge_facts(text, text[]);
 drop policy if exists supabridge_service_role_only on realtime.messages;
 
