@@ -42,7 +42,7 @@ func newVerifier(ctx context.Context, current func() *config.Config, log zerolog
 	if len(v.secret) > 0 {
 		v.algs = append(v.algs, "HS256")
 	} else {
-		_ = v.keys.read() // what fails is logged, and tried again
+		_, _ = v.keys.read() // what fails is logged, and tried again
 	}
 	return v, nil
 }

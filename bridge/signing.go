@@ -19,13 +19,13 @@ import (
 )
 
 // When a project's published keys are read. Made-up tokens can name as many unknown keys as they like, so what they cause is bounded by a budget that all tokens
-// share. Keys may rotate several times in a row: the budget has room for that. Who comes while it is used up is told to come again, not refused.
+// share. Keys may rotate several times in a row: the budget has room for that. While it is used up tokens wait for the next read, all for the same.
 const (
 	keysEvery       = 10 * time.Minute // also without an occasion, so that keys that were taken back go
 	keysRetry       = 30 * time.Second // after a read that failed
 	keysBudget      = 10               // reads for unknown keys at once
-	keysBudgetEvery = 5 * time.Second  // and then one each
-	keysWait        = 5 * time.Second  // how long a token waits for the read that it causes
+	keysBudgetEvery = 3 * time.Second  // and then one each
+	keysWait        = 8 * time.Second  // how long a token waits for the read that it causes
 	unknownFor      = 10 * time.Second // a key that was not among those read isn't looked for again
 	maxUnknownKeys  = 1000             // how many of those are remembered
 	maxKeys         = 256 << 10        // bytes of the answer; one key takes some 500
@@ -52,8 +52,9 @@ type publishedKeys struct {
 
 // keysRead is one reading of the keys.
 type keysRead struct {
-	done chan struct{} // closed in the end, after err is set
-	err  error
+	begun bool          // the request is on its way; guarded by the keys' mu
+	done  chan struct{} // closed in the end, after err is set
+	err   error
 }
 
 func newPublishedKeys(ctx context.Context, address string, timeout time.Duration, log zerolog.Logger) (*publishedKeys, error) {
@@ -72,7 +73,11 @@ func (k *publishedKeys) key(token *jwt.Token) (any, error) {
 	if !has(known, kid) {
 		name := sha256.Sum256([]byte(kid))
 		if until, ok := k.unknown.Get(name); !ok || time.Now().After(until) {
-			if err := k.read(); err != nil {
+			late, err := k.read()
+			if err == nil && late && !has(k.now(), kid) {
+				_, err = k.read()
+			}
+			if err != nil {
 				return nil, fmt.Errorf("%w: %w", errKeysAway, err)
 			}
 			if known = k.now(); !has(known, kid) {
@@ -102,10 +107,8 @@ func has(known jwkset.Storage, kid string) bool {
 	return err == nil
 }
 
-var errKeysBudget = errors.New("they were read too often for unknown keys")
-
-// read reads the keys anew, within the budget, or waits for a reading that is under way.
-func (k *publishedKeys) read() error {
+// read reads the keys anew as soon as the budget allows. late: it was a reading that had begun before, and may have missed a key.
+func (k *publishedKeys) read() (late bool, err error) {
 	k.mu.Lock()
 	if !k.kept {
 		k.kept = true
@@ -113,32 +116,29 @@ func (k *publishedKeys) read() error {
 	}
 	flight := k.flight
 	if flight == nil {
-		if !k.budget.Allow() {
-			k.mu.Unlock()
-			return errKeysBudget
-		}
-		flight = k.start()
+		flight = k.start(k.budget.Reserve().Delay())
 	}
+	late = flight.begun
 	k.mu.Unlock()
 	wait := time.NewTimer(keysWait)
 	defer wait.Stop()
 	select {
 	case <-flight.done:
-		return flight.err
+		return late, flight.err
 	case <-wait.C:
-		return fmt.Errorf("no answer from %s within %s", k.address, keysWait)
+		return late, fmt.Errorf("no answer from %s within %s", k.address, keysWait)
 	case <-k.ctx.Done():
-		return k.ctx.Err()
+		return late, k.ctx.Err()
 	}
 }
 
-// start begins a reading. k.mu is held.
-func (k *publishedKeys) start() *keysRead {
+// start begins a reading after a while. k.mu is held.
+func (k *publishedKeys) start(after time.Duration) *keysRead {
 	flight := &keysRead{done: make(chan struct{})}
 	k.flight = flight
 	go func() {
 		defer close(flight.done)
-		known, err := k.fetch()
+		known, err := k.fetch(flight, after)
 		if err != nil && k.ctx.Err() == nil {
 			k.log.Warn().Err(err).Str("url", k.address).Msg("the project's signing keys could not be read; those read before stay")
 		}
@@ -165,7 +165,7 @@ func (k *publishedKeys) keep() {
 		k.mu.Lock()
 		flight := k.flight
 		if flight == nil {
-			flight = k.start()
+			flight = k.start(0)
 		}
 		k.mu.Unlock()
 		<-flight.done
@@ -177,7 +177,17 @@ func (k *publishedKeys) keep() {
 	}
 }
 
-func (k *publishedKeys) fetch() (jwkset.Storage, error) {
+func (k *publishedKeys) fetch(flight *keysRead, after time.Duration) (jwkset.Storage, error) {
+	turn := time.NewTimer(after)
+	defer turn.Stop()
+	select {
+	case <-turn.C:
+	case <-k.ctx.Done():
+		return nil, k.ctx.Err()
+	}
+	k.mu.Lock()
+	flight.begun = true
+	k.mu.Unlock()
 	ctx, cancel := context.WithTimeout(k.ctx, k.timeout)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, k.address, nil)

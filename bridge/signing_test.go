@@ -89,12 +89,11 @@ func TestMadeUpKeysCauseFewReadsAndHideNone(t *testing.T) {
 	forger, _ := ellipticKey(t, "f")
 	began := time.Now()
 	var forging sync.WaitGroup
-	for worker := range 8 {
+	for i := range 800 {
 		forging.Go(func() {
-			for i := range 100 {
-				if _, err := v.verify(signAs(t, jwt.SigningMethodES256, forger, fmt.Sprint("made-up-", worker, "-", i), claims(nil))); err == nil {
-					t.Error("a forged token was accepted")
-				}
+			_, err := v.verify(signAs(t, jwt.SigningMethodES256, forger, fmt.Sprint("made-up-", i), claims(nil)))
+			if reasonOf(err) != refusedUnauthorized {
+				t.Errorf("a forged token: %v", err)
 			}
 		})
 	}

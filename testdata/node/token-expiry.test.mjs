@@ -10,7 +10,7 @@ describe('token expiry', () => {
 
   before(async () => {
     standin = await startStandin();
-    bridge = await startBridge(standin);
+    bridge = await startBridge(standin, { SUPABRIDGE_AUTH_LEEWAY: '0s' }); // a connection outlives its token by it
     [ours] = await standin.tenants();
     [open] = ours.conversations;
     user = ours.users[0];

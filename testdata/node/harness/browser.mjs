@@ -13,8 +13,12 @@ const flags = [
 ];
 
 export async function startBrowser() {
-  const executablePath = process.env.CHROMIUM ?? execFileSync('sh', ['-c', 'command -v chromium'], { encoding: 'utf8' }).trim();
-  return new Browser(await chromium.launch({ executablePath, args: flags }));
+  return new Browser(await chromium.launch({ executablePath: executable(), args: flags }));
+}
+
+// executable is the browser of this machine.
+export function executable() {
+  return process.env.CHROMIUM ?? execFileSync('sh', ['-c', 'command -v chromium'], { encoding: 'utf8' }).trim();
 }
 
 class Browser {
