@@ -96,6 +96,7 @@ func (c *client) takeToken(e *socketio.Event) {
 		c.socket.Leave(waitingRoom)
 		c.become(who)
 		c.user.Store(seat)
+		c.socket.Unrestrict()
 		c.arrive()
 		c.tookToken(e)
 	case !c.who.Verified || who.UserID != c.who.UserID:

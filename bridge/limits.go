@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/time/rate"
 
+	"github.com/supabridge/supabridge/bridge/body"
 	"github.com/supabridge/supabridge/bridge/vocabulary"
 	"github.com/supabridge/supabridge/config"
 	"github.com/supabridge/supabridge/socketio"
@@ -245,12 +246,16 @@ func (ms *meters) count() int {
 	return len(ms.here)
 }
 
+// maxBodies bounds what is held of bodies whose signature is not checked yet, in bytes. It is not worth a knob: there are few at a time, of a few KiB.
+const maxBodies = 16 << 20
+
 // guard holds clients to the limits.
 type guard struct {
 	b         *Bridge
 	users     *meters
 	addresses *meters
 	exceeded  *prometheus.CounterVec
+	bodies    *body.Budget // of requests whose signature is checked once they were read
 }
 
 func newGuard(b *Bridge) *guard {
@@ -258,6 +263,8 @@ func newGuard(b *Bridge) *guard {
 	g.exceeded = prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: namespace, Name: "limits_exceeded_total",
 		Help: "What was refused for being too much, by limit and, of events, by intent."}, []string{"limit", "intent"})
 	b.metrics.registry.MustRegister(g.exceeded)
+	largest := max(b.cfg().Publish.MaxBody, b.cfg().Webhooks.Twilio.MaxBody)
+	g.bodies = body.NewBudget(max(maxBodies, 4*int64(largest)), func() { g.exceed("unverified_bodies", "") })
 	for name, ms := range map[string]*meters{"users": g.users, "addresses": g.addresses} {
 		b.metrics.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: namespace, Name: name + "_connected",
 			Help: "How many " + name + " are connected, by one connection or more."}, func() float64 { return float64(ms.count()) }))

@@ -26,14 +26,18 @@ func (b *Bridge) listen() (err error) {
 		ConnectTimeout: s.ConnectTimeout,
 		UpgradeTimeout: s.UpgradeTimeout,
 		MaxPayload:     int(s.MaxPayload),
-		MaxQueueBytes:  int(s.MaxQueue),
-		MaxRate:        s.MaxRate,
-		Recovery:       socketio.Recovery{Enabled: s.Recovery.Window > 0, MaxDisconnection: s.Recovery.Window, MaxBytes: int(s.Recovery.Memory), Export: b.exporter()},
-		Allow:          b.guard.allow,
-		Hooks:          b.guard.watch(b.metrics.hooks()),
-		CORS:           cors(b.cfg()),
-		Adapter:        b.cluster.socketAdapter(),
-		Kin:            kinRoom,
+		MaxPartial:     int(s.MaxPartial),
+
+		MaxPayloadBeforeConnect: int(s.MaxPayloadBeforeConnect),
+
+		MaxQueueBytes: int(s.MaxQueue),
+		MaxRate:       s.MaxRate,
+		Recovery:      socketio.Recovery{Enabled: s.Recovery.Window > 0, MaxDisconnection: s.Recovery.Window, MaxBytes: int(s.Recovery.Memory), Export: b.exporter()},
+		Allow:         b.guard.allow,
+		Hooks:         b.guard.watch(b.metrics.hooks()),
+		CORS:          cors(b.cfg()),
+		Adapter:       b.cluster.socketAdapter(),
+		Kin:           kinRoom,
 	})
 	if err != nil {
 		return fmt.Errorf("bridge: %w", err)
@@ -78,6 +82,9 @@ func (b *Bridge) admit(s *socketio.Socket) error {
 		before = nil
 	}
 	b.cluster.catchUp(s.Context())
+	if who.Pending {
+		s.Restrict() // until it has said who it is
+	}
 	s.SetData(&admission{who, before, b.rechecker.settled.Load(), hostOf(h.RemoteAddr), seat})
 	return nil
 }

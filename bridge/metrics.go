@@ -128,6 +128,10 @@ func (m *metrics) watch(f *feed.Feed, io *socketio.Server, spaces []*socketio.Na
 			return 0
 		}))
 	}
+	gauge("partial_input_bytes", "Bytes held of messages from clients that are not complete (socketio.max_partial).", func() float64 {
+		bytes, _ := io.Partial()
+		return float64(bytes)
+	})
 	gauge("feed_lag_seconds", "Time from commit to emit of the last live change.", func() float64 { return f.Report().Lag.Seconds() })
 	count("feed_repaired_total", "Changes found by reads that the live feed had not brought.", func(s feed.Stats) uint64 { return s.Repaired })
 	count("feed_duplicates_dropped_total", "Live changes dropped since they had been sent.", func(s feed.Stats) uint64 { return s.Repeats })

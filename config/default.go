@@ -69,11 +69,15 @@ func Default() *Config {
 			ConnectTimeout: 45 * time.Second,
 			UpgradeTimeout: 10 * time.Second,
 			MaxPayload:     1_000_000,
-			MaxRate:        300,
-			MaxQueue:       1 << 20,
-			Recovery:       Recovery{Window: 2 * time.Minute, Memory: 32 << 20},
-			CORS:           CORS{Origins: []string{}},
-			Admin:          Admin{Mode: "development", Allow: []string{"disconnect", "leave"}},
+			MaxPartial:     32 << 20,
+
+			MaxPayloadBeforeConnect: 64 << 10,
+
+			MaxRate:  300,
+			MaxQueue: 1 << 20,
+			Recovery: Recovery{Window: 2 * time.Minute, Memory: 32 << 20},
+			CORS:     CORS{Origins: []string{}},
+			Admin:    Admin{Mode: "development", Allow: []string{"disconnect", "leave"}},
 		},
 		Auth: Auth{
 			Credentials:        []string{"auth.token", "header.authorization"},

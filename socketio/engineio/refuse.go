@@ -83,7 +83,7 @@ var (
 	ErrQueueFull = errors.New("queue full")
 )
 
-// The reasons for which a connection ends, as handed to [Handler.Closed]. Except for the last two they are the protocol's own.
+// The reasons for which a connection ends, as handed to [Handler.Closed]. Except for the last three they are the protocol's own.
 const (
 	ReasonPingTimeout    = "ping timeout"
 	ReasonTransportClose = "transport close"
@@ -92,4 +92,5 @@ const (
 	ReasonForcedClose    = "forced close"
 	ReasonQueueFull      = "queue full"
 	ReasonFlood          = "too many packets"
+	ReasonPartial        = "incomplete message"
 )
