@@ -52,6 +52,7 @@ func Default() *Config {
 			Dialect:          "auto",
 			Accept:           []string{"all"},
 			Shape:            "superset",
+			MaxRow:           256 << 10,
 			ConversationNoun: "conversation",
 			TenantNoun:       "distributor",
 			StatusEvent:      "bridge_status",
