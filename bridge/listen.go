@@ -11,6 +11,9 @@ import (
 	"github.com/supabridge/supabridge/socketio"
 )
 
+// maxQueuePackets is how many packets may wait for one client. It is not worth a knob beside socketio.max_queue: it holds back empty packets alone.
+const maxQueuePackets = 1 << 16
+
 // listen makes the Socket.IO server. All namespaces have the same rooms and events.
 func (b *Bridge) listen() (err error) {
 	s := b.cfg().SocketIO
@@ -28,16 +31,18 @@ func (b *Bridge) listen() (err error) {
 		MaxPayload:     int(s.MaxPayload),
 		MaxPartial:     int(s.MaxPartial),
 
+		MaxQueuePackets:         maxQueuePackets,
 		MaxPayloadBeforeConnect: int(s.MaxPayloadBeforeConnect),
 
-		MaxQueueBytes: int(s.MaxQueue),
-		MaxRate:       s.MaxRate,
-		Recovery:      socketio.Recovery{Enabled: s.Recovery.Window > 0, MaxDisconnection: s.Recovery.Window, MaxBytes: int(s.Recovery.Memory), Export: b.exporter()},
-		Allow:         b.guard.allow,
-		Hooks:         b.guard.watch(b.metrics.hooks()),
-		CORS:          cors(b.cfg()),
-		Adapter:       b.cluster.socketAdapter(),
-		Kin:           kinRoom,
+		MaxQueueBytes:  int(s.MaxQueue),
+		MaxQueuesBytes: int(s.MaxQueues),
+		MaxRate:        s.MaxRate,
+		Recovery:       socketio.Recovery{Enabled: s.Recovery.Window > 0, MaxDisconnection: s.Recovery.Window, MaxBytes: int(s.Recovery.Memory), Export: b.exporter()},
+		Allow:          b.guard.allow,
+		Hooks:          b.guard.watch(b.metrics.hooks()),
+		CORS:           cors(b.cfg()),
+		Adapter:        b.cluster.socketAdapter(),
+		Kin:            kinRoom,
 	})
 	if err != nil {
 		return fmt.Errorf("bridge: %w", err)

@@ -74,11 +74,12 @@ func Default() *Config {
 
 			MaxPayloadBeforeConnect: 64 << 10,
 
-			MaxRate:  300,
-			MaxQueue: 1 << 20,
-			Recovery: Recovery{Window: 2 * time.Minute, Memory: 32 << 20},
-			CORS:     CORS{Origins: []string{}},
-			Admin:    Admin{Mode: "development", Allow: []string{"disconnect", "leave"}},
+			MaxRate:   300,
+			MaxQueue:  32 << 20,
+			MaxQueues: 128 << 20,
+			Recovery:  Recovery{Window: 2 * time.Minute, Memory: 32 << 20},
+			CORS:      CORS{Origins: []string{}},
+			Admin:     Admin{Mode: "development", Allow: []string{"disconnect", "leave"}},
 		},
 		Auth: Auth{
 			Credentials:        []string{"auth.token", "header.authorization"},

@@ -382,9 +382,12 @@ type SocketIO struct {
 	// Most packets a client may send in a second, over time; one that was silent may send those of ten seconds at once. Every packet counts, pings of websockets
 	// and what limits.socket.events refuses included: one that goes on beyond that is closed, since reading and refusing costs too. So keep it well above that. 0 is no bound.
 	MaxRate int `key:"max_rate" min:"0" max:"1000000"`
-	// Most bytes waiting to be sent to one client. One that falls further behind is closed, and may come back. Times the
-	// number of clients it is the most memory slow ones can take.
+	// Most bytes waiting to be sent to one client. One that falls further behind is closed ("queue full"), and may come back. It must hold a burst: a transaction of
+	// 5,000 rows takes some 15 MiB. A client that does not read at all is closed after ping_interval and ping_timeout in any case.
 	MaxQueue Size `key:"max_queue" min:"16KiB" max:"1GiB"`
+	// Most bytes waiting to be sent to all clients together. What was sent to several is held once, and counts once. Beyond it those for whom most is waiting are
+	// closed, until it is less again. It is the most memory that slow clients can take.
+	MaxQueues Size `key:"max_queues" min:"1MiB" max:"64GiB"`
 	// Browsers that lost their connection for a moment get the events they missed.
 	Recovery Recovery `key:"recovery"`
 	// Pages of other origins that may connect.

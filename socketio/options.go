@@ -66,6 +66,8 @@ type Options struct {
 	// than the bound is let through an empty queue.
 	MaxQueueBytes   int
 	MaxQueuePackets int
+	// MaxQueuesBytes bounds what waits for all clients together; what was sent to several counts once. Default: 128 MiB.
+	MaxQueuesBytes int
 	// MaxRate bounds the packets a client sends in a second, over time; see [engineio.Options]. Default: no bound.
 	MaxRate int
 	// MaxBacklog bounds the packets of one connection that wait for a handler; beyond it the server stops reading from that
@@ -212,7 +214,7 @@ func (o Options) engine() engineio.Options {
 	return engineio.Options{
 		Paths: o.Paths, Transports: o.Transports, DisableUpgrades: o.DisableUpgrades, AllowEIO3: o.AllowEIO3,
 		PingInterval: o.PingInterval, PingTimeout: o.PingTimeout, UpgradeTimeout: o.UpgradeTimeout,
-		MaxPayload: o.MaxPayload, MaxUntrustedPayload: o.MaxPayloadBeforeConnect, MaxPartial: o.MaxPartial, MaxRate: o.MaxRate, MaxQueueBytes: o.MaxQueueBytes, MaxQueuePackets: o.MaxQueuePackets,
+		MaxPayload: o.MaxPayload, MaxUntrustedPayload: o.MaxPayloadBeforeConnect, MaxPartial: o.MaxPartial, MaxRate: o.MaxRate, MaxQueueBytes: o.MaxQueueBytes, MaxQueuePackets: o.MaxQueuePackets, MaxQueuesBytes: o.MaxQueuesBytes,
 		DisableCompression: o.DisableCompression, CORS: o.CORS, Cookie: o.Cookie,
 		Allow: o.Allow, InitialHeaders: o.InitialHeaders, Headers: o.Headers, Refused: o.Hooks.Refused,
 	}

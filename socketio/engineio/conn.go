@@ -167,11 +167,16 @@ func (c *Conn) enqueue(volatile bool, ms []*Message) (*link, error) {
 		c.close(ReasonQueueFull, err)
 		return nil, err
 	}
+	full := false
 	for _, m := range ms {
 		c.queue.put(m)
+		full = c.srv.queues.hold(m) || full
 	}
 	l := c.flushable()
 	c.mu.Unlock()
+	if full {
+		c.srv.shed()
+	}
 	return l, nil
 }
 
@@ -290,6 +295,7 @@ func (c *Conn) end(reason string, err error, last *Message) bool {
 		return false
 	}
 	c.state = stateClosed
+	c.srv.queues.release(c.queue.pending)
 	c.queue.drop()
 	c.farewell = last
 	if c.poll != nil {

@@ -221,6 +221,7 @@ func (c *Conn) take(b []byte, limit int, more ...*Message) []byte {
 	n, size := c.queue.batch(limit)
 	c.srv.traffic.out(n, size)
 	ms := append(append(make([]*Message, 0, n+len(more)), c.queue.pending[:n]...), more...)
+	c.srv.queues.release(c.queue.pending[:n])
 	c.queue.discard(n)
 	c.poll.plain = !slices.ContainsFunc(ms, func(m *Message) bool { return !m.plain && m.kind != kindControl })
 	if c.protocol == 3 {

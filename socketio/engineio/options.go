@@ -25,7 +25,8 @@ const (
 	DefaultMaxPayload      = 1_000_000 // bytes
 	DefaultMaxQueueBytes   = 1 << 20   // bytes
 	DefaultMaxQueuePackets = 16_384
-	DefaultMaxPartial      = 32 << 20 // bytes
+	DefaultMaxQueuesBytes  = 128 << 20 // bytes
+	DefaultMaxPartial      = 32 << 20  // bytes
 )
 
 // Times and sizes that need no knob.
@@ -73,6 +74,9 @@ type Options struct {
 	// Defaults: 1 MiB and 16,384.
 	MaxQueueBytes   int
 	MaxQueuePackets int
+	// MaxQueuesBytes bounds what waits for all clients together; what was sent to several counts once. Beyond it those for whom most
+	// is waiting are closed with [ReasonQueueFull]. Default: 128 MiB, and MaxQueueBytes at least.
+	MaxQueuesBytes int
 	// MaxRate bounds the packets, control frames of websockets included, that a client sends in a second, over time: a client that was silent may send
 	// those of ten seconds at once. One that sends more is closed with [ReasonFlood]. Default: no bound.
 	MaxRate int
@@ -126,6 +130,8 @@ func (o Options) withDefaults() Options {
 	o.MaxPartial = max(o.MaxPartial, 4*o.MaxPayload)
 	setDefault(&o.MaxQueueBytes, DefaultMaxQueueBytes)
 	setDefault(&o.MaxQueuePackets, DefaultMaxQueuePackets)
+	setDefault(&o.MaxQueuesBytes, DefaultMaxQueuesBytes)
+	o.MaxQueuesBytes = max(o.MaxQueuesBytes, o.MaxQueueBytes)
 	return o
 }
 

@@ -81,6 +81,8 @@ var (
 	ErrClosed = errors.New("connection closed")
 	// ErrQueueFull means that the client did not take what was sent before; the connection has been closed for it.
 	ErrQueueFull = errors.New("queue full")
+	// ErrQueuesFull means that too much waited for all clients together, and most of it for this one.
+	ErrQueuesFull = errors.New("all queues together are full")
 )
 
 // The reasons for which a connection ends, as handed to [Handler.Closed]. Except for the last three they are the protocol's own.

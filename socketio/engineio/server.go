@@ -24,6 +24,7 @@ type Server struct {
 	cors     atomic.Pointer[CORS]
 	traffic  traffic
 	partials *partials
+	queues   queues
 
 	mu      sync.Mutex // guards everything below
 	conns   map[string]*Conn
@@ -39,6 +40,7 @@ func NewServer(opts Options) *Server {
 	opts = opts.withDefaults()
 	s := &Server{opts: opts, wheel: newWheel(min(opts.PingInterval, opts.PingTimeout)), conns: make(map[string]*Conn)}
 	s.partials = newPartials(opts.MaxPartial)
+	s.queues.max = int64(opts.MaxQueuesBytes)
 	s.SetCORS(opts.CORS)
 	return s
 }

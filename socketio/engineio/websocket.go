@@ -57,7 +57,9 @@ func (s *Server) openWebSocket(w http.ResponseWriter, r *http.Request, c *Conn) 
 	}
 	c.link = l
 	c.handler = s.opts.Accept(c)
-	c.queue.put(s.openPacket(c.id, false))
+	open := s.openPacket(c.id, false)
+	c.queue.put(open)
+	s.queues.hold(open)
 	if !s.admit(c) {
 		l.discard() // nothing was promised to the client yet
 		return nil
@@ -254,6 +256,7 @@ func (l *link) reply(m *Message) {
 	// A peer that pings without reading the pongs must not grow the queue.
 	if c.link == l && c.state == stateOpen && c.queue.bytes < volatileBytes {
 		c.queue.put(m)
+		c.srv.queues.hold(m)
 		b = l.begin()
 	}
 	c.mu.Unlock()
