@@ -25,11 +25,18 @@ func (c *client) appear(tenant string) bool {
 // vanish takes that back. Of a tenant never entered it takes back nothing.
 func (c *client) vanish(tenant string) { c.part(tenant, c.who) }
 
+// saidGoodbye is the word of a note about a socket whose client said that it goes.
+const saidGoodbye = "goodbye"
+
 // part is vanish for whoever the socket is said to be.
 func (c *client) part(tenant string, who *Identity) {
 	if c.b.presence != nil {
-		if c.b.presence.leave(tenant, c.key, who) {
-			c.b.cluster.attend(noteLeave, attendanceOf(tenant, c.key, who, ""))
+		leave, word := c.b.presence.leave, ""
+		if c.goodbye.Load() {
+			leave, word = c.b.presence.depart, saidGoodbye
+		}
+		if leave(tenant, c.key, who) {
+			c.b.cluster.attend(noteLeave, attendanceOf(tenant, c.key, who, word))
 		}
 	}
 }

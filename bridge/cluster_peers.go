@@ -108,7 +108,11 @@ func (c *cluster) apply(p *peer, kind noteKind, a attends) {
 	if kind == noteLeave {
 		if _, there := p.there[key]; there {
 			delete(p.there, key)
-			presence.leave(a.Tenant, a.Socket, a.who())
+			if a.Word == saidGoodbye {
+				presence.depart(a.Tenant, a.Socket, a.who())
+			} else {
+				presence.leave(a.Tenant, a.Socket, a.who())
+			}
 		}
 		return
 	}

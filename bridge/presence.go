@@ -124,7 +124,7 @@ func (p *presence) say(tenant, socket string, who *Identity, word string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if slices.Contains(offlineWords, word) {
-		p.part(tenant, socket, who)
+		p.part(tenant, socket, who, min(p.grace(), goodbyeGrace))
 		return
 	}
 	a := p.of(tenant, who.UserID)
@@ -144,10 +144,21 @@ func (p *presence) say(tenant, socket string, who *Identity, word string) {
 func (p *presence) leave(tenant, socket string, who *Identity) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.part(tenant, socket, who)
+	return p.part(tenant, socket, who, p.grace())
 }
 
-func (p *presence) part(tenant, socket string, who *Identity) bool {
+// depart is leave for a socket whose client said that it goes: a page that was closed, or a user who signed out. Nobody waits for
+// it to come back but for a moment, in which a page is loaded anew.
+func (p *presence) depart(tenant, socket string, who *Identity) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.part(tenant, socket, who, min(p.grace(), goodbyeGrace))
+}
+
+// goodbyeGrace is how long a user stays online whose last client said that it goes: time enough to load a page anew.
+const goodbyeGrace = 3 * time.Second
+
+func (p *presence) part(tenant, socket string, who *Identity, grace time.Duration) bool {
 	a := p.online[tenant][who.UserID]
 	if a == nil {
 		return false
@@ -157,7 +168,9 @@ func (p *presence) part(tenant, socket string, who *Identity) bool {
 	}
 	delete(a.sockets, socket)
 	a.left = time.Now()
-	a.until = a.left.Add(p.grace())
+	if until := a.left.Add(grace); until.After(a.until) { // another socket that was lost may have longer
+		a.until = until
+	}
 	if a.leaving == nil {
 		a.leaving = time.AfterFunc(time.Until(a.until), func() { p.expire(tenant, a) })
 	} else {

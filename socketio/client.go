@@ -23,6 +23,7 @@ type client struct {
 	decoder parser.Decoder // the reader's
 	greeted bool           // the reader's: a first packet has come
 	full    atomic.Bool    // the backlog is at its limit
+	away    atomic.Bool    // the client said that its page is closed, left or loaded anew
 
 	mu      sync.Mutex // guards everything below
 	sockets []*Socket  // connected, or connecting
@@ -285,6 +286,7 @@ func (c *client) Upgraded() {
 
 // Closed implements engineio.Handler.
 func (c *client) Closed(reason string, err error) {
+	c.away.Store(errors.Is(err, engineio.ErrGoingAway))
 	c.mu.Lock()
 	c.closed = true
 	sockets := append([]*Socket(nil), c.sockets...)

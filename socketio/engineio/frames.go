@@ -196,5 +196,8 @@ func unmask(b []byte, key uint32) uint32 {
 	return key
 }
 
+// goingAway is the status of a close frame that browsers send when a page is closed, left or loaded anew (RFC 6455 §7.4.1).
+const goingAway = 1001
+
 // errHungUp means that the client has closed the websocket as the protocol wants it.
 var errHungUp = errors.New("closed by the client")

@@ -79,6 +79,9 @@ func (s *Server) refused(r *http.Request, e *Error) {
 var (
 	// ErrClosed means that the connection is closed or closing.
 	ErrClosed = errors.New("connection closed")
+	// ErrGoingAway is handed to [Handler.Closed] where the client said that its page is closed, left or loaded anew, which is more
+	// than that its connection has ended.
+	ErrGoingAway = errors.New("client is going away")
 	// ErrQueueFull means that the client did not take what was sent before; the connection has been closed for it.
 	ErrQueueFull = errors.New("queue full")
 	// ErrQueuesFull means that too much waited for all clients together, and most of it for this one.

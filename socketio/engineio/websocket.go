@@ -196,6 +196,9 @@ func (l *link) take(buf []byte) (rest []byte, err error) {
 			}
 			continue
 		case opcodeClose:
+			if len(payload) >= 2 && binary.BigEndian.Uint16(payload) == goingAway {
+				return nil, ErrGoingAway
+			}
 			return nil, errHungUp
 		}
 		if err := l.deliver(payload, op == opcodeBinary); err != nil {
@@ -238,7 +241,7 @@ func (l *link) fail(err error) {
 		switch {
 		case errors.Is(err, errHungUp):
 			reason, err = ReasonTransportClose, nil
-		case gone, errors.Is(err, net.ErrClosed):
+		case gone, errors.Is(err, ErrGoingAway), errors.Is(err, net.ErrClosed):
 			reason = ReasonTransportClose
 		case errors.Is(err, errPacket), errors.Is(err, errGoodbye), errors.Is(err, errFlood), errors.Is(err, ErrPartialBudget), errors.Is(err, ErrPartialTime):
 			reason = reasonFor(err)
