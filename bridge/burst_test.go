@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// TestALargeRowClosesNobody has a row of 700 kB change its status: once such a change was told with the content twice, and closed
-// every browser that saw it.
+// TestALargeRowClosesNobody has a row of 700 kB change its status: once such a change was told with
+// the content twice, and closed every browser that saw it.
 func TestALargeRowClosesNobody(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, nil)
@@ -37,7 +37,8 @@ func TestALargeRowClosesNobody(t *testing.T) {
 	}
 }
 
-// TestABurstThrowsNobodyOut has 5,000 rows of 1 kB committed at once, while a browser reads nothing before all have been sent.
+// TestABurstThrowsNobodyOut has 5,000 rows of 1 kB committed at once, while a browser reads nothing
+// before all have been sent.
 func TestABurstThrowsNobodyOut(t *testing.T) {
 	t.Parallel()
 	const rows = 5000

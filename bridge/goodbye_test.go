@@ -14,7 +14,8 @@ import (
 
 const carlaID = "a1000000-0000-4000-8000-000000000003" // of the stand-in's own seed, with ana and ben
 
-// TestWhoSaysGoodbyeIsOfflineSoon has a grace that no test outlasts. Only those whose connection was merely lost have it.
+// TestWhoSaysGoodbyeIsOfflineSoon has a grace that no test outlasts. Only those whose connection
+// was merely lost have it.
 func TestWhoSaysGoodbyeIsOfflineSoon(t *testing.T) {
 	t.Parallel()
 	for name, goodbye := range map[string]func(*browser) error{

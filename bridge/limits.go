@@ -246,7 +246,8 @@ func (ms *meters) count() int {
 	return len(ms.here)
 }
 
-// maxBodies bounds what is held of bodies whose signature is not checked yet, in bytes. It is not worth a knob: there are few at a time, of a few KiB.
+// maxBodies bounds what is held of bodies whose signature is not checked yet, in bytes. It is not
+// worth a knob: there are few at a time, of a few KiB.
 const maxBodies = 16 << 20
 
 // guard holds clients to the limits.

@@ -11,7 +11,8 @@ import (
 	"github.com/supabridge/supabridge/socketio"
 )
 
-// maxQueuePackets is how many packets may wait for one client. It is not worth a knob beside socketio.max_queue: it holds back empty packets alone.
+// maxQueuePackets is how many packets may wait for one client. It is not worth a knob beside
+// socketio.max_queue: it holds back empty packets alone.
 const maxQueuePackets = 1 << 16
 
 // listen makes the Socket.IO server. All namespaces have the same rooms and events.

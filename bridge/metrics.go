@@ -128,7 +128,8 @@ func (m *metrics) watch(f *feed.Feed, io *socketio.Server, spaces []*socketio.Na
 			return 0
 		}))
 	}
-	gauge("partial_input_bytes", "Bytes held of messages from clients that are not complete (socketio.max_partial).", func() float64 {
+	const partial = "Bytes held of messages from clients that are not complete (socketio.max_partial)."
+	gauge("partial_input_bytes", partial, func() float64 {
 		bytes, _ := io.Partial()
 		return float64(bytes)
 	})

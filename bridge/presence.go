@@ -147,15 +147,17 @@ func (p *presence) leave(tenant, socket string, who *Identity) bool {
 	return p.part(tenant, socket, who, p.grace())
 }
 
-// depart is leave for a socket whose client said that it goes: a page that was closed, or a user who signed out. Nobody waits for
-// it to come back but for a moment, in which a page is loaded anew.
+// depart is leave for a socket whose client said that it goes: a page that was closed, or a user
+// who signed out. Nobody waits for it to come back but for a moment, in which a page is loaded
+// anew.
 func (p *presence) depart(tenant, socket string, who *Identity) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.part(tenant, socket, who, min(p.grace(), goodbyeGrace))
 }
 
-// goodbyeGrace is how long a user stays online whose last client said that it goes: time enough to load a page anew.
+// goodbyeGrace is how long a user stays online whose last client said that it goes: time enough to
+// load a page anew.
 const goodbyeGrace = 3 * time.Second
 
 func (p *presence) part(tenant, socket string, who *Identity, grace time.Duration) bool {

@@ -9,8 +9,8 @@ import (
 	"github.com/supabridge/supabridge/socketio"
 )
 
-// TestBytesInTextAreTakenAndSent has clients that take no binary frames, as with forceBase64, send and receive bytes in text by
-// websocket, in both versions of the protocol.
+// TestBytesInTextAreTakenAndSent has clients that take no binary frames, as with forceBase64, send
+// and receive bytes in text by websocket, in both versions of the protocol.
 func TestBytesInTextAreTakenAndSent(t *testing.T) {
 	t.Parallel()
 	for protocol, prefix := range map[string]string{"4": "b", "3": "b4"} {

@@ -124,8 +124,8 @@ func (c *client) keep(held int) error {
 	return c.account()
 }
 
-// account tells the connection what is held until it is complete: half a packet, and of a client that has entered no namespace
-// also what waits for that. The caller holds mu.
+// account tells the connection what is held until it is complete: half a packet, and of a client
+// that has entered no namespace also what waits for that. The caller holds mu.
 func (c *client) account() error {
 	n := c.held
 	if c.timer != nil {
@@ -191,7 +191,8 @@ func (c *client) all() []*Socket {
 	return append([]*Socket(nil), c.sockets...)
 }
 
-// put adds a job to the backlog. An error means that the connection has to end; it comes only of a packet.
+// put adds a job to the backlog. An error means that the connection has to end; it comes only of a
+// packet.
 func (c *client) put(j job) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()

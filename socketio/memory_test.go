@@ -208,7 +208,8 @@ func (c *client) welcome3() {
 	}
 }
 
-// TestABudgetIsPaidByThoseWhoExceedIt has strangers fill the budget while a client that is let in sends a large message slowly.
+// TestABudgetIsPaidByThoseWhoExceedIt has strangers fill the budget while a client that is let in
+// sends a large message slowly.
 func TestABudgetIsPaidByThoseWhoExceedIt(t *testing.T) {
 	t.Parallel()
 	const budget = 4_000_000
@@ -245,7 +246,8 @@ func TestABudgetIsPaidByThoseWhoExceedIt(t *testing.T) {
 	until(t, io, func(n int, _ int64) bool { return n == 0 })
 }
 
-// TestAPacketThatWaitsForAConnectIsBounded has a client send while middleware is still deciding on it.
+// TestAPacketThatWaitsForAConnectIsBounded has a client send while middleware is still deciding on
+// it.
 func TestWhatWaitsForAConnectIsBounded(t *testing.T) {
 	t.Parallel()
 	io, url := serve(t, socketio.Options{})

@@ -117,12 +117,13 @@ func (s *Socket) Recovered() bool { return s.recovered }
 // somebody else than before. It gets another id, no rooms, and nothing of what was missed.
 func (s *Socket) DeclineRecovery() { s.declined = true }
 
-// WentAway reports whether the connection ended since the client's page was closed, left or loaded anew, and the browser said so. A
-// connection that is merely lost ends without a word.
+// WentAway reports whether the connection ended since the client's page was closed, left or loaded
+// anew, and the browser said so. A connection that is merely lost ends without a word.
 func (s *Socket) WentAway() bool { return s.client.away.Load() }
 
-// Restrict, called by middleware, has [Options.MaxPayloadBeforeConnect] go on to bound what the client sends, until Unrestrict is
-// called: for an application that lets clients in before they have said who they are.
+// Restrict, called by middleware, has [Options.MaxPayloadBeforeConnect] go on to bound what the
+// client sends, until Unrestrict is called: for an application that lets clients in before they
+// have said who they are.
 func (s *Socket) Restrict() { s.restricted.Store(true) }
 
 // Unrestrict ends what Restrict began.

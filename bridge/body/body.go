@@ -1,5 +1,5 @@
-// Package body reads the bodies of requests whose sender is known only once the body has been read, since it is signed. Until
-// then anybody may have sent it, so all such bodies share one budget:
+// Package body reads the bodies of requests whose sender is known only once the body has been read,
+// since it is signed. Until then anybody may have sent it, so all such bodies share one budget:
 //
 //	b, done, err := budget.Read(w, r, maxBody)
 //	defer done() // after the signature was checked, or earlier
@@ -23,9 +23,9 @@ var (
 	ErrBudget = errors.New("too many bodies are being read at once; send it again")
 )
 
-// Budget bounds what is held of bodies at once. While it is exceeded bodies are given up: of the address that holds most, the one
-// that began first. A sender that behaves has sent its body within a moment, so an attacker pays with its own requests.
-// It is safe for concurrent use.
+// Budget bounds what is held of bodies at once. While it is exceeded bodies are given up: of the
+// address that holds most, the one that began first. A sender that behaves has sent its body within
+// a moment, so an attacker pays with its own requests. It is safe for concurrent use.
 type Budget struct {
 	most  int64
 	ended func() // called for each body that is given up; nil for nothing
@@ -46,8 +46,8 @@ type reader struct {
 	over  bool  // it was given up
 }
 
-// chunkSize is how much of a body is read into one buffer. The buffers are used again: a flood of bodies that are given up must not
-// leave more garbage than the budget allows.
+// chunkSize is how much of a body is read into one buffer. The buffers are used again: a flood of
+// bodies that are given up must not leave more garbage than the budget allows.
 const chunkSize = 16 << 10
 
 var chunks = sync.Pool{New: func() any { return new([chunkSize]byte) }}
@@ -59,8 +59,8 @@ func NewBudget(most int64, ended func()) *Budget {
 	return b
 }
 
-// Read reads a body of at most limit bytes. It returns ErrTooLong, ErrBudget, or an error of the connection. The body counts
-// until done is called, which must be done once, and may be done again.
+// Read reads a body of at most limit bytes. It returns ErrTooLong, ErrBudget, or an error of the
+// connection. The body counts until done is called, which must be done once, and may be done again.
 func (b *Budget) Read(w http.ResponseWriter, r *http.Request, limit int64) (content []byte, done func(), err error) {
 	host, _, err := net.SplitHostPort(r.RemoteAddr)
 	if err != nil {
@@ -106,8 +106,8 @@ func (b *Budget) Read(w http.ResponseWriter, r *http.Request, limit int64) (cont
 	}
 }
 
-// take counts n bytes more of a body; false where it has to be given up. It waits until those that are given up have let go of
-// what they hold.
+// take counts n bytes more of a body; false where it has to be given up. It waits until those that
+// are given up have let go of what they hold.
 func (b *Budget) take(this *reader, n int64) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -133,7 +133,8 @@ func (b *Budget) take(this *reader, n int64) bool {
 	return true
 }
 
-// victim chooses a body that is given up so that this one can go on; it may be the same. The caller holds mu.
+// victim chooses a body that is given up so that this one can go on; it may be the same. The caller
+// holds mu.
 func (b *Budget) victim(this *reader) *reader {
 	held := make(map[string]int64)
 	most := ""

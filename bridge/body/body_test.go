@@ -73,7 +73,8 @@ func TestABodyIsReadWhole(t *testing.T) {
 	}
 }
 
-// TestTheOldestHalfIsGivenUp has halves fill the budget: the first of them pays, and a body that comes whole is read.
+// TestTheOldestHalfIsGivenUp has halves fill the budget: the first of them pays, and a body that
+// comes whole is read.
 func TestTheOldestHalfIsGivenUp(t *testing.T) {
 	t.Parallel()
 	var ended atomic.Int64

@@ -74,7 +74,8 @@ type Options struct {
 	MaxBody        int64         // bytes
 	MaxBatch       int           // events in one request
 	Now            func() time.Time
-	// Bodies bounds what is read of requests that are signed, all together. Nil means a budget of this handler's own.
+	// Bodies bounds what is read of requests that are signed, all together. Nil means a budget of
+	// this handler's own.
 	Bodies *body.Budget
 }
 
@@ -238,7 +239,8 @@ func (h *Handler) Disconnect(w http.ResponseWriter, r *http.Request) {
 	reply(w, http.StatusOK, answer)
 }
 
-// admit checks whose a request is, as far as its header tells, then reads its body and checks the rest.
+// admit checks whose a request is, as far as its header tells, then reads its body and checks the
+// rest.
 func (h *Handler) admit(w http.ResponseWriter, r *http.Request) ([]byte, bool) {
 	now := h.opts.Now()
 	if err := Precheck(r.Header, h.opts.Secret, h.opts.Window, now); err != nil {

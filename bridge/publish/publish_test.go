@@ -213,7 +213,8 @@ func FuzzAuthenticate(f *testing.F) {
 	})
 }
 
-// TestNothingIsReadOfStrangers has requests without a good credential announce a body that they never send.
+// TestNothingIsReadOfStrangers has requests without a good credential announce a body that they
+// never send.
 func TestNothingIsReadOfStrangers(t *testing.T) {
 	t.Parallel()
 	h := New(Options{Secret: []byte(secret)}, new(sender))

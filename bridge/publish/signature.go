@@ -62,8 +62,9 @@ func Authenticate(header http.Header, body, secret []byte, window time.Duration,
 	return inTime(t, window, now)
 }
 
-// Precheck is Authenticate for a request whose body has not been read: a bearer token is checked, and of a signature its form and
-// its time. So nothing is read from those who could not be let in whatever they send.
+// Precheck is Authenticate for a request whose body has not been read: a bearer token is checked,
+// and of a signature its form and its time. So nothing is read from those who could not be let in
+// whatever they send.
 func Precheck(header http.Header, secret []byte, window time.Duration, now time.Time) error {
 	if strings.HasPrefix(header.Get("Authorization"), "Bearer ") {
 		return Authenticate(header, nil, secret, window, now)

@@ -7,12 +7,13 @@ import (
 	"github.com/supabridge/supabridge/bridge/row"
 )
 
-// A row may be larger than what a browser takes: what waits for it is bounded, and shapes repeat what is in a row. So two bounds
-// hold. A row of more than Options.MaxRow bytes goes without its largest columns. And a value of more than largeValue bytes stands
-// in an event once, whatever the shape: under the column's own name.
+// A row may be larger than what a browser takes: what waits for it is bounded, and shapes repeat
+// what is in a row. So two bounds hold. A row of more than Options.MaxRow bytes goes without its
+// largest columns. And a value of more than largeValue bytes stands in an event once, whatever the
+// shape: under the column's own name.
 //
-// An object that lacks something for this has a field _truncated: the names that are missing in it, as they would be spelled there.
-// A frontend that needs them reads the row itself.
+// An object that lacks something for this has a field _truncated: the names that are missing in it,
+// as they would be spelled there. A frontend that needs them reads the row itself.
 
 // truncated is the name of that field.
 const truncated = "_truncated"
@@ -25,7 +26,8 @@ const (
 	smallValue = 1 << 10  // bytes of a value that is never left out: keys, times and the like
 )
 
-// fit leaves the largest columns out of the row of an occasion, once, so that the rest has at most max bytes.
+// fit leaves the largest columns out of the row of an occasion, once, so that the rest has at most
+// max bytes.
 func (o *Occasion) fit(max int) {
 	if o.fits || len(o.Row.Record) <= max {
 		return
@@ -37,7 +39,9 @@ func (o *Occasion) fit(max int) {
 			bySize = append(bySize, i)
 		}
 	}
-	slices.SortStableFunc(bySize, func(a, b int) int { return len(o.Row.Columns[b].Value) - len(o.Row.Columns[a].Value) })
+	slices.SortStableFunc(bySize, func(a, b int) int {
+		return len(o.Row.Columns[b].Value) - len(o.Row.Columns[a].Value)
+	})
 	left := make(map[int]bool)
 	for size := len(o.Row.Record); size > max && len(bySize) > 0; bySize = bySize[1:] {
 		left[bySize[0]] = true

@@ -5,16 +5,18 @@ import (
 	"slices"
 )
 
-// Frontends spell the name of an id in many ways: conversationId, conversation_id, ConversationID, conversation-ID. A spelling
-// stands for all of them: names are alike where they have the same letters and digits, whatever the case of the letters and
-// whatever underscores and hyphens are between them. So senderId is never taken for an id of a conversation: its letters differ.
+// Frontends spell the name of an id in many ways: conversationId, conversation_id, ConversationID,
+// conversation-ID. A spelling stands for all of them: names are alike where they have the same
+// letters and digits, whatever the case of the letters and whatever underscores and hyphens are
+// between them. So senderId is never taken for an id of a conversation: its letters differ.
 
-// synonyms are the nouns that frontends use for a conversation beside the configured one, in the order in which their ids count.
-// channel, group and session aren't among them: they often are something else, such as the telephone number that received a
-// message.
+// synonyms are the nouns that frontends use for a conversation beside the configured one, in the
+// order in which their ids count. channel, group and session aren't among them: they often are
+// something else, such as the telephone number that received a message.
 var synonyms = []string{"conversation", "convo", "conv", "room", "chat", "chat_room", "thread", "dialog", "ticket"}
 
-// idsOf returns the places of a noun's id in the first argument: the usual spellings first, then any.
+// idsOf returns the places of a noun's id in the first argument: the usual spellings first, then
+// any.
 func idsOf(noun string) []selector {
 	camel := camelNoun(noun) + "Id"
 	return []selector{
@@ -24,17 +26,22 @@ func idsOf(noun string) []selector {
 	}
 }
 
-// places returns where the id of any of the nouns may stand, in the order in which they count: the first argument itself, an id
-// by its noun, what the further names say, and last a field with the plain name id, which may be the id of anything.
+// places returns where the id of any of the nouns may stand, in the order in which they count: the
+// first argument itself, an id by its noun, what the further names say, and last a field with the
+// plain name id, which may be the id of anything.
 func places(nouns []string, further ...string) []selector {
 	list := []selector{{from: "$"}}
 	for _, noun := range dedupe(nouns...) {
 		list = append(list, idsOf(noun)...)
 	}
 	for _, name := range further {
-		list = append(list, selector{from: "$", path: []string{name}}, selector{from: "$", path: []string{name}, alike: true})
+		list = append(list, selector{from: "$", path: []string{name}},
+			selector{from: "$", path: []string{name}, alike: true})
 	}
-	return append(list, selector{from: "$", path: []string{"id"}}, selector{from: "$", path: []string{"ID"}}, selector{from: "$", path: []string{"Id"}})
+	for _, name := range []string{"id", "ID", "Id"} {
+		list = append(list, selector{from: "$", path: []string{name}})
+	}
+	return list
 }
 
 // alike reports whether two names are spellings of one.
@@ -64,8 +71,8 @@ func lower(c byte) byte {
 	return c
 }
 
-// fieldsAlike returns the values of the first argument whose names are spellings of one of the names: by the names' order, and
-// under each name by the order in which they were sent.
+// fieldsAlike returns the values of the first argument whose names are spellings of one of the
+// names: by the names' order, and under each name by the order in which they were sent.
 func fieldsAlike(args []json.RawMessage, names ...string) []json.RawMessage {
 	l := looking{args: args}
 	if !l.open(0) {

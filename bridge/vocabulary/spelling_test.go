@@ -27,7 +27,8 @@ func TestAnIDIsFoundHoweverItIsSpelled(t *testing.T) {
 	}
 }
 
-// TestWhichIDCounts has several ids in one event: the one that says it is the conversation's counts, and never somebody else's.
+// TestWhichIDCounts has several ids in one event: the one that says it is the conversation's
+// counts, and never somebody else's.
 func TestWhichIDCounts(t *testing.T) {
 	t.Parallel()
 	v := compile(t, Options{ConversationNoun: "ticket"})

@@ -30,7 +30,8 @@ type Options struct {
 	Preset string
 	// Shape is how a row stands in the payload of an event. Empty means Superset.
 	Shape Shape
-	// MaxRow bounds the row in an event, in bytes: a larger one goes without its largest columns, and names them in _truncated. Zero means DefaultMaxRow.
+	// MaxRow bounds the row in an event, in bytes: a larger one goes without its largest columns,
+	// and names them in _truncated. Zero means DefaultMaxRow.
 	MaxRow int
 	// ConversationNoun and TenantNoun are the frontend's words (ticket, room; organization, workspace): `join_<noun>` is understood, ids are looked for
 	// under `<noun>Id` and `<noun>_id`, and the tenant's id is sent under `<noun>Id`. Empty means conversation and tenant.

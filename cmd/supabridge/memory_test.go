@@ -15,10 +15,12 @@ import (
 	"time"
 )
 
-// maxResident is what the daemon may take at its peak, in bytes, while strangers send what they can. At rest it takes some 30 MiB.
+// maxResident is what the daemon may take at its peak, in bytes, while strangers send what they
+// can. At rest it takes some 30 MiB.
 const maxResident = 128 << 20
 
-// memoryAttack opens connections that bring no credential, sends what it wants kept, and leaves them open.
+// memoryAttack opens connections that bring no credential, sends what it wants kept, and leaves
+// them open.
 type memoryAttack struct {
 	connections int
 	send        func(conn net.Conn, address string) error
@@ -86,8 +88,8 @@ var memoryAttacks = map[string]memoryAttack{
 	}},
 }
 
-// TestAbuseByMemoryBeforeIdentity has strangers send what they can, and asks how much memory the daemon took at its peak. Meanwhile a browser that behaves
-// must be served.
+// TestAbuseByMemoryBeforeIdentity has strangers send what they can, and asks how much memory the
+// daemon took at its peak. Meanwhile a browser that behaves must be served.
 func TestAbuseByMemoryBeforeIdentity(t *testing.T) {
 	if raceEnabled {
 		t.Skip("scripts/test runs it without the race detector, which multiplies memory")
@@ -151,7 +153,8 @@ func TestAbuseByMemoryBeforeIdentity(t *testing.T) {
 	}
 }
 
-// behave is a browser with a long token that enters a room and sends a large event, for which it gets its answer.
+// behave is a browser with a long token that enters a room and sends a large event, for which it
+// gets its answer.
 func behave(ctx context.Context, t *testing.T, address string) {
 	t.Helper()
 	c, err := connect(ctx, address, tokenFor(t, anaID)+`","cookies":"`+strings.Repeat("c", 16<<10), nil)

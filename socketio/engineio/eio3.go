@@ -42,7 +42,8 @@ func downgrade(ms []*Message) []*Message {
 	return list
 }
 
-// inText returns the messages with those that are binary as text in base64, as a client takes them that asked for that.
+// inText returns the messages with those that are binary as text in base64, as a client takes them
+// that asked for that.
 func inText(ms []*Message, protocol uint8) []*Message {
 	list := make([]*Message, len(ms))
 	for i, m := range ms {

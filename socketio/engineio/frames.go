@@ -116,8 +116,9 @@ func (f *frames) next(b []byte) (op byte, payload, rest []byte, ok bool, err err
 // minKept is the least that a buffer for an incomplete message has, in bytes.
 const minKept = 2 << 10
 
-// grown returns the data with room for n bytes more. The room doubles at least, so that few buffers become garbage on the way, and in the
-// last frame of a message, whose length is known, it is never more than the message takes.
+// grown returns the data with room for n bytes more. The room doubles at least, so that few buffers
+// become garbage on the way, and in the last frame of a message, whose length is known, it is never
+// more than the message takes.
 func (u *unfinished) grown(n int) []byte {
 	need := len(u.data) + n
 	if need <= cap(u.data) {
@@ -196,7 +197,8 @@ func unmask(b []byte, key uint32) uint32 {
 	return key
 }
 
-// goingAway is the status of a close frame that browsers send when a page is closed, left or loaded anew (RFC 6455 §7.4.1).
+// goingAway is the status of a close frame that browsers send when a page is closed, left or loaded
+// anew (RFC 6455 §7.4.1).
 const goingAway = 1001
 
 // errHungUp means that the client has closed the websocket as the protocol wants it.

@@ -8,10 +8,11 @@ import (
 	"time"
 )
 
-// A connection holds partial input while a message of its client is not complete: half a websocket message, half the body of a
-// POST, or what the handler keeps until the rest of a packet comes. Clients that behave complete a message within a moment. A
-// client that doesn't could have the server keep memory for as long as it likes. Three bounds hold that back: the size of one
-// message (before [Conn.Trust] a small one), a time, and a budget that all connections of a server share.
+// A connection holds partial input while a message of its client is not complete: half a websocket
+// message, half the body of a POST, or what the handler keeps until the rest of a packet comes.
+// Clients that behave complete a message within a moment. A client that doesn't could have the
+// server keep memory for as long as it likes. Three bounds hold that back: the size of one message
+// (before [Conn.Trust] a small one), a time, and a budget that all connections of a server share.
 
 // partialKind is a reason for which a connection holds partial input.
 type partialKind uint8
@@ -25,17 +26,20 @@ const (
 
 // Errors that end connections over their partial input.
 var (
-	// ErrPartialBudget means that all connections together held too much partial input, and this one was chosen to end.
+	// ErrPartialBudget means that all connections together held too much partial input, and this
+	// one was chosen to end.
 	ErrPartialBudget = errors.New("all connections together sent too much of messages that are not complete")
 	// ErrPartialTime means that the client did not complete a message in time.
 	ErrPartialTime = errors.New("message not completed in time")
 )
 
-// partials counts the partial input of all connections of a server. While a bound is exceeded it ends connections that have no
-// part in the bound's purpose: first those that are not trusted, of these the ones of the address that holds most, and of these
-// the one whose message has been incomplete for longest. So the price of an attack is paid by the attacker's own connections.
+// partials counts the partial input of all connections of a server. While a bound is exceeded it
+// ends connections that have no part in the bound's purpose: first those that are not trusted, of
+// these the ones of the address that holds most, and of these the one whose message has been
+// incomplete for longest. So the price of an attack is paid by the attacker's own connections.
 //
-// Connections that are not trusted share a quarter of the budget, so that they can't end one that is.
+// Connections that are not trusted share a quarter of the budget, so that they can't end one that
+// is.
 type partials struct {
 	max int // bytes; immutable
 
@@ -59,7 +63,8 @@ func newPartials(most int) *partials {
 	return &partials{max: most, holders: make(map[*Conn]*partial)}
 }
 
-// set notes how many bytes a connection holds of a kind. An error means that this connection has to end.
+// set notes how many bytes a connection holds of a kind. An error means that this connection has to
+// end.
 func (ps *partials) set(c *Conn, kind partialKind, n int) error {
 	ps.mu.Lock()
 	p := ps.holders[c]
@@ -176,15 +181,17 @@ func (ps *partials) late(c *Conn, most time.Duration) bool {
 	return p != nil && time.Since(p.since) > most
 }
 
-// Trust lifts the bound on messages of a client that isn't known yet, [Options.MaxUntrustedPayload].
+// Trust lifts the bound on messages of a client that isn't known yet,
+// [Options.MaxUntrustedPayload].
 func (c *Conn) Trust() {
 	if !c.trusted.Load() {
 		c.srv.partials.trust(c)
 	}
 }
 
-// Hold tells the server that the handler keeps n bytes in all of packets that are not complete, 0 for none any more. They count
-// in the budget of [Options.MaxPartial] and have to be complete in time. An error means that the connection has to end.
+// Hold tells the server that the handler keeps n bytes in all of packets that are not complete, 0
+// for none any more. They count in the budget of [Options.MaxPartial] and have to be complete in
+// time. An error means that the connection has to end.
 func (c *Conn) Hold(n int) error { return c.srv.partials.set(c, partialHandler, n) }
 
 // MaxPayload is how many bytes a message of the client may have at this moment.
@@ -198,8 +205,9 @@ func (c *Conn) MaxPayload() int {
 // partialTime is how long a message may be incomplete: as long as a client may be silent.
 func (s *Server) partialTime() time.Duration { return s.opts.PingInterval + s.opts.PingTimeout }
 
-// Partial returns how many bytes the server holds of messages that aren't complete, and how many connections it has ended since
-// it began because that would have been more than [Options.MaxPartial].
+// Partial returns how many bytes the server holds of messages that aren't complete, and how many
+// connections it has ended since it began because that would have been more than
+// [Options.MaxPartial].
 func (s *Server) Partial() (bytes int, ended int64) {
 	s.partials.mu.Lock()
 	defer s.partials.mu.Unlock()

@@ -48,7 +48,8 @@ func (p *poll) resume() {
 	}
 }
 
-// cutBody ends the reading of a body, for a connection that has ended. The caller holds the connection's mutex.
+// cutBody ends the reading of a body, for a connection that has ended. The caller holds the
+// connection's mutex.
 func (p *poll) cutBody() {
 	if p.reading != nil {
 		_ = p.reading.SetReadDeadline(time.Now()) // where there is none, the body's own time has to do
@@ -379,8 +380,8 @@ func isBytes(r *http.Request) bool {
 	return strings.TrimSpace(ct) == "application/octet-stream"
 }
 
-// readAll reads until the end into b, whose content must not grow beyond limit. It asks hold after each read whether b may be
-// as long as it is.
+// readAll reads until the end into b, whose content must not grow beyond limit. It asks hold after
+// each read whether b may be as long as it is.
 func readAll(b []byte, r io.Reader, limit int, hold func(int) error) ([]byte, error) {
 	for {
 		if len(b) == cap(b) {

@@ -6,10 +6,12 @@ import (
 	"sync/atomic"
 )
 
-// What waits for one client is bounded by its queue. What waits for all of them is bounded too, by queues: many clients that read
-// too slowly must not take all memory together. A message that was sent to many is held once, and so it counts once.
+// What waits for one client is bounded by its queue. What waits for all of them is bounded too, by
+// queues: many clients that read too slowly must not take all memory together. A message that was
+// sent to many is held once, and so it counts once.
 
-// uncounted is the size up to which a message doesn't count, in bytes: pings and the like are shared by all servers.
+// uncounted is the size up to which a message doesn't count, in bytes: pings and the like are
+// shared by all servers.
 const uncounted = 32
 
 // queues counts the bytes of the messages that wait in the queues of a server.
@@ -19,7 +21,8 @@ type queues struct {
 	shedding atomic.Bool // a worker is looking for connections to end
 }
 
-// hold counts a message that was put into a queue. It reports whether all queues together hold too much.
+// hold counts a message that was put into a queue. It reports whether all queues together hold too
+// much.
 func (q *queues) hold(m *Message) (full bool) {
 	if len(m.frame) <= uncounted || atomic.AddInt32(&m.queued, 1) > 1 {
 		return false
@@ -36,7 +39,8 @@ func (q *queues) release(ms []*Message) {
 	}
 }
 
-// shedTask ends the connections for which most is waiting, until all queues together hold no more than nine tenths of what they may.
+// shedTask ends the connections for which most is waiting, until all queues together hold no more
+// than nine tenths of what they may.
 type shedTask Server
 
 func (t *shedTask) run() {

@@ -8,8 +8,8 @@ import (
 	"github.com/supabridge/supabridge/socketio/engineio"
 )
 
-// TestWhatWaitsForAllIsBounded has clients that fetch nothing. What they share counts once; what they don't ends those for whom
-// most is waiting.
+// TestWhatWaitsForAllIsBounded has clients that fetch nothing. What they share counts once; what
+// they don't ends those for whom most is waiting.
 func TestWhatWaitsForAllIsBounded(t *testing.T) {
 	t.Parallel()
 	const megabyte = 1 << 20

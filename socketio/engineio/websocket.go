@@ -243,7 +243,8 @@ func (l *link) fail(err error) {
 			reason, err = ReasonTransportClose, nil
 		case gone, errors.Is(err, ErrGoingAway), errors.Is(err, net.ErrClosed):
 			reason = ReasonTransportClose
-		case errors.Is(err, errPacket), errors.Is(err, errGoodbye), errors.Is(err, errFlood), errors.Is(err, ErrPartialBudget), errors.Is(err, ErrPartialTime):
+		case errors.Is(err, errPacket), errors.Is(err, errGoodbye), errors.Is(err, errFlood),
+			errors.Is(err, ErrPartialBudget), errors.Is(err, ErrPartialTime):
 			reason = reasonFor(err)
 		}
 		c.end(reason, err, closeMessage)
