@@ -51,10 +51,20 @@ func (c *client) vanish(tenant string) {
 // part takes a socket out of the count, whoever it is said to be. Where it never counted it does
 // nothing. The caller holds attending.
 func (c *client) part(tenant string, who *auth.Identity) {
-	if c.b.presence != nil && c.b.presence.leave(tenant, c.key, who) {
-		c.b.cluster.attend(noteLeave, attendanceOf(tenant, c.key, who, ""))
+	if c.b.presence == nil {
+		return
+	}
+	leave, word := c.b.presence.leave, ""
+	if c.goodbye.Load() {
+		leave, word = c.b.presence.depart, saidGoodbye
+	}
+	if leave(tenant, c.key, who) {
+		c.b.cluster.attend(noteLeave, attendanceOf(tenant, c.key, who, word))
 	}
 }
+
+// saidGoodbye is the word of a note about a socket whose client said that it goes.
+const saidGoodbye = "goodbye"
 
 // expel is part for a user who lost the right to be there: at once, and not remembered among those
 // who left.

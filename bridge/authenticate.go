@@ -116,6 +116,7 @@ func (c *client) takeToken(e *socketio.Event) {
 		c.socket.Leave(waitingRoom)
 		c.become(who)
 		c.user.Store(seat)
+		c.socket.Unrestrict()
 		c.arrive()
 		c.b.rechecker.watch(c) // as a socket of this user
 		c.tookToken(e)

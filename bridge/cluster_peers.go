@@ -110,6 +110,8 @@ func (c *cluster) apply(p *peer, kind noteKind, a attends) {
 			delete(p.there, key)
 			if a.Expelled {
 				presence.expel(a.Tenant, a.Socket, a.who())
+			} else if a.Word == saidGoodbye {
+				presence.depart(a.Tenant, a.Socket, a.who())
 			} else {
 				presence.leave(a.Tenant, a.Socket, a.who())
 			}

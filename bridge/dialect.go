@@ -20,7 +20,8 @@ import (
 func Words(cfg *config.Config) (*vocabulary.Vocabulary, error) {
 	words := cfg.Vocabulary
 	v, err := vocabulary.New(vocabulary.Options{
-		Preset: words.Preset, Shape: vocabulary.Shape(words.Shape), ConversationNoun: words.ConversationNoun, TenantNoun: words.TenantNoun,
+		Preset: words.Preset, Shape: vocabulary.Shape(words.Shape), MaxRow: int(words.MaxRow),
+		ConversationNoun: words.ConversationNoun, TenantNoun: words.TenantNoun,
 		ConversationRoom: cfg.Rooms.Conversation.Name, TenantRoom: cfg.Rooms.Tenant.Name,
 		ConversationParse: cfg.Rooms.Conversation.Parse, TenantParse: cfg.Rooms.Tenant.Parse,
 		Accept: words.Accept, ConversationIDs: words.IDs.Conversation, TenantIDs: words.IDs.Tenant, In: words.In, Out: words.Out,

@@ -28,9 +28,12 @@ type client struct {
 	identity atomic.Pointer[auth.Identity] // who, for others to read
 	deadline *time.Timer                   // of a client that has yet to authenticate
 
-	asked uint64                 // epoch of the last question whether it may enter a room
-	lost  atomic.Bool            // it has lost the right to be in a room
-	left  atomic.Pointer[uint64] // once it is gone: the epoch up to which its rights are known
+	asked uint64      // epoch of the last question whether it may enter a room
+	lost  atomic.Bool // it has lost the right to be in a room
+
+	goodbye atomic.Bool // the client said that it goes, and didn't just lose its connection
+
+	left atomic.Pointer[uint64] // once it is gone: the epoch up to which its rights are known
 
 	address    *ratelimit.Meter                // what its address has; immutable
 	user       atomic.Pointer[ratelimit.Meter] // what its user has; nil for nobody in particular
@@ -524,7 +527,10 @@ func (c *client) gone(reason string) {
 				c.types(vocabulary.NewID(id), c.who, false)
 			}
 		},
-		c.vanishAll,
+		func() {
+			c.goodbye.Store(reason == socketio.ReasonClientDisconnect || c.socket.WentAway())
+			c.vanishAll()
+		},
 		c.discount,
 		func() {
 			settled := c.b.rechecker.settled.Load() // before it is forgotten: what moves later it may have missed

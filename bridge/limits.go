@@ -7,9 +7,14 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/time/rate"
 
+	"github.com/supabridge/supabridge/bridge/body"
 	"github.com/supabridge/supabridge/bridge/ratelimit"
 	"github.com/supabridge/supabridge/socketio"
 )
+
+// maxBodies bounds what is held of bodies whose signature is not checked yet, in bytes. It is not
+// worth a knob: there are few at a time, of a few KiB.
+const maxBodies = 16 << 20
 
 // guard holds clients to the limits.
 type guard struct {
@@ -18,6 +23,7 @@ type guard struct {
 	addresses *ratelimit.Meters
 	exceeded  *prometheus.CounterVec
 	originLog *rate.Limiter // of lines about pages that were refused
+	bodies    *body.Budget  // of requests whose signature is checked once they were read
 }
 
 func newGuard(b *Bridge) *guard {
@@ -25,6 +31,8 @@ func newGuard(b *Bridge) *guard {
 	g.exceeded = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "limits_exceeded_total",
 		Help: "What was refused for being too much, by limit and, of events, by intent."}, []string{"limit", "intent"})
 	b.metrics.register.MustRegister(g.exceeded)
+	largest := max(b.cfg().Publish.MaxBody, b.cfg().Webhooks.Twilio.MaxBody)
+	g.bodies = body.NewBudget(max(maxBodies, 4*int64(largest)), func() { g.exceed("unverified_bodies", "") })
 	for name, ms := range map[string]*ratelimit.Meters{"users": g.users, "addresses": g.addresses} {
 		b.metrics.register.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name + "_connected",
 			Help: "How many " + name + " are connected, by one connection or more."}, func() float64 { return float64(ms.Count()) }))

@@ -13,6 +13,10 @@ import (
 	"github.com/supabridge/supabridge/socketio"
 )
 
+// maxQueuePackets is how many packets may wait for one client. It is not worth a knob beside
+// socketio.max_queue: it holds back empty packets alone.
+const maxQueuePackets = 1 << 16
+
 // listen makes the Socket.IO server. All namespaces have the same rooms and events.
 func (b *Bridge) listen() (err error) {
 	s := b.cfg().SocketIO
@@ -28,7 +32,13 @@ func (b *Bridge) listen() (err error) {
 		ConnectTimeout: s.ConnectTimeout,
 		UpgradeTimeout: s.UpgradeTimeout,
 		MaxPayload:     int(s.MaxPayload),
+		MaxPartial:     int(s.MaxPartial),
+
+		MaxQueuePackets:         maxQueuePackets,
+		MaxPayloadBeforeConnect: int(s.MaxPayloadBeforeConnect),
+
 		MaxQueueBytes:  int(s.MaxQueue),
+		MaxQueuesBytes: int(s.MaxQueues),
 		MaxRate:        s.MaxRate,
 		Recovery:       socketio.Recovery{Enabled: s.Recovery.Window > 0, MaxDisconnection: s.Recovery.Window, MaxBytes: int(s.Recovery.Memory), Export: b.exporter()},
 		Allow:          b.guard.allow,
@@ -88,6 +98,9 @@ func (b *Bridge) admit(s *socketio.Socket) (err error) {
 	if s.Recovered() && (before == nil || !before.isSame(who) || !before.mayResume() || !before.mayComeBack(s.Context(), who)) {
 		s.DeclineRecovery()
 		before = nil
+	}
+	if who.Pending {
+		s.Restrict() // until it has said who it is
 	}
 	s.SetData(&admission{who, before, b.rechecker.settled.Load(), ratelimit.Network(h.RemoteAddr), seat})
 	return nil

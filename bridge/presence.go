@@ -110,7 +110,7 @@ func (p *presence) attend(tenant, socket string, who *auth.Identity) {
 	a := p.of(tenant, who.UserID)
 	if a.leaving != nil {
 		a.leaving.Stop()
-		a.leaving = nil
+		a.leaving, a.until = nil, time.Time{}
 	}
 	if a.who == nil || !strings.HasPrefix(socket, overRealtime) {
 		a.who = who // what a token says goes before what others say
@@ -127,7 +127,7 @@ func (p *presence) say(tenant, socket string, who *auth.Identity, word string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if slices.Contains(offlineWords, word) {
-		p.part(tenant, socket, who)
+		p.part(tenant, socket, who, min(p.grace(), goodbyeGrace))
 		return
 	}
 	a := p.of(tenant, who.UserID)
@@ -147,10 +147,23 @@ func (p *presence) say(tenant, socket string, who *auth.Identity, word string) {
 func (p *presence) leave(tenant, socket string, who *auth.Identity) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.part(tenant, socket, who)
+	return p.part(tenant, socket, who, p.grace())
 }
 
-func (p *presence) part(tenant, socket string, who *auth.Identity) bool {
+// depart is leave for a socket whose client said that it goes: a page that was closed, or a user
+// who signed out. Nobody waits for it to come back but for a moment, in which a page is loaded
+// anew.
+func (p *presence) depart(tenant, socket string, who *auth.Identity) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.part(tenant, socket, who, min(p.grace(), goodbyeGrace))
+}
+
+// goodbyeGrace is how long a user stays online whose last client said that it goes: time enough to
+// load a page anew.
+const goodbyeGrace = 3 * time.Second
+
+func (p *presence) part(tenant, socket string, who *auth.Identity, grace time.Duration) bool {
 	a := p.online[tenant][who.UserID]
 	if a == nil {
 		return false
@@ -160,7 +173,9 @@ func (p *presence) part(tenant, socket string, who *auth.Identity) bool {
 	}
 	delete(a.sockets, socket)
 	a.left = time.Now()
-	a.until = a.left.Add(p.grace())
+	if until := a.left.Add(grace); until.After(a.until) { // another socket that was lost may have longer
+		a.until = until
+	}
 	if a.leaving == nil {
 		a.leaving = time.AfterFunc(time.Until(a.until), func() { p.expire(tenant, a) })
 	} else {
@@ -175,7 +190,7 @@ func (p *presence) part(tenant, socket string, who *auth.Identity) bool {
 func (p *presence) expel(tenant, socket string, who *auth.Identity) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if !p.part(tenant, socket, who) {
+	if !p.part(tenant, socket, who, p.grace()) {
 		return false
 	}
 	if a := p.online[tenant][who.UserID]; len(a.sockets) == 0 {

@@ -17,7 +17,10 @@ func (b *Bridge) mountPublishing(mux *http.ServeMux) {
 	if c.Secret == "" {
 		return
 	}
-	h := publish.New(publish.Options{Secret: []byte(c.Secret.Reveal()), Window: c.Window, IdempotencyFor: c.IdempotencyFor, MaxBody: int64(c.MaxBody), MaxBatch: c.MaxBatch}, sender{b})
+	h := publish.New(publish.Options{
+		Secret: []byte(c.Secret.Reveal()), Window: c.Window, IdempotencyFor: c.IdempotencyFor,
+		MaxBody: int64(c.MaxBody), MaxBatch: c.MaxBatch, Bodies: b.guard.bodies,
+	}, sender{b})
 	mux.HandleFunc("POST "+c.Path, h.Publish)
 	mux.HandleFunc("POST "+c.DisconnectPath, h.Disconnect)
 }

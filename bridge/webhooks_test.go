@@ -260,11 +260,12 @@ func TestForgedAndOverlongWebhooksAreRefused(t *testing.T) {
 		header []string
 		want   int
 	}{
-		"unsigned":        {"MessageSid=SM1&Body=x", form, 403},
-		"signed by none":  {"MessageSid=SM1&Body=x", append(form, twilio.SignatureHeader, "AAAA"), 403},
-		"JSON, no hash":   {`{}`, []string{"Content-Type", "application/json", twilio.SignatureHeader, twilio.Sign(authToken, hookBase+"/webhooks/twilio", nil)}, 403},
-		"a broken escape": {"MessageSid=%zz", append(form, twilio.SignatureHeader, "AAAA"), 400},
-		"too long":        {"Body=" + strings.Repeat("x", 3000), form, 413},
+		"unsigned":           {"MessageSid=SM1&Body=x", form, 403},
+		"signed by none":     {"MessageSid=SM1&Body=x", append(form, twilio.SignatureHeader, "AAAA"), 403},
+		"JSON, no hash":      {`{}`, []string{"Content-Type", "application/json", twilio.SignatureHeader, twilio.Sign(authToken, hookBase+"/webhooks/twilio", nil)}, 403},
+		"a broken escape":    {"MessageSid=%zz", append(form, twilio.SignatureHeader, "AAAA"), 400},
+		"too long":           {"Body=" + strings.Repeat("x", 3000), append(form, twilio.SignatureHeader, "AAAA"), 413},
+		"too long, unsigned": {"Body=" + strings.Repeat("x", 3000), form, 403},
 	} {
 		if code, _ := w.post("/webhooks/twilio", c.body, c.header...); code != c.want {
 			t.Errorf("%s: %d, want %d", name, code, c.want)

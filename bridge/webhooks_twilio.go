@@ -4,12 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/netip"
 	"slices"
 	"strings"
 
+	bodies "github.com/supabridge/supabridge/bridge/body"
 	"github.com/supabridge/supabridge/bridge/ops"
 	"github.com/supabridge/supabridge/bridge/outbox"
 	"github.com/supabridge/supabridge/bridge/twilio"
@@ -76,9 +76,19 @@ const emptyTwiML = `<?xml version="1.0" encoding="UTF-8"?><Response/>`
 func (h *webhooks) takeTwilio(w http.ResponseWriter, r *http.Request) {
 	ctx, span := h.b.traces.Webhook(r.Context(), "twilio")
 	defer span.End()
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, int64(h.b.cfg().Webhooks.Twilio.MaxBody)))
-	var long *http.MaxBytesError
-	if errors.As(err, &long) {
+	if r.Header.Get(twilio.SignatureHeader) == "" { // whose body isn't worth reading
+		h.refused("twilio", r, twilio.ErrNoSignature)
+		ops.Fail(span, twilio.ErrNoSignature)
+		http.Error(w, "the signature does not fit", http.StatusForbidden)
+		return
+	}
+	body, done, err := h.b.guard.bodies.Read(w, r, int64(h.b.cfg().Webhooks.Twilio.MaxBody))
+	defer done()
+	if errors.Is(err, bodies.ErrBudget) {
+		w.Header().Set("Retry-After", "1")
+		http.Error(w, err.Error(), http.StatusServiceUnavailable)
+		return
+	} else if errors.Is(err, bodies.ErrTooLong) {
 		http.Error(w, "the body is too long", http.StatusRequestEntityTooLarge)
 		return
 	} else if err != nil {
@@ -96,6 +106,7 @@ func (h *webhooks) takeTwilio(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "the signature does not fit", code)
 		return
 	}
+	done() // Twilio's own may take as long as the disk does
 	form := body
 	if r.Method == http.MethodGet {
 		form = []byte(r.URL.RawQuery)

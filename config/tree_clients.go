@@ -72,7 +72,8 @@ type PeerLimits struct {
 type Presence struct {
 	// Tell browsers of a tenant who of them is online. With many users each coming and going costs a packet for every other.
 	Enabled bool `key:"enabled"`
-	// How long a user stays online after the last connection closed, so that a reload of the page isn't told to all. 0s tells at once.
+	// How long a user stays online after the last connection closed, so that a reload of the page isn't told to all. 0s tells at once. Where the browser says that the page
+	// was closed or loaded anew, or the frontend disconnects, nobody waits longer than 3s.
 	Grace time.Duration `key:"grace" min:"0s" max:"10m"`
 	// How many users that went are remembered, of all tenants, with the time they were seen last. About 200 bytes each.
 	Remember int `key:"remember" min:"1" max:"10000000"`

@@ -21,12 +21,22 @@ type SocketIO struct {
 	UpgradeTimeout time.Duration `key:"upgrade_timeout" min:"1s" max:"10m"`
 	// Largest message accepted from a client; a larger one closes the connection. It bounds the memory a client can make the server hold.
 	MaxPayload Size `key:"max_payload" min:"1KiB" max:"1GiB"`
+	// Largest message accepted from a client that has entered no namespace yet, or has yet to send its token (auth.credentials with event). It must hold the connect
+	// packet, with the token or the cookies that a frontend sends there. A larger one closes the connection. Bytes are not taken before the connect packet at all.
+	MaxPayloadBeforeConnect Size `key:"max_payload_before_connect" min:"1KiB" max:"64MiB"`
+	// Most memory for messages that are not complete, of all clients together: halves of frames and of request bodies, and events whose attachments are still
+	// to come. Clients that have entered no namespace share a quarter of it. Beyond it connections are closed ("incomplete message"), first those from the address that
+	// sent most, and of these the one whose message is oldest. A message that is not complete after ping_interval and ping_timeout closes its connection too.
+	MaxPartial Size `key:"max_partial" min:"4MiB" max:"64GiB"`
 	// Most packets a client may send in a second, over time; one that was silent may send those of ten seconds at once. Every packet counts, pings of websockets
 	// and what limits.socket.events refuses included: one that goes on beyond that is closed, since reading and refusing costs too. So keep it well above that. 0 is no bound.
 	MaxRate int `key:"max_rate" min:"0" max:"1000000"`
-	// Most bytes waiting to be sent to one client. One that falls further behind is closed, and may come back. Times the
-	// number of clients it is the most memory slow ones can take.
+	// Most bytes waiting to be sent to one client. One that falls further behind is closed ("queue full"), and may come back. It must hold a burst: a transaction of
+	// 5,000 rows takes some 15 MiB. A client that does not read at all is closed after ping_interval and ping_timeout in any case.
 	MaxQueue Size `key:"max_queue" min:"16KiB" max:"1GiB"`
+	// Most bytes waiting to be sent to all clients together. What was sent to several is held once, and counts once. Beyond it those for whom most is waiting are
+	// closed, until it is less again. It is the most memory that slow clients can take.
+	MaxQueues Size `key:"max_queues" min:"1MiB" max:"64GiB"`
 	// Browsers that lost their connection for a moment get the events they missed.
 	Recovery Recovery `key:"recovery"`
 	// Pages of other origins that may connect.

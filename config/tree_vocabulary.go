@@ -13,7 +13,11 @@ type Vocabulary struct {
 	Accept []string `key:"accept" enum:"all|underscore|colon|kebab|camel|whaticket|tutorial"`
 	// Form of a message's payload: row as in the table, camel or snake with keys in that case, wrapped as {message: …},
 	// superset all of these at once. superset fits most frontends unchanged and costs about three times the bytes of row.
+	// A value of more than 16KiB stands in an event once in any case, under its column's name; see max_row for how an event says so.
 	Shape string `key:"shape" enum:"row|camel|snake|superset|wrapped"`
+	// Largest row that is sent whole. A larger one goes without its largest columns. Where an event, or the message within it, lacks columns for their size, it has a field
+	// _truncated with their names as they would be spelled there, such as ["content"]; the frontend reads the row itself where it needs them. More needs more of socketio.max_queue.
+	MaxRow Size `key:"max_row" min:"4KiB" max:"64MiB"`
 	// What the frontend calls a conversation in event names and payload keys, such as ticket or chat: join_<noun>, <noun>Id.
 	ConversationNoun string `key:"conversation_noun"`
 	// What the frontend calls a tenant, such as organization or workspace: join_<noun>, <noun>Id.
@@ -38,7 +42,8 @@ type Vocabulary struct {
 // VocabularyIDs says where ids stand.
 type VocabularyIDs struct {
 	// Selectors of the conversation's id, the first hit counting: $0 an argument, $0.room.id a field of it, auth.x, claims.x, query.x, header.x, cookie.x.
-	// Empty looks where frontends are known to have it: in the first argument itself, or in its fields conversationId, roomId and the like.
+	// Empty looks where frontends are known to have it: in the first argument itself, or in its fields conversationId, roomId and the like, however
+	// they are spelled (conversationID, convo_id): the noun above counts first, a plain id last.
 	Conversation []string `key:"conversation"`
 	// Selectors of the tenant's id likewise. Where none hits it is the tenant that the token names.
 	Tenant []string `key:"tenant"`

@@ -23,11 +23,15 @@ type client struct {
 	decoder parser.Decoder // the reader's
 	greeted bool           // the reader's: a first packet has come
 	full    atomic.Bool    // the backlog is at its limit
+	away    atomic.Bool    // the client said that its page is closed, left or loaded anew
 
 	mu      sync.Mutex // guards everything below
 	sockets []*Socket  // connected, or connecting
 	backlog []job      // in order
 	head    int        // of the backlog
+	waiting int        // bytes of the packets in the backlog
+	running int        // bytes of the packet that is being handled
+	held    int        // bytes that the decoder keeps
 	working bool       // somebody handles the backlog
 	closed  bool
 	timer   *time.Timer // of ConnectTimeout; nil once a namespace is entered
@@ -36,6 +40,7 @@ type client struct {
 // job is a step of a connection's life that runs application code.
 type job struct {
 	packet *parser.Packet // a Connect or an event; nil for an end
+	size   int            // of the packet, in bytes
 	socket *Socket        // that has ended
 	opened bool           // the connection was opened
 	moved  bool           // it was upgraded
@@ -54,12 +59,12 @@ func (s *Server) accept(conn *engineio.Conn) engineio.Handler {
 	c.timer = time.AfterFunc(s.opts.ConnectTimeout, c.connectTimeout)
 	s.watch.Load().opened()
 	if s.opts.Hooks.Opened != nil {
-		c.put(job{opened: true})
+		_ = c.put(job{opened: true})
 	}
 	if c.old() {
 		// Clients of Socket.IO 2 are in the main namespace without asking.
 		c.greeted = true
-		c.put(job{packet: &parser.Packet{Type: parser.Connect, Namespace: "/"}})
+		_ = c.put(job{packet: &parser.Packet{Type: parser.Connect, Namespace: "/"}})
 	}
 	return c
 }
@@ -82,6 +87,8 @@ func (c *client) Message(data []byte, binary bool) {
 	data = append([]byte(nil), data...) // the arguments of an event are parts of it
 	var p *parser.Packet
 	var err error
+	held := c.decoder.Held()
+	c.decoder.MaxBytes = c.conn.MaxPayload()
 	if codec := c.srv.opts.Parser; codec != nil {
 		if p, err = nil, errNotBinary; binary {
 			p, err = codec.Decode(data)
@@ -91,28 +98,59 @@ func (c *client) Message(data []byte, binary bool) {
 	} else {
 		p, err = c.decoder.Text(data)
 	}
-	if err == nil && p != nil {
-		err = c.take(p)
+	switch {
+	case err != nil:
+	case p != nil:
+		err = c.take(p, held+len(data))
+	case !c.greeted:
+		err = errNoConnect // nobody has to keep attachments for a stranger
 	}
-	if err != nil {
+	if now := c.decoder.Held(); err == nil && now != held {
+		err = c.keep(now)
+	}
+	switch {
+	case errors.Is(err, engineio.ErrPartialBudget):
+		c.conn.Abort(engineio.ReasonPartial, err)
+	case err != nil:
 		c.conn.Abort(engineio.ReasonParseError, err)
 	}
+}
+
+// keep notes how many bytes the decoder keeps.
+func (c *client) keep(held int) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.held = held
+	return c.account()
+}
+
+// account tells the connection what is held until it is complete: half a packet, and of a client
+// that has entered no namespace also what waits for that. The caller holds mu.
+func (c *client) account() error {
+	n := c.held
+	if c.timer != nil {
+		n += c.waiting + c.running
+	}
+	return c.conn.Hold(n)
 }
 
 var (
 	errNotBinary   = errors.New("text where the parser has binary messages")
 	errNoConnect   = errors.New("first packet is not a connect")
+	errLongAuth    = errors.New("auth object larger than the bound before a namespace is entered")
 	errConnectedTo = errors.New("namespace is connected already")
 )
 
 // take acts on a packet, or puts it in the backlog if application code has to run.
-func (c *client) take(p *parser.Packet) error {
+func (c *client) take(p *parser.Packet, size int) error {
 	s := c.socket(p.Namespace)
 	switch p.Type {
 	case parser.Connect:
+		if len(p.Payload) > c.srv.opts.MaxPayloadBeforeConnect {
+			return errLongAuth
+		}
 		c.greeted = true
-		c.put(job{packet: p})
-		return nil
+		return c.put(job{packet: p, size: size})
 	case parser.ConnectError:
 		return parser.ErrSyntax
 	}
@@ -129,7 +167,7 @@ func (c *client) take(p *parser.Packet) error {
 			s.cancel()
 		}
 		// Whose it is shows when its turn comes: there may be a Connect or a Disconnect before it.
-		c.put(job{packet: p})
+		return c.put(job{packet: p, size: size})
 	}
 	return nil
 }
@@ -153,14 +191,20 @@ func (c *client) all() []*Socket {
 	return append([]*Socket(nil), c.sockets...)
 }
 
-// put adds a job to the backlog.
-func (c *client) put(j job) {
+// put adds a job to the backlog. An error means that the connection has to end; it comes only of a
+// packet.
+func (c *client) put(j job) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.backlog = append(c.backlog, j)
-	if len(c.backlog)-c.head >= c.srv.opts.MaxBacklog {
+	c.waiting += j.size
+	if len(c.backlog)-c.head >= c.srv.opts.MaxBacklog || c.waiting > c.conn.MaxPayload() {
 		c.full.Store(true)
 	}
+	if j.size > 0 && c.timer != nil {
+		return c.account()
+	}
+	return nil
 }
 
 // Ready implements engineio.Handler.
@@ -178,13 +222,14 @@ func (c *client) Work() {
 		j := c.backlog[c.head]
 		c.backlog[c.head] = job{}
 		c.head++
+		c.waiting, c.running = c.waiting-j.size, j.size
 		if c.head == len(c.backlog) {
 			c.head, c.backlog = 0, c.backlog[:0]
 			if cap(c.backlog) > 8 {
 				c.backlog = nil
 			}
 		}
-		resume := c.full.Load() && len(c.backlog)-c.head <= c.srv.opts.MaxBacklog/2
+		resume := c.full.Load() && len(c.backlog)-c.head <= c.srv.opts.MaxBacklog/2 && c.waiting <= c.conn.MaxPayload()
 		if resume {
 			c.full.Store(false)
 		}
@@ -194,6 +239,10 @@ func (c *client) Work() {
 		}
 		c.do(j)
 		c.mu.Lock()
+		c.running = 0
+		if j.size > 0 && c.timer != nil {
+			_ = c.account() // it has become less
+		}
 	}
 	c.working = false
 	c.mu.Unlock()
@@ -232,12 +281,13 @@ func (c *client) do(j job) {
 // Upgraded implements engineio.Upgrader.
 func (c *client) Upgraded() {
 	if c.srv.opts.Hooks.Upgraded != nil || c.srv.watch.Load() != nil {
-		c.put(job{moved: true})
+		_ = c.put(job{moved: true})
 	}
 }
 
 // Closed implements engineio.Handler.
 func (c *client) Closed(reason string, err error) {
+	c.away.Store(errors.Is(err, engineio.ErrGoingAway))
 	c.mu.Lock()
 	c.closed = true
 	sockets := append([]*Socket(nil), c.sockets...)
@@ -249,7 +299,7 @@ func (c *client) Closed(reason string, err error) {
 	for _, s := range sockets {
 		s.cancel()
 	}
-	c.put(job{ended: &ending{reason, err}})
+	_ = c.put(job{ended: &ending{reason, err}})
 }
 
 // end takes leave of what was connected.
@@ -371,6 +421,10 @@ func (c *client) add(s *Socket) bool {
 	if c.timer != nil {
 		c.timer.Stop()
 		c.timer = nil
+		_ = c.account() // it has become less
+	}
+	if !s.restricted.Load() {
+		c.conn.Trust()
 	}
 	return true
 }

@@ -24,6 +24,8 @@ type CORS = engineio.CORS
 const (
 	DefaultPath           = "/socket.io"
 	DefaultConnectTimeout = 45 * time.Second
+
+	DefaultMaxPayloadBeforeConnect = 64 << 10 // bytes
 )
 
 // Options configure a [Server]. The zero value of a field means its default.
@@ -50,16 +52,30 @@ type Options struct {
 
 	// MaxPayload bounds what a client sends in one websocket message or one request body, in bytes. Default: 1,000,000.
 	MaxPayload int
-	// MaxAttachments bounds the binary attachments of a packet from a client. Default: 10.
+	// MaxPayloadBeforeConnect bounds the same, and all that waits for a handler, until the client
+	// has entered a namespace; it also bounds the auth object with which it enters one. It must
+	// hold the tokens or cookies that clients send there. A client that sends bytes before it has
+	// asked for a namespace is closed. Default: 64 KiB, and MaxPayload at most.
+	MaxPayloadBeforeConnect int
+	// MaxPartial bounds what all connections together hold of messages that are not complete, in
+	// bytes: halves of frames and of request bodies, and packets whose attachments have not all
+	// come. See [engineio.Options]. Default: 32 MiB.
+	MaxPartial int
+	// MaxAttachments bounds the number of binary attachments of a packet from a client; together
+	// they may have MaxPayload bytes. Default: 10.
 	MaxAttachments int
 	// MaxQueueBytes and MaxQueuePackets bound what waits for one client. Defaults: 1 MiB and 16,384. A single message larger
 	// than the bound is let through an empty queue.
 	MaxQueueBytes   int
 	MaxQueuePackets int
+	// MaxQueuesBytes bounds what waits for all clients together; what was sent to several counts
+	// once. Default: 128 MiB.
+	MaxQueuesBytes int
 	// MaxRate bounds the packets a client sends in a second, over time; see [engineio.Options]. Default: no bound.
 	MaxRate int
 	// MaxBacklog bounds the packets of one connection that wait for a handler; beyond it the server stops reading from that
-	// client until the handler has caught up. Default: 256.
+	// client until the handler has caught up. It does so too where they have more than MaxPayload
+	// bytes together. Default: 256.
 	MaxBacklog int
 	// DisableCompression turns off gzip for polling responses above 1 KiB.
 	DisableCompression bool
@@ -156,6 +172,13 @@ func (o Options) withDefaults() Options {
 	if o.ConnectTimeout <= 0 {
 		o.ConnectTimeout = DefaultConnectTimeout
 	}
+	if o.MaxPayload <= 0 {
+		o.MaxPayload = engineio.DefaultMaxPayload
+	}
+	if o.MaxPayloadBeforeConnect <= 0 {
+		o.MaxPayloadBeforeConnect = DefaultMaxPayloadBeforeConnect
+	}
+	o.MaxPayloadBeforeConnect = min(o.MaxPayloadBeforeConnect, o.MaxPayload)
 	if o.MaxAttachments <= 0 {
 		o.MaxAttachments = parser.DefaultMaxAttachments
 	}
@@ -195,7 +218,8 @@ func (o Options) engine() engineio.Options {
 	return engineio.Options{
 		Paths: o.Paths, Transports: o.Transports, DisableUpgrades: o.DisableUpgrades, AllowEIO3: o.AllowEIO3,
 		PingInterval: o.PingInterval, PingTimeout: o.PingTimeout, UpgradeTimeout: o.UpgradeTimeout,
-		MaxPayload: o.MaxPayload, MaxRate: o.MaxRate, MaxQueueBytes: o.MaxQueueBytes, MaxQueuePackets: o.MaxQueuePackets,
+		MaxPayload: o.MaxPayload, MaxUntrustedPayload: o.MaxPayloadBeforeConnect, MaxPartial: o.MaxPartial,
+		MaxRate: o.MaxRate, MaxQueueBytes: o.MaxQueueBytes, MaxQueuePackets: o.MaxQueuePackets, MaxQueuesBytes: o.MaxQueuesBytes,
 		DisableCompression: o.DisableCompression, CORS: o.CORS, Cookie: o.Cookie,
 		Allow: o.Allow, InitialHeaders: o.InitialHeaders, Headers: o.Headers, Refused: o.Hooks.Refused,
 	}

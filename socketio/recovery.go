@@ -337,7 +337,7 @@ var errSuperseded = errors.New("client has come back on another connection")
 func (s *Socket) supersede() {
 	s.client.conn.Abort(ReasonTransportClose, errSuperseded)
 	s.detach(ReasonTransportClose)
-	s.client.put(job{socket: s})
+	_ = s.client.put(job{socket: s})
 	s.client.conn.Schedule()
 }
 

@@ -100,6 +100,11 @@ func (s *Server) QueueDepth() (packets, bytes, largest int) {
 	return packets, bytes, largest
 }
 
+// Partial returns how many bytes are held of messages from clients that aren't complete, and how
+// many connections have been ended for that since the server began: because of
+// [Options.MaxPartial].
+func (s *Server) Partial() (bytes int, ended int64) { return s.engine.Partial() }
+
 // DefaultDrain is how long [Server.Shutdown] takes to close all connections, if its context allows.
 const DefaultDrain = 2 * time.Second
 

@@ -42,6 +42,8 @@ type Socket struct {
 	rooms   []membership
 	session *session // nil without recovery; immutable once the socket is connected
 
+	restricted atomic.Bool // see Restrict
+
 	gone    atomic.Bool // disconnected, or about to be: no ack comes any more
 	watched atomic.Bool // outgoing isn't empty
 
@@ -114,6 +116,22 @@ func (s *Socket) Recovered() bool { return s.recovered }
 // DeclineRecovery, called by middleware, makes a client that wants its socket back a new one instead: for one that turns out to be
 // somebody else than before. It gets another id, no rooms, and nothing of what was missed.
 func (s *Socket) DeclineRecovery() { s.declined = true }
+
+// WentAway reports whether the connection ended since the client's page was closed, left or loaded
+// anew, and the browser said so. A connection that is merely lost ends without a word.
+func (s *Socket) WentAway() bool { return s.client.away.Load() }
+
+// Restrict, called by middleware, has [Options.MaxPayloadBeforeConnect] go on to bound what the
+// client sends, until Unrestrict is called: for an application that lets clients in before they
+// have said who they are.
+func (s *Socket) Restrict() { s.restricted.Store(true) }
+
+// Unrestrict ends what Restrict began.
+func (s *Socket) Unrestrict() {
+	if s.restricted.CompareAndSwap(true, false) {
+		s.client.conn.Trust()
+	}
+}
 
 // Transport is what the connection uses now.
 func (s *Socket) Transport() Transport { return s.client.conn.Transport() }
@@ -343,6 +361,6 @@ func (s *Socket) CloseConnection() { s.client.conn.Close() }
 func (s *Socket) expel() {
 	_ = s.client.conn.Send(s.ns.srv.control(parser.Disconnect, s.ns.name, nil)) // to a client that has gone, nothing
 	s.detach(ReasonServerDisconnect)
-	s.client.put(job{socket: s})
+	_ = s.client.put(job{socket: s})
 	s.client.conn.Schedule()
 }

@@ -80,6 +80,11 @@ type server struct {
 // Watch has the Socket.IO server asked at each scrape; styleRoom names the room of the sockets that hear a style.
 func (m *Sockets) Watch(registry prometheus.Registerer, io *socketio.Server, spaces []*socketio.Namespace, styleRoom func(vocabulary.Style) string) {
 	registry.MustRegister(&server{io, spaces, styleRoom})
+	registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "partial_input_bytes",
+		Help: "Bytes held of messages from clients that are not complete (socketio.max_partial)."}, func() float64 {
+		bytes, _ := io.Partial()
+		return float64(bytes)
+	}))
 }
 
 func described(name, help string, labels ...string) *prometheus.Desc {

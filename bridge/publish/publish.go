@@ -14,13 +14,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"strings"
 	"sync"
 	"time"
 
 	lru "github.com/hashicorp/golang-lru/v2"
+
+	"github.com/supabridge/supabridge/bridge/body"
 )
 
 // Defaults of Options.
@@ -73,7 +74,13 @@ type Options struct {
 	MaxBody        int64         // bytes
 	MaxBatch       int           // events in one request
 	Now            func() time.Time
+	// Bodies bounds what is read of requests that are signed, all together. Nil means a budget of
+	// this handler's own.
+	Bodies *body.Budget
 }
+
+// DefaultBodies is the budget, in bytes, where Options name none. A larger MaxBody makes it larger.
+const DefaultBodies = 16 << 20
 
 // Handler answers requests. It is safe for concurrent use.
 type Handler struct {
@@ -118,6 +125,9 @@ func New(opts Options, sender Sender) *Handler {
 	if opts.Now == nil {
 		opts.Now = time.Now
 	}
+	if opts.Bodies == nil {
+		opts.Bodies = body.NewBudget(max(DefaultBodies, 4*opts.MaxBody), nil)
+	}
 	known, err := lru.New[string, *answered](maxKeys)
 	if err != nil {
 		panic("publish: " + err.Error()) // the size is positive
@@ -127,11 +137,11 @@ func New(opts Options, sender Sender) *Handler {
 
 // Publish answers 202 with an Answer; 400 for what can't be sent, and then sends nothing of it; 401 without the secret; 413 for too much.
 func (h *Handler) Publish(w http.ResponseWriter, r *http.Request) {
-	body, ok := h.admit(w, r)
+	content, ok := h.admit(w, r)
 	if !ok {
 		return
 	}
-	events, batch, key, err := Parse(body, h.opts.MaxBatch)
+	events, batch, key, err := Parse(content, h.opts.MaxBatch)
 	if err != nil {
 		refuse(w, http.StatusBadRequest, err.Error())
 		return
@@ -205,12 +215,12 @@ func (h *Handler) send(ctx context.Context, events []Event, batch bool) (Answer,
 
 // Disconnect answers 200 with an Answer.
 func (h *Handler) Disconnect(w http.ResponseWriter, r *http.Request) {
-	body, ok := h.admit(w, r)
+	content, ok := h.admit(w, r)
 	if !ok {
 		return
 	}
 	var whom Whom
-	if err := json.Unmarshal(body, &whom); err != nil {
+	if err := json.Unmarshal(content, &whom); err != nil {
 		refuse(w, http.StatusBadRequest, "the body is no JSON object with user, tenant or socket")
 		return
 	}
@@ -229,23 +239,33 @@ func (h *Handler) Disconnect(w http.ResponseWriter, r *http.Request) {
 	reply(w, http.StatusOK, answer)
 }
 
-// admit reads a request's body and checks whose it is.
+// admit checks whose a request is, as far as its header tells, then reads its body and checks the
+// rest.
 func (h *Handler) admit(w http.ResponseWriter, r *http.Request) ([]byte, bool) {
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, h.opts.MaxBody))
-	var long *http.MaxBytesError
+	now := h.opts.Now()
+	if err := Precheck(r.Header, h.opts.Secret, h.opts.Window, now); err != nil {
+		refuse(w, http.StatusUnauthorized, err.Error())
+		return nil, false
+	}
+	content, done, err := h.opts.Bodies.Read(w, r, h.opts.MaxBody)
+	defer done()
 	switch {
-	case errors.As(err, &long):
+	case errors.Is(err, body.ErrBudget):
+		w.Header().Set("Retry-After", "1")
+		refuse(w, http.StatusServiceUnavailable, err.Error())
+		return nil, false
+	case errors.Is(err, body.ErrTooLong):
 		refuse(w, http.StatusRequestEntityTooLarge, fmt.Sprintf("the body is longer than %d bytes", h.opts.MaxBody))
 		return nil, false
 	case err != nil:
 		refuse(w, http.StatusBadRequest, "the body broke off")
 		return nil, false
 	}
-	if err := Authenticate(r.Header, body, h.opts.Secret, h.opts.Window, h.opts.Now()); err != nil {
+	if err := Authenticate(r.Header, content, h.opts.Secret, h.opts.Window, now); err != nil {
 		refuse(w, http.StatusUnauthorized, err.Error())
 		return nil, false
 	}
-	return body, true
+	return content, true
 }
 
 func refuse(w http.ResponseWriter, code int, reason string) {

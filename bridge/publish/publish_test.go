@@ -212,3 +212,38 @@ func FuzzAuthenticate(f *testing.F) {
 		}
 	})
 }
+
+// TestNothingIsReadOfStrangers has requests without a good credential announce a body that they
+// never send.
+func TestNothingIsReadOfStrangers(t *testing.T) {
+	t.Parallel()
+	h := New(Options{Secret: []byte(secret)}, new(sender))
+	for path, handle := range map[string]http.HandlerFunc{"publish": h.Publish, "disconnect": h.Disconnect} {
+		for name, header := range map[string]http.Header{
+			"no credential":              {},
+			"a wrong secret":             {"Authorization": {"Bearer wrong"}},
+			"a signature of no form":     {SignatureHeader: {"t=1,v1=abcd"}},
+			"a signature without a time": {SignatureHeader: {"v1=" + strings.Repeat("ab", 32)}},
+			"an old signature":           {SignatureHeader: {Sign([]byte(secret), time.Now().Add(-time.Hour), nil)}},
+		} {
+			w, body := httptest.NewRecorder(), &untouched{t: t, what: path + " with " + name}
+			r := httptest.NewRequest("POST", "/", body)
+			r.Header = header
+			handle(w, r)
+			if w.Code != http.StatusUnauthorized {
+				t.Errorf("%s with %s is answered %d", path, name, w.Code)
+			}
+		}
+	}
+}
+
+// untouched is a body that must not be read.
+type untouched struct {
+	t    *testing.T
+	what string
+}
+
+func (u *untouched) Read([]byte) (int, error) {
+	u.t.Errorf("%s: the body was read", u.what)
+	return 0, io.EOF
+}

@@ -47,34 +47,66 @@ func Authenticate(header http.Header, body, secret []byte, window time.Duration,
 		}
 		return ErrCredential
 	}
-	signature := header.Get(SignatureHeader)
-	if signature == "" {
-		return ErrNoCredential
-	}
-	var t string
-	var macs [][]byte
-	for part := range strings.SplitSeq(signature, ",") {
-		name, value, _ := strings.Cut(strings.TrimSpace(part), "=")
-		switch name {
-		case "t":
-			t = value
-		case "v1":
-			if m, err := hex.DecodeString(value); err == nil && len(macs) < 4 {
-				macs = append(macs, m)
-			}
-		}
+	t, macs, err := signatures(header)
+	if err != nil {
+		return err
 	}
 	want := mac(secret, t, body)
 	good := false
 	for _, m := range macs {
 		good = good || hmac.Equal(m, want)
 	}
+	if !good {
+		return ErrCredential
+	}
+	return inTime(t, window, now)
+}
+
+// Precheck is Authenticate for a request whose body has not been read: a bearer token is checked,
+// and of a signature its form and its time. So nothing is read from those who could not be let in
+// whatever they send.
+func Precheck(header http.Header, secret []byte, window time.Duration, now time.Time) error {
+	if strings.HasPrefix(header.Get("Authorization"), "Bearer ") {
+		return Authenticate(header, nil, secret, window, now)
+	}
+	t, macs, err := signatures(header)
+	switch {
+	case err != nil:
+		return err
+	case len(macs) == 0:
+		return ErrCredential
+	}
+	return inTime(t, window, now)
+}
+
+// inTime checks the time of a signature.
+func inTime(t string, window time.Duration, now time.Time) error {
 	seconds, err := strconv.ParseInt(t, 10, 64)
-	if !good || err != nil {
+	if err != nil {
 		return ErrCredential
 	}
 	if d := now.Sub(time.Unix(seconds, 0)); d > window || d < -window {
 		return ErrExpired
 	}
 	return nil
+}
+
+// signatures reads the time and the signatures, four at most, of the header.
+func signatures(header http.Header) (t string, macs [][]byte, err error) {
+	signature := header.Get(SignatureHeader)
+	if signature == "" {
+		return "", nil, ErrNoCredential
+	}
+	for part := range strings.SplitSeq(signature, ",") {
+		name, value, _ := strings.Cut(strings.TrimSpace(part), "=")
+		switch name {
+		case "t":
+			t = value
+		case "v1":
+			if m, err := hex.DecodeString(value); err == nil && len(m) == sha256.Size && len(macs) < 4 {
+				macs = append(macs, m)
+			}
+		}
+	}
+	return t, macs, nil
 }

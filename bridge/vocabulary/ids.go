@@ -21,15 +21,10 @@ const maxID = 256
 
 func (v *Vocabulary) compileIDs() (err error) {
 	conversation, tenant := v.opts.ConversationNoun, v.opts.TenantNoun
-	conversations := []string{camelNoun(conversation) + "Id", conversation + "_id", "conversationId", "conversation_id", "roomId", "room_id", "chatId", "chat_id",
-		"threadId", "thread_id", "ticketId", "ticket_id", "room", "conversation", "id"}
-	tenants := []string{camelNoun(tenant) + "Id", tenant + "_id"}
-	for _, noun := range tenantNouns {
-		tenants = append(tenants, noun+"Id", noun+"_id")
-	}
 	var errConversation, errTenant error
-	v.conversationIDs, errConversation = v.selectors("ids.conversation", v.opts.ConversationIDs, conversations)
-	v.tenantIDs, errTenant = v.selectors("ids.tenant", v.opts.TenantIDs, append(tenants, "id"))
+	v.conversationIDs, errConversation = selectors("ids.conversation", v.opts.ConversationIDs,
+		places(append([]string{conversation}, synonyms...), "room", "conversation"))
+	v.tenantIDs, errTenant = selectors("ids.tenant", v.opts.TenantIDs, places(append([]string{tenant}, tenantNouns...)))
 	if err = errors.Join(errConversation, errTenant); err != nil {
 		return err
 	}
@@ -51,13 +46,10 @@ func (v *Vocabulary) compileIDs() (err error) {
 	return err
 }
 
-// selectors reads those configured, else makes them of the names that ids usually have in the first argument.
-func (v *Vocabulary) selectors(key string, configured, names []string) ([]selector, error) {
+// selectors reads those configured; where there are none it returns the usual ones.
+func selectors(key string, configured []string, usual []selector) ([]selector, error) {
 	if len(configured) == 0 {
-		configured = []string{"$0"}
-		for _, name := range dedupe(names...) {
-			configured = append(configured, "$0."+name)
-		}
+		return usual, nil
 	}
 	list, err := parseSelectors(configured)
 	if err != nil {
@@ -228,8 +220,7 @@ func IDOf(r row.Row, column, text string) ID {
 
 // MessageIDs gives the ids of the messages that an event names in its first argument, as a list; nil where it names none.
 func MessageIDs(args []json.RawMessage) json.RawMessage {
-	for _, name := range []string{"messageIds", "message_ids", "messageId", "message_id"} {
-		raw, _ := Field(args, name)
+	for _, raw := range fieldsAlike(args, "messageIds", "messageId") {
 		if len(raw) > 0 && raw[0] == '[' {
 			return raw
 		}
@@ -253,8 +244,7 @@ func MessageID(args []json.RawMessage) (string, bool) {
 // UserIDs finds the users that an event names in its first argument: `userIds` or `userId` there, as a list or alone; at most 1000.
 func UserIDs(args []json.RawMessage) []string {
 	var users []string
-	for _, name := range []string{"userIds", "user_ids", "userId", "user_id"} {
-		raw, _ := Field(args, name)
+	for _, raw := range fieldsAlike(args, "userIds", "userId") {
 		var list []json.RawMessage
 		if json.Unmarshal(raw, &list) != nil {
 			list = []json.RawMessage{raw}

@@ -22,6 +22,8 @@ type Occasion struct {
 	Conversation, Tenant, User, UserName ID
 
 	built [shapeCount]json.RawMessage
+	fits  bool     // fit has been here and left something out
+	left  []string // the columns that it left out
 }
 
 // Utterance is one event on the wire.
@@ -42,6 +44,7 @@ func (v *Vocabulary) Say(s Style, o *Occasion) []Utterance {
 	if len(rules) == 0 {
 		return nil
 	}
+	o.fit(v.opts.MaxRow)
 	said := make([]Utterance, 0, len(rules))
 	for i := range rules {
 		r := &rules[i]

@@ -37,6 +37,7 @@ type selector struct {
 	index   int
 	path    []string
 	literal json.RawMessage
+	alike   bool // the field may be spelled otherwise, see alike; only an id in it counts
 }
 
 // maxIndex bounds the argument that a selector may name.
@@ -166,15 +167,38 @@ func (l *looking) argument(s *selector) json.RawMessage {
 	if len(s.path) == 0 {
 		return raw
 	}
-	if len(raw) == 0 || raw[0] != '{' {
+	if !l.open(s.index) {
 		return nil
 	}
-	if !l.done || l.at != s.index {
+	if s.alike {
+		for _, c := range l.row.Columns {
+			if !alike(c.Name, s.path[0]) {
+				continue
+			}
+			if _, ok := scalarID(c.Value); ok {
+				return c.Value
+			}
+		}
+		return nil
+	}
+	return inside(l.row.Get(s.path[0]), s.path[1:])
+}
+
+// open takes an argument apart. It returns false where that is no object.
+func (l *looking) open(index int) bool {
+	if index >= len(l.args) {
+		return false
+	}
+	raw := l.args[index]
+	if len(raw) == 0 || raw[0] != '{' {
+		return false
+	}
+	if !l.done || l.at != index {
 		var err error
 		if l.row, err = row.Parse(raw); err != nil {
 			l.row = row.Row{}
 		}
-		l.at, l.done = s.index, true
+		l.at, l.done = index, true
 	}
-	return inside(l.row.Get(s.path[0]), s.path[1:])
+	return true
 }

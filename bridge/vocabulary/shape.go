@@ -67,7 +67,7 @@ func (v *Vocabulary) shape(place int, o *Occasion) json.RawMessage {
 			o.built[place] = o.Plain()
 		}
 	case o.built[place] == nil:
-		o.built[place] = v.build(Shapes()[place], o.Row, o.Nested, o.Fields)
+		o.built[place] = v.build(Shapes()[place], o)
 	}
 	return o.built[place]
 }
@@ -82,12 +82,13 @@ func (o *Occasion) Plain() json.RawMessage {
 }
 
 // build makes the payload of an event about a row.
-func (v *Vocabulary) build(shape Shape, r row.Row, nested string, extras []Extra) json.RawMessage {
+func (v *Vocabulary) build(shape Shape, about *Occasion) json.RawMessage {
+	r, nested, extras, left := about.Row, about.Nested, about.Fields, about.left
 	if shape == Row {
 		return r.Record
 	}
 	fields := r.Columns
-	o := object{buf: make([]byte, 0, 3*len(r.Record)+128)}
+	o := object{buf: make([]byte, 0, min(3*len(r.Record), len(r.Record)+largeValue)+128)}
 	room := len(extras) + 2
 	if shape != Wrapped {
 		room += 2 * len(fields)
@@ -96,11 +97,15 @@ func (v *Vocabulary) build(shape Shape, r row.Row, nested string, extras []Extra
 	switch shape {
 	case Camel:
 		o.addAll(fields, v.camel)
+		o.lack(left, v.camel)
 	case Snake:
 		o.addAll(fields, snake)
+		o.lack(left, snake)
 	case Superset:
 		o.addAll(fields, nil)
-		o.addAll(fields, v.camel)
+		o.lack(left, nil)
+		o.repeat(fields, v.camel)
+		o.lack(left, v.camel)
 	}
 	for _, e := range extras {
 		name := e.Name
@@ -114,7 +119,12 @@ func (v *Vocabulary) build(shape Shape, r row.Row, nested string, extras []Extra
 	}
 	if (shape == Superset || shape == Wrapped) && o.begin(nested) {
 		inner := object{buf: o.buf, start: len(o.buf), names: make([]string, 0, len(fields))}
-		inner.addAll(fields, v.camel)
+		if shape == Superset {
+			inner.repeat(fields, v.camel)
+		} else {
+			inner.addAll(fields, v.camel)
+		}
+		inner.lack(left, v.camel)
 		o.buf = inner.bytes()
 	}
 	return o.bytes()
@@ -125,6 +135,7 @@ type object struct {
 	buf   []byte
 	start int      // where it begins
 	names []string // those written; few enough to be looked through
+	left  []string // those that were left out since they are large
 }
 
 func (o *object) addAll(fields []row.Column, rename func(string) string) {
@@ -134,6 +145,30 @@ func (o *object) addAll(fields []row.Column, rename func(string) string) {
 			name = rename(name)
 		}
 		o.add(name, f.Value)
+	}
+}
+
+// repeat is addAll for values that stand in the event already: large ones aren't written once more.
+func (o *object) repeat(fields []row.Column, rename func(string) string) {
+	for _, f := range fields {
+		switch name := rename(f.Name); {
+		case len(f.Value) <= largeValue:
+			o.add(name, f.Value)
+		case !slices.Contains(o.names, name):
+			o.lack([]string{name}, nil)
+		}
+	}
+}
+
+// lack notes columns that the object doesn't have since they are large.
+func (o *object) lack(columns []string, rename func(string) string) {
+	for _, name := range columns {
+		if rename != nil {
+			name = rename(name)
+		}
+		if !slices.Contains(o.left, name) {
+			o.left = append(o.left, name)
+		}
 	}
 }
 
@@ -159,6 +194,9 @@ func (o *object) begin(name string) bool {
 }
 
 func (o *object) bytes() json.RawMessage {
+	if len(o.left) > 0 {
+		o.add(truncated, nameList(o.left))
+	}
 	if len(o.buf) == o.start {
 		o.buf = append(o.buf, '{')
 	}

@@ -78,9 +78,10 @@ func sinceField(message json.RawMessage, names ...string) (string, bool) {
 		if name == "" {
 			continue
 		}
-		raw, _ := Field([]json.RawMessage{message}, name)
-		if id, ok := scalarID(raw); ok {
-			return id.Text, true
+		for _, raw := range fieldsAlike([]json.RawMessage{message}, name) {
+			if id, ok := scalarID(raw); ok {
+				return id.Text, true
+			}
 		}
 	}
 	return "", false

@@ -30,6 +30,9 @@ type Options struct {
 	Preset string
 	// Shape is how a row stands in the payload of an event. Empty means Superset.
 	Shape Shape
+	// MaxRow bounds the row in an event, in bytes: a larger one goes without its largest columns,
+	// and names them in _truncated. Zero means DefaultMaxRow.
+	MaxRow int
 	// ConversationNoun and TenantNoun are the frontend's words (ticket, room; organization, workspace): `join_<noun>` is understood, ids are looked for
 	// under `<noun>Id` and `<noun>_id`, and the tenant's id is sent under `<noun>Id`. Empty means conversation and tenant.
 	ConversationNoun, TenantNoun string
@@ -74,6 +77,9 @@ func New(opts Options) (*Vocabulary, error) {
 	}
 	if opts.Shape == "" {
 		opts.Shape = Superset
+	}
+	if opts.MaxRow == 0 {
+		opts.MaxRow = DefaultMaxRow
 	}
 	if opts.ConversationNoun == "" {
 		opts.ConversationNoun = "conversation"

@@ -64,7 +64,6 @@ func (s *Server) accept(w http.ResponseWriter, r *http.Request, c *Conn, h http.
 		return nil
 	}
 	l := &link{c: c, unread: o.early, rest: o.answer}
-	l.frames.limit = s.opts.MaxPayload
 	if err := l.adopt(o.Conn); err != nil {
 		s.refused(r, refusal(CodeBadRequest, fmt.Sprintf("connection can't become a websocket: %v", err)))
 		_ = o.Conn.Close()

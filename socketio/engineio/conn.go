@@ -42,6 +42,10 @@ type Conn struct {
 	working  atomic.Int32 // workers that have the handler work on what they have read
 	protocol uint8        // 3 or 4; immutable
 	pace     atomic.Int64 // see spend
+	trusted  atomic.Bool  // see Trust
+	textOnly bool         // the client takes no binary messages; immutable
+
+	partialOver bool // it has ended; guarded by the mutex of the server's partials
 
 	mu           sync.Mutex // guards everything below
 	state        state
@@ -133,7 +137,10 @@ var errNotWritable = errors.New("client is not reading")
 
 // enqueue puts messages into the queue and wakes a waiting poll. A link that is returned has to be flushed.
 func (c *Conn) enqueue(volatile bool, ms []*Message) (*link, error) {
-	if c.protocol == 3 {
+	switch {
+	case c.textOnly:
+		ms = inText(ms, c.protocol)
+	case c.protocol == 3:
 		ms = downgrade(ms)
 	}
 	c.mu.Lock()
@@ -160,11 +167,16 @@ func (c *Conn) enqueue(volatile bool, ms []*Message) (*link, error) {
 		c.close(ReasonQueueFull, err)
 		return nil, err
 	}
+	full := false
 	for _, m := range ms {
 		c.queue.put(m)
+		full = c.srv.queues.hold(m) || full
 	}
 	l := c.flushable()
 	c.mu.Unlock()
+	if full {
+		c.srv.shed()
+	}
 	return l, nil
 }
 
@@ -283,13 +295,16 @@ func (c *Conn) end(reason string, err error, last *Message) bool {
 		return false
 	}
 	c.state = stateClosed
+	c.srv.queues.release(c.queue.pending)
 	c.queue.drop()
 	c.farewell = last
 	if c.poll != nil {
 		c.poll.wake()
 		c.poll.resume()
+		c.poll.cutBody()
 	}
 	c.mu.Unlock()
+	c.srv.partials.over(c)
 	c.srv.open.Add(-1)
 	c.handler.Closed(reason, err)
 	c.Schedule()
@@ -341,7 +356,16 @@ func (c *Conn) receive(data []byte, binary bool) error {
 			return errPacket
 		}
 		c.handler.Message(data[1:], false)
+	case 'b': // what decodePayload has decoded already where it came by long-polling
+		p, err := decodeBase64(data[1:])
+		if err != nil {
+			return errPacket
+		}
+		c.handler.Message(p, true)
 	case '3':
+		if c.srv.partials.late(c, c.srv.partialTime()) {
+			return ErrPartialTime
+		}
 		c.pong()
 	case '1':
 		return errGoodbye
@@ -368,6 +392,8 @@ func reasonFor(err error) string {
 		return ReasonTransportClose
 	case errors.Is(err, errFlood):
 		return ReasonFlood
+	case errors.Is(err, ErrPartialBudget), errors.Is(err, ErrPartialTime):
+		return ReasonPartial
 	}
 	return ReasonTransportError
 }

@@ -42,6 +42,25 @@ func downgrade(ms []*Message) []*Message {
 	return list
 }
 
+// inText returns the messages with those that are binary as text in base64, as a client takes them
+// that asked for that.
+func inText(ms []*Message, protocol uint8) []*Message {
+	list := make([]*Message, len(ms))
+	for i, m := range ms {
+		if m.kind == kindBinary {
+			data, plain := m.frame[m.head:], m.plain
+			b := append(make([]byte, maxHead, maxHead+2+base64.StdEncoding.EncodedLen(len(data))), 'b')
+			if protocol == 3 {
+				b = append(b, textPrefix)
+			}
+			m = finish(base64.StdEncoding.AppendEncode(b, data), opText, kindText)
+			m.plain = plain
+		}
+		list[i] = m
+	}
+	return list
+}
+
 // receive3 is receive for version 3.
 func (c *Conn) receive3(data []byte, binary bool) error {
 	if len(data) == 0 {
@@ -64,12 +83,15 @@ func (c *Conn) receive3(data []byte, binary bool) error {
 		if len(data) < 2 || data[1] != textPrefix {
 			return errPacket
 		}
-		p, err := base64.StdEncoding.DecodeString(string(data[2:]))
+		p, err := decodeBase64(data[2:])
 		if err != nil {
 			return errPacket
 		}
 		c.handler.Message(p, true)
 	case '2':
+		if c.srv.partials.late(c, c.srv.partialTime()) {
+			return ErrPartialTime
+		}
 		c.mu.Lock()
 		c.pingDue = time.Now().Add(c.srv.opts.PingInterval)
 		c.mu.Unlock()
@@ -200,6 +222,7 @@ func (c *Conn) take(b []byte, limit int, more ...*Message) []byte {
 	n, size := c.queue.batch(limit)
 	c.srv.traffic.out(n, size)
 	ms := append(append(make([]*Message, 0, n+len(more)), c.queue.pending[:n]...), more...)
+	c.srv.queues.release(c.queue.pending[:n])
 	c.queue.discard(n)
 	c.poll.plain = !slices.ContainsFunc(ms, func(m *Message) bool { return !m.plain && m.kind != kindControl })
 	if c.protocol == 3 {

@@ -84,6 +84,7 @@ func (l *link) gather(b *lease) (out []byte, next int) {
 		}
 		out, l.rest = b.out, nil
 	}
+	c.srv.queues.release(c.queue.pending[:n])
 	c.queue.discard(n)
 	c.srv.traffic.out(n, size)
 	return out, flushMore

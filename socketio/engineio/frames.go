@@ -12,7 +12,7 @@ import (
 //
 // gorilla/websocket, against which this is tested, would block until a frame is complete, and keep a kilobyte for each client at rest.
 type frames struct {
-	limit  int         // bytes of one message; immutable
+	limit  int         // bytes of one message; the reader sets it
 	broken *unfinished // nil between messages
 }
 
@@ -67,7 +67,7 @@ func (f *frames) next(b []byte) (op byte, payload, rest []byte, ok bool, err err
 		if u := f.broken; u != nil && u.left > 0 {
 			n := min(u.left, len(b))
 			u.key = unmask(b[:n], u.key)
-			u.data = append(u.data, b[:n]...)
+			u.data = append(u.grown(n), b[:n]...)
 			u.left -= n
 			b = b[n:]
 			if u.left > 0 {
@@ -111,6 +111,35 @@ func (f *frames) next(b []byte) (op byte, payload, rest []byte, ok bool, err err
 		u.left, u.last, u.key = size, last, key
 		b = b[head:]
 	}
+}
+
+// minKept is the least that a buffer for an incomplete message has, in bytes.
+const minKept = 2 << 10
+
+// grown returns the data with room for n bytes more. The room doubles at least, so that few buffers
+// become garbage on the way, and in the last frame of a message, whose length is known, it is never
+// more than the message takes.
+func (u *unfinished) grown(n int) []byte {
+	need := len(u.data) + n
+	if need <= cap(u.data) {
+		return u.data
+	}
+	size := max(need, 2*cap(u.data), minKept)
+	if cap(u.data) < readSize {
+		size = max(size, 4*cap(u.data))
+	}
+	if u.last {
+		size = min(size, len(u.data)+u.left)
+	}
+	return append(make([]byte, 0, size), u.data...)
+}
+
+// held is how many bytes are kept of a message that isn't complete.
+func (f *frames) held() int {
+	if f.broken == nil {
+		return 0
+	}
+	return cap(f.broken.data)
 }
 
 // frameHead reads a frame's header. Its length is 0 if it isn't complete; size is the payload's. within says that the frame before was
@@ -167,6 +196,10 @@ func unmask(b []byte, key uint32) uint32 {
 	}
 	return key
 }
+
+// goingAway is the status of a close frame that browsers send when a page is closed, left or loaded
+// anew (RFC 6455 §7.4.1).
+const goingAway = 1001
 
 // errHungUp means that the client has closed the websocket as the protocol wants it.
 var errHungUp = errors.New("closed by the client")

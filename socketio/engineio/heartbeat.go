@@ -177,6 +177,10 @@ func (c *Conn) expire(b *Batch) {
 		c.mu.Unlock()
 		c.close(ReasonPingTimeout, nil)
 		return
+	case c.srv.partials.late(c, c.srv.partialTime()):
+		c.mu.Unlock()
+		c.close(ReasonPartial, ErrPartialTime)
+		return
 	case c.awaitingPong && !c.extended:
 		// Once a ping, the wait is made longer: by a whole time if something came since, perhaps the beginning of a long message
 		// that the pong has to wait behind; else by a little, for an answer that has come but was not read yet, because this

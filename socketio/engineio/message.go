@@ -11,13 +11,13 @@ type Message struct {
 	head  uint8  // where its payload starts
 	kind  kind
 	plain bool // not worth compressing
+
+	queued int32 // queues that hold the message; atomic
 }
 
 // Plain returns the message as one for which no answer to a long-polling request is compressed, unless another message in it is worth that.
 func (m *Message) Plain() *Message {
-	p := *m
-	p.plain = true
-	return &p
+	return &Message{frame: m.frame, head: m.head, kind: m.kind, plain: true}
 }
 
 type kind uint8

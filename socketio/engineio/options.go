@@ -25,6 +25,8 @@ const (
 	DefaultMaxPayload      = 1_000_000 // bytes
 	DefaultMaxQueueBytes   = 1 << 20   // bytes
 	DefaultMaxQueuePackets = 16_384
+	DefaultMaxQueuesBytes  = 128 << 20 // bytes
+	DefaultMaxPartial      = 32 << 20  // bytes
 )
 
 // Times and sizes that need no knob.
@@ -60,11 +62,23 @@ type Options struct {
 	// MaxPayload bounds what a client sends in one websocket message or one request body, in bytes. It is announced
 	// to clients. Default: 1,000,000.
 	MaxPayload int
+	// MaxUntrustedPayload bounds the same until [Conn.Trust] is called: for a handler that has to
+	// find out first who the client is. Default: MaxPayload, which is no bound of its own.
+	MaxUntrustedPayload int
+	// MaxPartial bounds what all connections together hold of messages that aren't complete, in
+	// bytes. Those that aren't trusted have a quarter of it. Beyond it connections are closed with
+	// [ReasonPartial]: first of the address that holds most, and of those the one whose message has
+	// been incomplete for longest. Default: 32 MiB, and at least what four messages take.
+	MaxPartial int
 	// MaxQueueBytes and MaxQueuePackets bound what waits for one client. A connection that would exceed them is closed
 	// with [ReasonQueueFull]; a single message larger than the bound is let through an empty queue.
 	// Defaults: 1 MiB and 16,384.
 	MaxQueueBytes   int
 	MaxQueuePackets int
+	// MaxQueuesBytes bounds what waits for all clients together; what was sent to several counts
+	// once. Beyond it those for whom most is waiting are closed with [ReasonQueueFull]. Default:
+	// 128 MiB, and MaxQueueBytes at least.
+	MaxQueuesBytes int
 	// MaxRate bounds the packets, control frames of websockets included, that a client sends in a second, over time: a client that was silent may send
 	// those of ten seconds at once. One that sends more is closed with [ReasonFlood]. Default: no bound.
 	MaxRate int
@@ -112,8 +126,14 @@ func (o Options) withDefaults() Options {
 	setDefault(&o.PingTimeout, DefaultPingTimeout)
 	setDefault(&o.UpgradeTimeout, DefaultUpgradeTimeout)
 	setDefault(&o.MaxPayload, DefaultMaxPayload)
+	setDefault(&o.MaxUntrustedPayload, o.MaxPayload)
+	o.MaxUntrustedPayload = min(o.MaxUntrustedPayload, o.MaxPayload)
+	setDefault(&o.MaxPartial, DefaultMaxPartial)
+	o.MaxPartial = max(o.MaxPartial, 4*o.MaxPayload)
 	setDefault(&o.MaxQueueBytes, DefaultMaxQueueBytes)
 	setDefault(&o.MaxQueuePackets, DefaultMaxQueuePackets)
+	setDefault(&o.MaxQueuesBytes, DefaultMaxQueuesBytes)
+	o.MaxQueuesBytes = max(o.MaxQueuesBytes, o.MaxQueueBytes)
 	return o
 }
 

@@ -19,12 +19,11 @@ func decodePayload(body []byte, f func(data []byte, binary bool) error) error {
 	for {
 		p, rest, more := bytes.Cut(body, []byte{separator})
 		if len(p) > 0 && p[0] == 'b' {
-			data := make([]byte, base64.StdEncoding.DecodedLen(len(p)-1))
-			n, err := base64.StdEncoding.Decode(data, p[1:])
+			data, err := decodeBase64(p[1:])
 			if err != nil {
 				return errPacket
 			}
-			if err := f(data[:n], true); err != nil {
+			if err := f(data, true); err != nil {
 				return err
 			}
 		} else {
@@ -40,6 +39,14 @@ func decodePayload(body []byte, f func(data []byte, binary bool) error) error {
 		}
 		body = rest
 	}
+}
+
+// decodeBase64 decodes what a client sends as text. Some leave the padding out.
+func decodeBase64(text []byte) ([]byte, error) {
+	text = bytes.TrimRight(text, "=")
+	data := make([]byte, base64.RawStdEncoding.DecodedLen(len(text)))
+	n, err := base64.RawStdEncoding.Decode(data, text)
+	return data[:n], err
 }
 
 // join appends messages to b as one payload.

@@ -13,18 +13,19 @@ import (
 
 // poll is the long-polling half of a connection. Its fields belong to the connection's mutex.
 type poll struct {
-	waiting  bool          // a GET waits
-	overlap  bool          // a second one came: an error
-	late     bool          // the waiting one came after the client had ended the session
-	noop     bool          // the waiting GET is to be ended, for the sake of an upgrade
-	posting  bool          // a POST is being handled
-	b64      bool          // of version 3: the client takes text only; immutable
-	asBytes  bool          // of version 3: the last payload was one of bytes
-	plain    bool          // the last payload had only messages not worth compressing
-	wakeup   chan struct{} // of the waiting GET; buffered
-	released chan struct{} // of a POST that waits for the handler; buffered
-	nudge    *time.Timer   // ends GETs that wait during an upgrade; nil before one has begun
-	lapse    wheelEntry    // of the upgrade that is under way; the wheel's
+	waiting  bool                     // a GET waits
+	overlap  bool                     // a second one came: an error
+	late     bool                     // the waiting one came after the client had ended the session
+	noop     bool                     // the waiting GET is to be ended, for the sake of an upgrade
+	posting  bool                     // a POST is being handled
+	reading  *http.ResponseController // of a POST whose body is being read; nil otherwise
+	b64      bool                     // of version 3: the client takes text only; immutable
+	asBytes  bool                     // of version 3: the last payload was one of bytes
+	plain    bool                     // the last payload had only messages not worth compressing
+	wakeup   chan struct{}            // of the waiting GET; buffered
+	released chan struct{}            // of a POST that waits for the handler; buffered
+	nudge    *time.Timer              // ends GETs that wait during an upgrade; nil before one has begun
+	lapse    wheelEntry               // of the upgrade that is under way; the wheel's
 }
 
 func newPoll() *poll {
@@ -44,6 +45,14 @@ func (p *poll) resume() {
 	select {
 	case p.released <- struct{}{}:
 	default:
+	}
+}
+
+// cutBody ends the reading of a body, for a connection that has ended. The caller holds the
+// connection's mutex.
+func (p *poll) cutBody() {
+	if p.reading != nil {
+		_ = p.reading.SetReadDeadline(time.Now()) // where there is none, the body's own time has to do
 	}
 }
 
@@ -265,7 +274,7 @@ func (c *Conn) servePost(w http.ResponseWriter, r *http.Request) *Error {
 		c.close(ReasonTransportError, err)
 		return e
 	case err != nil:
-		c.close(ReasonTransportError, err)
+		c.close(reasonFor(err), err)
 		return refusal(CodeBadRequest, "body could not be read")
 	}
 	take := func(data []byte, binary bool) error {
@@ -335,7 +344,7 @@ var errTooLarge = errors.New("request body too large")
 // readBody reads the body of a POST, which may have MaxPayload bytes. It takes no longer than a client has to answer a ping, which would
 // have to wait behind it: so a client that has gone without a word holds nothing up.
 func (c *Conn) readBody(b *[]byte, w http.ResponseWriter, r *http.Request) error {
-	limit := c.srv.opts.MaxPayload
+	limit := c.MaxPayload()
 	if r.ContentLength > int64(limit) {
 		return errTooLarge
 	}
@@ -344,9 +353,21 @@ func (c *Conn) readBody(b *[]byte, w http.ResponseWriter, r *http.Request) error
 	}
 	rc := http.NewResponseController(w)
 	// Where the response has no deadlines, those of the HTTP server have to do.
-	bounded := rc.SetReadDeadline(time.Now().Add(c.srv.opts.PingInterval+c.srv.opts.PingTimeout)) == nil
+	bounded := rc.SetReadDeadline(time.Now().Add(c.srv.partialTime())) == nil
+	c.mu.Lock()
+	c.poll.reading = rc
+	if c.state == stateClosed {
+		c.poll.cutBody()
+	}
+	c.mu.Unlock()
 	var err error
-	*b, err = readAll((*b)[:0], r.Body, limit)
+	*b, err = readAll((*b)[:0], r.Body, limit, func(n int) error { return c.srv.partials.set(c, partialBody, n) })
+	c.mu.Lock()
+	c.poll.reading = nil
+	c.mu.Unlock()
+	if e := c.srv.partials.set(c, partialBody, 0); err == nil {
+		err = e
+	}
 	if bounded && err == nil {
 		_ = rc.SetReadDeadline(time.Time{}) // a connection that has broken is found by its next reader
 	}
@@ -359,8 +380,9 @@ func isBytes(r *http.Request) bool {
 	return strings.TrimSpace(ct) == "application/octet-stream"
 }
 
-// readAll reads until the end into b, whose content must not grow beyond limit.
-func readAll(b []byte, r io.Reader, limit int) ([]byte, error) {
+// readAll reads until the end into b, whose content must not grow beyond limit. It asks hold after
+// each read whether b may be as long as it is.
+func readAll(b []byte, r io.Reader, limit int, hold func(int) error) ([]byte, error) {
 	for {
 		if len(b) == cap(b) {
 			b = append(b, 0)[:len(b)]
@@ -373,6 +395,9 @@ func readAll(b []byte, r io.Reader, limit int) ([]byte, error) {
 		case errors.Is(err, io.EOF):
 			return b, nil
 		case err != nil:
+			return b, err
+		}
+		if err := hold(len(b)); err != nil {
 			return b, err
 		}
 	}

@@ -86,11 +86,18 @@ func (s *Server) refused(r *http.Request, e *Error) {
 var (
 	// ErrClosed means that the connection is closed or closing.
 	ErrClosed = errors.New("connection closed")
+	// ErrGoingAway is handed to [Handler.Closed] where the client said that its page is closed,
+	// left or loaded anew, which is more than that its connection has ended.
+	ErrGoingAway = errors.New("client is going away")
 	// ErrQueueFull means that the client did not take what was sent before; the connection has been closed for it.
 	ErrQueueFull = errors.New("queue full")
+	// ErrQueuesFull means that too much waited for all clients together, and most of it for this
+	// one.
+	ErrQueuesFull = errors.New("all queues together are full")
 )
 
-// The reasons for which a connection ends, as handed to [Handler.Closed]. Except for the last two they are the protocol's own.
+// The reasons for which a connection ends, as handed to [Handler.Closed]. Except for the last three
+// they are the protocol's own.
 const (
 	ReasonPingTimeout    = "ping timeout"
 	ReasonTransportClose = "transport close"
@@ -99,4 +106,5 @@ const (
 	ReasonForcedClose    = "forced close"
 	ReasonQueueFull      = "queue full"
 	ReasonFlood          = "too many packets"
+	ReasonPartial        = "incomplete message"
 )

@@ -23,6 +23,8 @@ type Server struct {
 	draining atomic.Bool  // nothing new is accepted
 	cors     atomic.Pointer[CORS]
 	traffic  traffic
+	partials *partials
+	queues   queues
 
 	mu      sync.Mutex // guards everything below
 	conns   map[string]*Conn
@@ -37,6 +39,8 @@ type Server struct {
 func NewServer(opts Options) *Server {
 	opts = opts.withDefaults()
 	s := &Server{opts: opts, wheel: newWheel(min(opts.PingInterval, opts.PingTimeout)), conns: make(map[string]*Conn)}
+	s.partials = newPartials(opts.MaxPartial)
+	s.queues.max = int64(opts.MaxQueuesBytes)
 	s.SetCORS(opts.CORS)
 	return s
 }
@@ -129,6 +133,8 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, sid string, t Tra
 	c := &Conn{srv: s, id: newID(), request: NewRequest(r), transport: Polling, protocol: version}
 	c.pingDue = c.request.Time.Add(s.opts.PingInterval)
 	c.beat.owner = c
+	c.trusted.Store(s.opts.MaxUntrustedPayload >= s.opts.MaxPayload)
+	c.textOnly = wantsText(r)
 	if t == WebSocket {
 		c.transport = WebSocket // not t, which is a part of the request's first line and would keep that
 		return s.openWebSocket(w, r, c)

@@ -28,6 +28,7 @@ type link struct {
 	probe  bool   // the upgrade is not completed yet
 	unread []byte // came but was not handed to frames for good
 	frames frames
+	held   int // what partials know of
 
 	// These belong to the connection's mutex.
 	rest    []byte     // what the socket has not taken of the last write; goes out before anything else
@@ -56,7 +57,9 @@ func (s *Server) openWebSocket(w http.ResponseWriter, r *http.Request, c *Conn) 
 	}
 	c.link = l
 	c.handler = s.opts.Accept(c)
-	c.queue.put(s.openPacket(c.id, false))
+	open := s.openPacket(c.id, false)
+	c.queue.put(open)
+	s.queues.hold(open)
 	if !s.admit(c) {
 		l.discard() // nothing was promised to the client yet
 		return nil
@@ -173,7 +176,12 @@ var errNotReady = errors.New("handler is not ready")
 // take delivers the messages in buf and returns the bytes after them: an incomplete message or, with errNotReady, also whole ones.
 func (l *link) take(buf []byte) (rest []byte, err error) {
 	for {
+		l.frames.limit = l.c.MaxPayload()
 		op, payload, after, ok, err := l.frames.next(buf)
+		if held := l.frames.held(); err == nil && held != l.held {
+			l.held = held
+			err = l.c.srv.partials.set(l.c, partialFrames, held)
+		}
 		if err != nil || !ok {
 			return after, err
 		}
@@ -188,6 +196,9 @@ func (l *link) take(buf []byte) (rest []byte, err error) {
 			}
 			continue
 		case opcodeClose:
+			if len(payload) >= 2 && binary.BigEndian.Uint16(payload) == goingAway {
+				return nil, ErrGoingAway
+			}
 			return nil, errHungUp
 		}
 		if err := l.deliver(payload, op == opcodeBinary); err != nil {
@@ -220,6 +231,7 @@ func (l *link) fail(err error) {
 	}
 	closed := l.closed
 	c.mu.Unlock()
+	_ = c.srv.partials.set(c, partialFrames, 0) // nothing more comes of what was begun
 	switch {
 	case closed:
 	case !inUse:
@@ -229,9 +241,10 @@ func (l *link) fail(err error) {
 		switch {
 		case errors.Is(err, errHungUp):
 			reason, err = ReasonTransportClose, nil
-		case gone, errors.Is(err, net.ErrClosed):
+		case gone, errors.Is(err, ErrGoingAway), errors.Is(err, net.ErrClosed):
 			reason = ReasonTransportClose
-		case errors.Is(err, errPacket), errors.Is(err, errGoodbye), errors.Is(err, errFlood):
+		case errors.Is(err, errPacket), errors.Is(err, errGoodbye), errors.Is(err, errFlood),
+			errors.Is(err, ErrPartialBudget), errors.Is(err, ErrPartialTime):
 			reason = reasonFor(err)
 		}
 		c.end(reason, err, closeMessage)
@@ -247,6 +260,7 @@ func (l *link) reply(m *Message) {
 	// A peer that pings without reading the pongs must not grow the queue.
 	if c.link == l && c.state == stateOpen && c.queue.bytes < volatileBytes {
 		c.queue.put(m)
+		c.srv.queues.hold(m)
 		b = l.begin()
 	}
 	c.mu.Unlock()
@@ -264,6 +278,7 @@ func (l *link) close() {
 		return
 	}
 	l.closed = true
+	defer func() { _ = c.srv.partials.set(c, partialFrames, 0) }() // where it was an upgrade that failed
 	midFrame := l.writing || len(l.rest) > 0
 	l.rest = nil
 	goodbye, gone := goodbyeMessage, l.gone

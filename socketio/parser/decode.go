@@ -12,9 +12,13 @@ import (
 type Decoder struct {
 	// MaxAttachments bounds the attachments of one packet; 0 means DefaultMaxAttachments.
 	MaxAttachments int
+	// MaxBytes bounds the attachments of one packet together, in bytes; 0 means no bound.
+	MaxBytes int
 
 	partial *Packet // a binary packet whose attachments are still coming
 	want    int     // how many it announced
+	text    int     // bytes of its text
+	bytes   int     // bytes of the attachments that have come
 	name    string  // the namespace of the packet before, kept so that the same one costs no allocation
 	event   string  // likewise, the name of the event before
 }
@@ -39,7 +43,7 @@ func (d *Decoder) Text(b []byte) (*Packet, error) {
 		return nil, err
 	}
 	if want > 0 {
-		d.partial, d.want = p, want
+		d.partial, d.want, d.text, d.bytes = p, want, len(b), 0
 		return nil, nil
 	}
 	return p, nil
@@ -50,6 +54,10 @@ func (d *Decoder) Attachment(b []byte) (*Packet, error) {
 	p := d.partial
 	if p == nil {
 		return nil, fmt.Errorf("%w: attachment without a packet", ErrSyntax)
+	}
+	d.bytes += len(b)
+	if d.MaxBytes > 0 && d.bytes > d.MaxBytes {
+		return nil, fmt.Errorf("%w: attachments of more than %d bytes together", ErrSyntax, d.MaxBytes)
 	}
 	p.Attachments = append(p.Attachments, b)
 	if len(p.Attachments) < d.want {
@@ -66,6 +74,14 @@ func (d *Decoder) Attachment(b []byte) (*Packet, error) {
 
 // Pending says whether attachments are still due.
 func (d *Decoder) Pending() bool { return d.partial != nil }
+
+// Held is how many bytes the decoder keeps until attachments have come.
+func (d *Decoder) Held() int {
+	if d.partial == nil {
+		return 0
+	}
+	return d.text + d.bytes
+}
 
 // header reads everything of a text message into p and returns the number of attachments it announces.
 func (d *Decoder) header(b []byte, p *Packet) (attachments int, err error) {

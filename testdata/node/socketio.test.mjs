@@ -96,16 +96,21 @@ describe('socket.io-client', () => {
     assert.deepEqual(said, Array.from({ length: 200 }, (_, n) => n));
   });
 
-  for (const transport of ['polling', 'websocket']) {
-    describe(`with ${transport} alone`, () => {
+  for (const [transport, forceBase64] of [
+    ['polling', false],
+    ['websocket', false],
+    ['polling', true],
+    ['websocket', true],
+  ]) {
+    describe(`with ${transport} alone${forceBase64 ? ', bytes as text' : ''}`, () => {
       test('values of every kind come back in an ack', async () => {
-        const client = await connected('', { transports: [transport] });
+        const client = await connected('', { transports: [transport], forceBase64 });
         assert.equal(await ask(client, 'transport'), transport);
         const value = { text: 'héllo 🙂 \u2028', number: -1.5, list: [null, true, []], nested: { deep: { er: 1 } } };
         assert.deepEqual(await ask(client, 'echo', value), value);
       });
       test('bytes come back at any depth, whole', async () => {
-        const client = await connected('', { transports: [transport] });
+        const client = await connected('', { transports: [transport], forceBase64 });
         const big = Buffer.alloc(200_000, 7);
         const answer = await ask(client, 'echo', { list: [Buffer.from([1, 2, 3])], big, name: 'x' });
         assert.deepEqual([...answer.list[0]], [1, 2, 3]);
@@ -118,7 +123,7 @@ describe('socket.io-client', () => {
         assert.equal(text, 'and text');
       });
       test('the server gets an ack for what it asks', async () => {
-        const client = await connected('', { transports: [transport] });
+        const client = await connected('', { transports: [transport], forceBase64 });
         client.on('question', (value, answer) => answer({ heard: value }));
         assert.deepEqual(await ask(client, 'ask me', 'how are you'), { heard: 'how are you' });
       });
