@@ -25,7 +25,7 @@ lint:
 	scripts/lint govulncheck || [ $$? -eq 75 ]
 
 test-go:
-	go test -race ./...
+	go test -race -parallel 8 ./...
 
 # FUZZTIME is spent on each target: a number of inputs (2000x by default) or a time.
 fuzz:

@@ -13,6 +13,7 @@ import (
 func later(cfg *config.Config) { cfg.Auth.Credentials = []string{"auth.token", "event"} }
 
 func TestASocketThatHasYetToAuthenticateMayDoAndHearNothing(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, later)
 	waiting, ana := connect(t, w.address, nil), w.as(anaID)
 	for _, event := range []string{"join_conversation", "join_distributor", "typing_start", "mark_read", "get_online_users", "open_sesame"} {
@@ -49,6 +50,7 @@ func TestASocketThatHasYetToAuthenticateMayDoAndHearNothing(t *testing.T) {
 }
 
 func TestWhoeverDoesNotAuthenticateInTimeIsDisconnected(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, func(cfg *config.Config) {
 		later(cfg)
 		cfg.Auth.AuthenticateWithin = 50 * time.Millisecond
@@ -65,6 +67,7 @@ func TestWhoeverDoesNotAuthenticateInTimeIsDisconnected(t *testing.T) {
 }
 
 func TestATokenIsRenewedByTheEventsThatFrontendsUse(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, nil)
 	ana := w.as(anaID)
 	for _, test := range []struct {

@@ -67,6 +67,7 @@ func signedIn(token string) *auth.Identity {
 }
 
 func TestARoomIsEnteredOnlyBySomebodyWhoSeesTheRow(t *testing.T) {
+	t.Parallel()
 	p := &policy{sees: map[string]string{"mine conversations id C1": "c1", "mine distributors id d1": "d1"}}
 	claimed := signedIn("claimed")
 	claimed.Tenant = "d7"
@@ -99,6 +100,7 @@ func TestARoomIsEnteredOnlyBySomebodyWhoSeesTheRow(t *testing.T) {
 }
 
 func TestInsecureDevLetsOnlyThoseWithoutATokenThrough(t *testing.T) {
+	t.Parallel()
 	a := gatekeeper(t, &policy{}, func(cfg *config.Config) { cfg.Auth.InsecureDev = true })
 	if stored, err := a.mayEnter(t.Context(), &auth.Identity{UserID: "u"}, conversationRoom, "c1"); err != nil || stored != "c1" {
 		t.Errorf("without a token: %q %v, want c1", stored, err)
@@ -143,6 +145,7 @@ func TestAnswersAreKeptForTheirTimeAndNoLongerThanTheToken(t *testing.T) {
 }
 
 func TestAFailureToAskIsNeitherAnAnswerNorKept(t *testing.T) {
+	t.Parallel()
 	p := &policy{err: &supabase.Error{Status: 503, Class: supabase.ClassRetry}}
 	a := gatekeeper(t, p, nil)
 	if _, err := a.mayEnter(t.Context(), signedIn("mine"), conversationRoom, "c1"); err == nil || errors.Is(err, errRefused) {

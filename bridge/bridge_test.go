@@ -17,6 +17,7 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func TestARowReachesWhoeverJoinedAndNobodyElse(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, nil)
 	ana, dora, stranger := w.as(anaID), w.as(doraID), w.as(benID)
 	if o := ana.must("join_conversation", bakery); o.ConversationID != bakery {
@@ -52,6 +53,7 @@ func TestARowReachesWhoeverJoinedAndNobodyElse(t *testing.T) {
 }
 
 func TestATenantsRoomGetsEachRowOfItsConversationsOnce(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, nil)
 	ana, dora := w.as(anaID), w.as(doraID)
 	ana.must("join_distributor", harbour)
@@ -77,6 +79,7 @@ func TestATenantsRoomGetsEachRowOfItsConversationsOnce(t *testing.T) {
 }
 
 func TestWithoutAGoodTokenNobodyConnects(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, func(cfg *config.Config) { cfg.Auth.RefuseMessage = "Unauthorized" })
 	for _, auth := range []any{nil, map[string]any{}, map[string]any{"token": "forged"}, map[string]any{"token": w.project.AnonKey()}, map[string]any{"userId": anaID}} {
 		if b, refusal := open(t, w.address, auth); b != nil || refusal != "Unauthorized" {
@@ -89,6 +92,7 @@ func TestWithoutAGoodTokenNobodyConnects(t *testing.T) {
 }
 
 func TestTypingIsSeenByTheOthersAndEndsWithTheSocket(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, nil)
 	ana, anaToo, ben := w.as(anaID), w.as(anaID), w.as(benID)
 	for _, b := range []*browser{ana, anaToo, ben} {
@@ -113,6 +117,7 @@ func TestTypingIsSeenByTheOthersAndEndsWithTheSocket(t *testing.T) {
 }
 
 func TestPresenceIsTheTenantsOwn(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, func(cfg *config.Config) { cfg.Presence.Grace = time.Millisecond })
 	ana, dora := w.as(anaID), w.as(doraID)
 	ana.must("join_distributor")
@@ -144,6 +149,7 @@ func TestPresenceIsTheTenantsOwn(t *testing.T) {
 }
 
 func TestEveryEventIsAnswered(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, nil)
 	ana := w.as(anaID)
 	for _, test := range []struct {
@@ -178,6 +184,7 @@ func TestEveryEventIsAnswered(t *testing.T) {
 }
 
 func TestAUUIDInCapitalsIsTheSameRoom(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, nil)
 	ana := w.as(anaID)
 	if o := ana.must("join_conversation", strings.ToUpper(bakery)); o.ConversationID != bakery {
@@ -193,6 +200,7 @@ func TestAUUIDInCapitalsIsTheSameRoom(t *testing.T) {
 }
 
 func TestInsecureDevTakesAClientAtItsWord(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, func(cfg *config.Config) { cfg.Auth.InsecureDev = true })
 	guest := connect(t, w.address, map[string]string{"userId": "u9", "distributorId": alpine})
 	guest.must("join_conversation", bakery)
@@ -207,6 +215,7 @@ func TestInsecureDevTakesAClientAtItsWord(t *testing.T) {
 }
 
 func TestHealthIsTheProcessesAndReadinessTheFeeds(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, nil)
 	get := func(path string) int {
 		t.Helper()
@@ -228,6 +237,7 @@ func TestHealthIsTheProcessesAndReadinessTheFeeds(t *testing.T) {
 }
 
 func TestMetricsTellWhatHappened(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, nil)
 	ana := w.as(anaID)
 	ana.must("join_conversation", bakery)

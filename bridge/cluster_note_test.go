@@ -33,6 +33,7 @@ func noted(b *Bridge, text string) {
 }
 
 func TestNotesOfAnotherVersionAreTakenForWhatTheyHave(t *testing.T) {
+	t.Parallel()
 	b := lonely(t, func(*config.Config) {})
 	// As the first version with notes wrote them, and one that has more than this.
 	noted(b, `{"node":"old","kind":"hello","serial":0}`)
@@ -53,6 +54,7 @@ func TestNotesOfAnotherVersionAreTakenForWhatTheyHave(t *testing.T) {
 }
 
 func TestNotesAboutWhatIsTurnedOffHereAreLeft(t *testing.T) {
+	t.Parallel()
 	b := lonely(t, func(cfg *config.Config) { cfg.Typing.Enabled, cfg.Presence.Enabled = false, false })
 	for _, kind := range []string{"typing", "stopped", "enter", "leave", "read", "disconnect", "whole", "rooms", "rooms_whole", "mark"} {
 		noted(b, fmt.Sprintf(`{"node":"n","kind":%q,"conversation":"c","tenant":"t","socket":"s","user":"u","serial":1,"rooms_serial":1,"last":true}`, kind))
@@ -60,6 +62,7 @@ func TestNotesAboutWhatIsTurnedOffHereAreLeft(t *testing.T) {
 }
 
 func TestWhatIsKnownOfOtherNodesIsBounded(t *testing.T) {
+	t.Parallel()
 	b := lonely(t, func(*config.Config) {})
 	for i := range maxPeers + 10 {
 		noted(b, fmt.Sprintf(`{"node":"n%d","kind":"beat"}`, i))

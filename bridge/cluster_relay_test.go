@@ -15,6 +15,7 @@ import (
 )
 
 func TestServersThatAreNoBridgesAreToldToResync(t *testing.T) {
+	t.Parallel()
 	r := redistest.Start(t)
 	w := newWorld(t, func(cfg *config.Config) {
 		cfg.Cluster.Redis, cfg.Cluster.Lease = config.Secret(r.URL()), 500*time.Millisecond

@@ -13,6 +13,7 @@ import (
 )
 
 func TestTheWaitForOtherNodesBeginsWhenTheNodeRuns(t *testing.T) {
+	t.Parallel()
 	cfg := config.Default()
 	cfg.Cluster.Redis = "redis://127.0.0.1:1" // nobody is there
 	b := &Bridge{log: zerolog.Nop(), metrics: newMetrics()}
@@ -33,6 +34,7 @@ func TestTheWaitForOtherNodesBeginsWhenTheNodeRuns(t *testing.T) {
 }
 
 func TestANodeThatHearsRedisBeforeItHasAServerWaitsForThat(t *testing.T) {
+	t.Parallel()
 	cfg := config.Default()
 	cfg.Cluster.Redis = config.Secret(redistest.Start(t).URL())
 	for _, made := range []bool{true, false} {

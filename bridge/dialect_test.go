@@ -10,6 +10,7 @@ import (
 )
 
 func TestEachSocketHearsTheStyleItSpeaks(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, nil)
 	kebab, colon, silent := w.as(anaID), w.as(benID), w.as(anaID)
 	kebab.must("join-conversation", bakery)
@@ -42,6 +43,7 @@ func TestEachSocketHearsTheStyleItSpeaks(t *testing.T) {
 }
 
 func TestAFixedDialectIsHeardByAll(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, func(cfg *config.Config) { cfg.Vocabulary.Dialect, cfg.Vocabulary.Preset = "fixed", "camel" })
 	b := w.as(anaID)
 	b.must("join_conversation", bakery)
@@ -51,6 +53,7 @@ func TestAFixedDialectIsHeardByAll(t *testing.T) {
 }
 
 func TestARecoveredSocketKeepsItsStyle(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, nil)
 	b := w.as(anaID)
 	b.must("join-conversation", bakery)
@@ -70,6 +73,7 @@ func TestARecoveredSocketKeepsItsStyle(t *testing.T) {
 }
 
 func TestUnknownEventsAreCountedByNameAndLoggedOnce(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, nil)
 	b := w.as(anaID)
 	for range 3 {
@@ -87,6 +91,7 @@ func TestUnknownEventsAreCountedByNameAndLoggedOnce(t *testing.T) {
 }
 
 func TestRulesOfTheFileAreWhatBrowsersHear(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, func(cfg *config.Config) {
 		cfg.Vocabulary.Out = config.OutRules{"message.created": {
 			{Event: "${tenant.id}-appMessage", To: []string{"tenant"}, Payload: []byte(`{"action":"create","id":"${row.id}"}`)},

@@ -42,6 +42,7 @@ func (w *world) insert(table string, row map[string]any) map[string]any {
 }
 
 func TestANotificationReachesTheUserItNamesAndNobodyElse(t *testing.T) {
+	t.Parallel()
 	w := workplace(t, nil)
 	ana, anaToo, ben := w.as(anaID), w.as(anaID), w.as(benID)
 	for _, b := range []*browser{ana, anaToo, ben} {
@@ -79,6 +80,7 @@ func jsonText(t *testing.T, value any) string {
 }
 
 func TestAMessageThatIsSentOverTheSocketIsWrittenWithTheUsersOwnRights(t *testing.T) {
+	t.Parallel()
 	w := workplace(t, nil)
 	ana, ben, dora := w.as(anaID), w.as(benID), w.as(doraID)
 	for _, b := range []*browser{ana, ben} {
@@ -116,6 +118,7 @@ func TestAMessageThatIsSentOverTheSocketIsWrittenWithTheUsersOwnRights(t *testin
 }
 
 func TestSendingIsRefusedInWordsWhereItIsOff(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, nil)
 	if o := w.as(anaID).try("send_message", map[string]any{"conversationId": bakery, "text": "hello"}); o.Success || o.Code != "not_supported" {
 		t.Errorf("%+v, want not_supported", o)
@@ -123,6 +126,7 @@ func TestSendingIsRefusedInWordsWhereItIsOff(t *testing.T) {
 }
 
 func TestAMessageFromElsewhereEndsItsWritersTyping(t *testing.T) {
+	t.Parallel()
 	w := workplace(t, func(c *config.Config) { c.Typing.Timeout = time.Minute })
 	ana, ben := w.as(anaID), w.as(benID)
 	for _, b := range []*browser{ana, ben} {
@@ -137,6 +141,7 @@ func TestAMessageFromElsewhereEndsItsWritersTyping(t *testing.T) {
 }
 
 func TestHowUsersAreIsToldWithinTheirTenant(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, func(c *config.Config) { c.Presence.Grace = time.Millisecond })
 	ana, dora := w.as(anaID), w.as(doraID)
 	ana.must("join_distributor")
@@ -185,6 +190,7 @@ func awaitStatus(t *testing.T, b *browser, user, status string) {
 func awaitStatusOf(b *browser) any { return b.event("presence_update")["userId"] }
 
 func TestAnEventThatNamesNoConversationIsAboutTheOneOfItsMessageOrTheOnlyOneJoined(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, nil)
 	ana, ben := w.as(anaID), w.as(benID)
 	for _, b := range []*browser{ana, ben} {
@@ -207,6 +213,7 @@ func TestAnEventThatNamesNoConversationIsAboutTheOneOfItsMessageOrTheOnlyOneJoin
 }
 
 func TestANumberThatAClientSendsAsAnIDStaysOne(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, func(c *config.Config) { c.Auth.InsecureDev = true })
 	ana, ben := connect(t, w.address, map[string]any{"userId": "ana"}), connect(t, w.address, map[string]any{"userId": "ben"})
 	ana.must("join_conversation", 42)
@@ -222,6 +229,7 @@ func TestANumberThatAClientSendsAsAnIDStaysOne(t *testing.T) {
 }
 
 func TestAUsersRoomIsTheirOwn(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, nil)
 	ana := w.as(anaID)
 	ana.must("join", "user_"+anaID)

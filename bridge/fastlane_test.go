@@ -66,6 +66,7 @@ func (w *world) repeats(want uint64) {
 }
 
 func TestTheFastLaneWinsAndTheCopiesAreDropped(t *testing.T) {
+	t.Parallel()
 	w := twoLanes(t, "auto")
 	w.fast()
 	ana := w.as(anaID)
@@ -99,6 +100,7 @@ func TestTheFastLaneWinsAndTheCopiesAreDropped(t *testing.T) {
 }
 
 func TestADeleteOfARowThatNobodyRemembersReachesItsRoomByTheFastLane(t *testing.T) {
+	t.Parallel()
 	w := twoLanes(t, "on")
 	w.fast()
 	ana := w.as(anaID)
@@ -112,6 +114,7 @@ func TestADeleteOfARowThatNobodyRemembersReachesItsRoomByTheFastLane(t *testing.
 }
 
 func TestEitherLaneCutLeavesTheOther(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct{ name, topic string }{{"postgres_changes", feedTopic}, {"the fast lane", migration.Topic}} {
 		t.Run(c.name, func(t *testing.T) {
 			w := twoLanes(t, "on")
@@ -145,6 +148,7 @@ func TestEitherLaneCutLeavesTheOther(t *testing.T) {
 }
 
 func TestWithoutTheTriggersOrWithTheLaneOffRowsComeAsBefore(t *testing.T) {
+	t.Parallel()
 	for _, lane := range []string{"auto", "off"} {
 		t.Run(lane, func(t *testing.T) {
 			w := newWorld(t, func(cfg *config.Config) { cfg.Supabase.FastLane = lane })
@@ -164,6 +168,7 @@ func TestWithoutTheTriggersOrWithTheLaneOffRowsComeAsBefore(t *testing.T) {
 
 // TestTheFastLaneIsFast measures from the request that commits to the browser's event.
 func TestTheFastLaneIsFast(t *testing.T) {
+	t.Parallel()
 	const rows = 20
 	median := map[string]time.Duration{}
 	for _, lane := range []string{"off", "on"} {
@@ -190,6 +195,7 @@ func TestTheFastLaneIsFast(t *testing.T) {
 }
 
 func TestTheLatencyOfTheFastLaneIsMeasured(t *testing.T) {
+	t.Parallel()
 	w := twoLanes(t, "auto")
 	w.fast()
 	ana := w.as(anaID)

@@ -141,6 +141,7 @@ func openLane(t *testing.T, topic string) *world {
 const secretTopic = migration.Topic + ":3f0c2b7e9d5a4c1e8b6f7a9d0e1c2b3a"
 
 func TestAForgedBroadcastReachesNobody(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name    string
 		tries   string // the topic that the forger knows
@@ -183,6 +184,7 @@ func TestAForgedBroadcastReachesNobody(t *testing.T) {
 }
 
 func TestALaneThatLosesItsGuardIsLeftUntilItHasOneAgain(t *testing.T) {
+	t.Parallel()
 	w := openLane(t, secretTopic)
 	w.fast()
 	ana := w.as(anaID)

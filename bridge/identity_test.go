@@ -56,6 +56,7 @@ func sign(t *testing.T, method jwt.SigningMethod, key any, c jwt.MapClaims) stri
 }
 
 func TestATokenSaysWhoSomebodyIs(t *testing.T) {
+	t.Parallel()
 	v := newTestVerifier(t, nil)
 	who, err := v.verify(sign(t, jwt.SigningMethodHS256, []byte(testSecret), claims(jwt.MapClaims{
 		"app_metadata":  map[string]any{"distributor_id": 9007199254740993},
@@ -70,6 +71,7 @@ func TestATokenSaysWhoSomebodyIs(t *testing.T) {
 }
 
 func TestWhatUsersWriteThemselvesNamesNoTenant(t *testing.T) {
+	t.Parallel()
 	v := newTestVerifier(t, nil)
 	who, err := v.verify(sign(t, jwt.SigningMethodHS256, []byte(testSecret), claims(jwt.MapClaims{
 		"user_metadata": map[string]any{"distributor_id": "d1", "organization_id": "d1", "org_id": "d1", "tenant_id": "d1"},
@@ -80,6 +82,7 @@ func TestWhatUsersWriteThemselvesNamesNoTenant(t *testing.T) {
 }
 
 func TestTokensThatAreRefused(t *testing.T) {
+	t.Parallel()
 	v := newTestVerifier(t, nil)
 	secret := []byte(testSecret)
 	good := sign(t, jwt.SigningMethodHS256, secret, claims(nil))
@@ -124,6 +127,7 @@ func TestTokensThatAreRefused(t *testing.T) {
 }
 
 func TestKeysThatAreTooManyAreNotRead(t *testing.T) {
+	t.Parallel()
 	key, jwk := ellipticKey(t, "k1")
 	address, _ := publishKeys(t, func() []map[string]any { return []map[string]any{{"kty": strings.Repeat("x", maxKeys)}, jwk} })
 	v := newTestVerifier(t, func(cfg *config.Config) { cfg.Supabase.JWKSURL = address })
@@ -177,6 +181,7 @@ func signAs(t *testing.T, method jwt.SigningMethod, key any, kid string, c jwt.M
 }
 
 func TestAKeyServesItsOwnAlgorithmOnly(t *testing.T) {
+	t.Parallel()
 	key, jwk := ellipticKey(t, "k1")
 	rsaKey, err := rsa.GenerateKey(rand.Reader, 2048)
 	if err != nil {
@@ -234,6 +239,7 @@ func TestAKeyServesItsOwnAlgorithmOnly(t *testing.T) {
 }
 
 func TestAProjectThatMovedToPublishedKeysKeepsItsSecret(t *testing.T) {
+	t.Parallel()
 	key, jwk := ellipticKey(t, "k1")
 	address, asked := publishKeys(t, func() []map[string]any { return []map[string]any{jwk} })
 	v := newTestVerifier(t, func(cfg *config.Config) { cfg.Supabase.JWKSURL = address })
@@ -264,6 +270,7 @@ func TestAProjectThatMovedToPublishedKeysKeepsItsSecret(t *testing.T) {
 }
 
 func TestTheIssuerIsHeldToWhatIsConfigured(t *testing.T) {
+	t.Parallel()
 	const ours = "https://x.supabase.co/auth/v1"
 	v := newTestVerifier(t, func(cfg *config.Config) { cfg.Auth.Issuers = []string{"https://old.example.com", ours} })
 	for issuer, want := range map[any]bool{ours: true, "https://old.example.com": true, "https://y.supabase.co/auth/v1": false, "": false, nil: false, 5: false} {
@@ -278,6 +285,7 @@ func TestTheIssuerIsHeldToWhatIsConfigured(t *testing.T) {
 }
 
 func TestARefusalSaysWhy(t *testing.T) {
+	t.Parallel()
 	v := newTestVerifier(t, nil)
 	for want, token := range map[string]string{
 		refusedExpired:      sign(t, jwt.SigningMethodHS256, []byte(testSecret), claims(jwt.MapClaims{"exp": time.Now().Add(-time.Minute).Unix()})),
@@ -290,6 +298,7 @@ func TestARefusalSaysWhy(t *testing.T) {
 }
 
 func TestAKeyThatIsRotatedIsFoundAndMadeUpOnesAreNotAskedForWithoutEnd(t *testing.T) {
+	t.Parallel()
 	keys, jwks := map[string]*ecdsa.PrivateKey{}, map[string]map[string]any{}
 	for _, kid := range []string{"k1", "k2"} {
 		keys[kid], jwks[kid] = ellipticKey(t, kid)

@@ -125,6 +125,7 @@ func (k *keyed) number(conversation string, seq int, content string) {
 }
 
 func TestABridgeRefusesAKeyThatIsNotUnique(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct {
 		unmigrated bool
 		why        string
@@ -143,6 +144,7 @@ func off(w http.ResponseWriter, _ *http.Request) {
 }
 
 func TestWhereNobodyTellsTheFirstTwoRowsOfOneKeyStopTheBridge(t *testing.T) {
+	t.Parallel()
 	k := newKeyed(t, standin.Options{Seed: numberedSeed(t), Unmigrated: true}, off)
 	k.await(feed.Live)
 	if !strings.Contains(k.log.String(), "can't be asked") {
@@ -156,6 +158,7 @@ func TestWhereNobodyTellsTheFirstTwoRowsOfOneKeyStopTheBridge(t *testing.T) {
 }
 
 func TestAnAnswerThatHangsDelaysNoStartAndCountsWhenItComes(t *testing.T) {
+	t.Parallel()
 	open := make(chan struct{})
 	k := newKeyed(t, standin.Options{Seed: numberedSeed(t), Unmigrated: true}, func(w http.ResponseWriter, r *http.Request) {
 		select {
@@ -170,6 +173,7 @@ func TestAnAnswerThatHangsDelaysNoStartAndCountsWhenItComes(t *testing.T) {
 }
 
 func TestAReloadAsksAgainWhetherKeysAreUnique(t *testing.T) {
+	t.Parallel()
 	var composite atomic.Bool
 	k := newKeyed(t, standin.Options{Unmigrated: true}, func(w http.ResponseWriter, _ *http.Request) {
 		key := "other"

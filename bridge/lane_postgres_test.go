@@ -63,6 +63,7 @@ const inboxSQL = `
 	create policy everything on realtime.messages for all to authenticated using (true) with check (true);`
 
 func TestPostgresDecidesWhetherTheFastLaneIsBelieved(t *testing.T) {
+	t.Parallel()
 	bed := pgtest.Start(t)
 	bed.Owner(inboxSQL)
 	apply := func() {

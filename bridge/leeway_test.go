@@ -12,6 +12,7 @@ import (
 
 // A token that auth.leeway lets in holds until the leeway is over: expiry goes by the same instant.
 func TestATokenWithinTheLeewayStaysConnected(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, func(cfg *config.Config) { cfg.Auth.Leeway = time.Hour })
 	token := sign(t, jwt.SigningMethodHS256, []byte(testSecret), claims(jwt.MapClaims{
 		"sub": anaID, "role": serviceRole, "exp": time.Now().Add(-30 * time.Minute).Unix()}))

@@ -34,6 +34,7 @@ func (w *world) wantMetrics(lines ...string) {
 }
 
 func TestEventsBeyondTheRateOfTheirIntentAreRefusedInWords(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, limited(func(l *config.Limits) { l.Socket.Events = []string{"heartbeat=0.001:3", "*=0.001:6"} }))
 	ana := w.as(anaID)
 	for range 3 {
@@ -65,6 +66,7 @@ func TestEventsBeyondTheRateOfTheirIntentAreRefusedInWords(t *testing.T) {
 }
 
 func TestAUserHasOneRateOnAllSockets(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, limited(func(l *config.Limits) { l.User.Events = []string{"heartbeat=0.001:4"} }))
 	one, two := w.as(anaID), w.as(anaID)
 	for range 2 {
@@ -96,6 +98,7 @@ func (w *world) awaitMetric(line string) {
 }
 
 func TestConnectionsOfAUserAreBounded(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, func(cfg *config.Config) {
 		cfg.Limits.User.Connections = 2
 		cfg.Auth.Credentials = []string{"auth.token", "event"}
@@ -118,6 +121,7 @@ func TestConnectionsOfAUserAreBounded(t *testing.T) {
 }
 
 func TestRoomsAreBoundedBySocketAndUser(t *testing.T) {
+	t.Parallel()
 	const second, third = "c1000000-0000-4000-8000-000000000002", "c1000000-0000-4000-8000-000000000003"
 	w := newWorld(t, limited(func(l *config.Limits) { l.Socket.Rooms, l.User.Rooms = 2, 3 }))
 	one, two := w.as(anaID), w.as(anaID)
@@ -141,6 +145,7 @@ func TestRoomsAreBoundedBySocketAndUser(t *testing.T) {
 }
 
 func TestALargeEventIsRefusedAndTheConnectionStays(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, limited(func(l *config.Limits) { l.Socket.EventSize = 1024 }))
 	ana := w.as(anaID)
 	if o := ana.try("typing_start", map[string]string{"conversationId": bakery, "x": strings.Repeat("x", 1024)}); o.Code != "payload_too_large" {
@@ -168,6 +173,7 @@ func (w *world) knock(forwarded string) (*websocket.Conn, int) {
 }
 
 func TestConnectionsOfAnAddressAreBoundedAsTheTrustedProxyNamesIt(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, limited(func(l *config.Limits) {
 		l.Address.Connections, l.TrustedProxies = 2, []string{"127.0.0.0/8", "10.0.0.0/8"}
 	}))

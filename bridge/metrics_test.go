@@ -48,6 +48,7 @@ func registered(r *prometheus.Registry) map[string]bool {
 }
 
 func TestDashboardAndAlertsNameMetricsThatExist(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, everything(t))
 	there := registered(w.bridge.metrics.registry)
 	for path, read := range map[string]func([]byte) []string{"../deploy/grafana/supabridge.json": dashboard, "../deploy/prometheus/alerts.yaml": rules} {
@@ -131,6 +132,7 @@ func (w *world) counts(series, want string) {
 }
 
 func TestMetricsFollowWhatHappens(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, nil)
 	ana := w.as(anaID)
 	ana.must("join_conversation", bakery)

@@ -16,6 +16,7 @@ import (
 )
 
 func TestWhatIsCommittedWhileRealtimeIsAwayArrivesOnceWhenItIsBack(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, func(cfg *config.Config) { cfg.Supabase.Feed.Overlap = time.Second })
 	ana := w.as(anaID)
 	if got := ana.event("bridge_status"); got["state"] != "live" {
@@ -66,6 +67,7 @@ func TestWhatIsCommittedWhileRealtimeIsAwayArrivesOnceWhenItIsBack(t *testing.T)
 }
 
 func TestAJoinWithSinceBringsWhatWasMissedAndThenGoesLive(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, nil)
 	first := w.write(bakery, "seen")
 	seen := w.rest("GET", "messages?id=eq."+first, "")[0]
@@ -106,6 +108,7 @@ func TestAJoinWithSinceBringsWhatWasMissedAndThenGoesLive(t *testing.T) {
 }
 
 func TestAJoinWithSeveralMessagesAsSinceBringsWhatLiesBetweenThemAndNoneOfThem(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, nil)
 	var seen []map[string]any
 	var missed string
@@ -134,6 +137,7 @@ func TestAJoinWithSeveralMessagesAsSinceBringsWhatLiesBetweenThemAndNoneOfThem(t
 }
 
 func TestWhatIsKeptForAJoinComesByNoOtherRoomMeanwhile(t *testing.T) {
+	t.Parallel()
 	h := newHolds(config.Default())
 	var told []keptChange
 	x := h.put(bakery, "a socket", new(stays), 0, func(k keptChange) { told = append(told, k) })
@@ -153,6 +157,7 @@ func TestWhatIsKeptForAJoinComesByNoOtherRoomMeanwhile(t *testing.T) {
 }
 
 func TestStoppingDoesNotWaitForAJoinWithSinceThatNobodyCanSettle(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, func(cfg *config.Config) { cfg.Ops.ShutdownTimeout = time.Second })
 	w.bridge.upstream.end() // as when the feed has ended while the client's event is being handled
 	ana := w.as(anaID)
@@ -174,6 +179,7 @@ func TestStoppingDoesNotWaitForAJoinWithSinceThatNobodyCanSettle(t *testing.T) {
 }
 
 func TestNoRowIsLostOrTwiceWhereWritersAndJoinsWithSinceMeet(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, nil)
 	start := w.write(bakery, "start")
 	began := w.rest("GET", "messages?id=eq."+start, "")[0]["updated_at"]
@@ -214,6 +220,7 @@ func TestNoRowIsLostOrTwiceWhereWritersAndJoinsWithSinceMeet(t *testing.T) {
 }
 
 func TestABrowserThatLostItsConnectionGetsItsRoomsAndWhatItMissedBack(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, nil)
 	ana, ben := w.as(anaID), w.as(benID)
 	for _, b := range []*browser{ana, ben} {
@@ -251,6 +258,7 @@ func TestABrowserThatLostItsConnectionGetsItsRoomsAndWhatItMissedBack(t *testing
 }
 
 func TestNobodyGetsTheSocketOfSomebodyElseBack(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, nil)
 	ana := w.as(anaID)
 	ana.must("join_conversation", bakery)
@@ -268,6 +276,7 @@ func TestNobodyGetsTheSocketOfSomebodyElseBack(t *testing.T) {
 }
 
 func TestATransactionOfTenThousandRowsPassesInOrder(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, func(cfg *config.Config) { cfg.SocketIO.MaxQueue = 64 << 20 }) // a client that is slower than the bridge is not what this is about
 	ana := w.as(anaID)
 	ana.must("join_conversation", bakery)
@@ -292,6 +301,7 @@ func TestATransactionOfTenThousandRowsPassesInOrder(t *testing.T) {
 }
 
 func TestAnExpiredKeyOfTheChannelIsTriedAgainAtOnce(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, nil)
 	ana := w.as(anaID)
 	ana.must("join_conversation", bakery)
@@ -309,6 +319,7 @@ func TestAnExpiredKeyOfTheChannelIsTriedAgainAtOnce(t *testing.T) {
 }
 
 func TestAJoinWithSinceThatIsRepeatedBringsNothingTwice(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, nil)
 	first := w.write(bakery, "seen")
 	seen := w.rest("GET", "messages?id=eq."+first, "")[0]
@@ -342,6 +353,7 @@ func isSinceRead(r *http.Request) bool {
 }
 
 func TestAJoinWithSinceWhoseConnectionIsLostLosesNothingAndBringsNothingTwice(t *testing.T) {
+	t.Parallel()
 	for _, answered := range []bool{true, false} {
 		for _, backFirst := range []bool{true, false} {
 			t.Run(fmt.Sprintf("answered %t, back before it is settled %t", answered, backFirst), func(t *testing.T) {
@@ -394,6 +406,7 @@ func TestAJoinWithSinceWhoseConnectionIsLostLosesNothingAndBringsNothingTwice(t 
 }
 
 func TestNobodyIsLetIntoARoomBeforeTheFeedKnowsWhereItStands(t *testing.T) {
+	t.Parallel()
 	w := unready(t, func(cfg *config.Config) { cfg.Supabase.RequestTimeout = 500 * time.Millisecond })
 	start := w.hold(func(r *http.Request) bool {
 		return r.URL.Path == "/rest/v1/conversations" && strings.Contains(r.URL.RawQuery, "order=")
@@ -414,6 +427,7 @@ func TestNobodyIsLetIntoARoomBeforeTheFeedKnowsWhereItStands(t *testing.T) {
 }
 
 func TestWhatAnotherRoomToldIsNotReadOutByAJoinWithSince(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, nil)
 	first := w.write(bakery, "seen")
 	seen := w.rest("GET", "messages?id=eq."+first, "")[0]
@@ -439,6 +453,7 @@ func TestWhatAnotherRoomToldIsNotReadOutByAJoinWithSince(t *testing.T) {
 }
 
 func TestAHoldStaysUntilTheFeedHasPassedOnWhatWasRead(t *testing.T) {
+	t.Parallel()
 	h := newHolds(config.Default())
 	settled := false
 	h.settled = func(time.Time, time.Time) bool { return settled }
@@ -473,6 +488,7 @@ func TestAHoldStaysUntilTheFeedHasPassedOnWhatWasRead(t *testing.T) {
 }
 
 func TestARowThatMovesAwayWhileAJoinReadsIsKeptForIt(t *testing.T) {
+	t.Parallel()
 	h := newHolds(config.Default())
 	x := h.put(bakery, "a socket", new(stays), 0, nil)
 	if got := h.take(feed.Change{Action: feed.Update}, []string{alpine, bakery}, nil, nil); len(got) != 1 || len(x.kept) != 1 {
@@ -481,6 +497,7 @@ func TestARowThatMovesAwayWhileAJoinReadsIsKeptForIt(t *testing.T) {
 }
 
 func TestASecondJoinTakesOverWhatTheFirstHasKept(t *testing.T) {
+	t.Parallel()
 	h := newHolds(config.Default())
 	h.settled = func(time.Time, time.Time) bool { return false }
 	told := 0

@@ -23,6 +23,7 @@ const (
 )
 
 func TestReadersOfARoomThatAMessageLeftGetItsKeyAlone(t *testing.T) {
+	t.Parallel()
 	for _, lane := range []string{"off", "on"} {
 		t.Run("fast lane "+lane, func(t *testing.T) {
 			w := twoLanes(t, lane)
@@ -59,6 +60,7 @@ func TestReadersOfARoomThatAMessageLeftGetItsKeyAlone(t *testing.T) {
 }
 
 func TestAMessageThatMovesWhileItIsReadInBothRoomsIsToldOnce(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, nil)
 	ana, dora := w.as(anaID), w.as(doraID)
 	id := w.write(bakery, "hello")
@@ -98,6 +100,7 @@ func TestAMessageThatMovesWhileItIsReadInBothRoomsIsToldOnce(t *testing.T) {
 }
 
 func TestAConversationThatMovesHoldsBackItsOwnRoomAlone(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, func(cfg *config.Config) { cfg.Rooms.Authorization.AllowedFor = time.Hour })
 	ana, ben, dora := w.as(anaID), w.as(benID), w.as(doraID)
 	for _, b := range []*browser{ana, ben} {
@@ -138,6 +141,7 @@ func TestAConversationThatMovesHoldsBackItsOwnRoomAlone(t *testing.T) {
 }
 
 func TestAQuestionThatHangsAfterAMoveKeepsTheOldTenantOut(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, nil)
 	ana, dora := w.as(anaID), w.as(doraID)
 	ana.must("join_conversation", bakery)
@@ -163,6 +167,7 @@ func TestAQuestionThatHangsAfterAMoveKeepsTheOldTenantOut(t *testing.T) {
 }
 
 func TestRowsThatRestartTheirKeysAreOtherRows(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, nil)
 	ana, dora := w.as(anaID), w.as(doraID)
 	ana.must("join_conversation", bakery)
@@ -212,6 +217,7 @@ func (s *slowTenants) Values(ctx context.Context, table, column, key string, ids
 }
 
 func TestAThousandRowsToAThousandColdRoomsOfAProject(t *testing.T) {
+	t.Parallel()
 	w := unready(t, nil)
 	var conversations, messages []string
 	for i := range 1000 {

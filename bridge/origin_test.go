@@ -67,6 +67,7 @@ func (w *world) admits(wanted bool, visits ...visit) {
 
 // Under insecure_dev whoever connects may read everything: so no page from elsewhere may, nor one whose name was made to point here.
 func TestInsecureDevIsForPagesOfThisMachineOnly(t *testing.T) {
+	t.Parallel()
 	for _, origins := range [][]string{nil, {"*"}, {"https://app.example.com"}} {
 		t.Run(fmt.Sprint(origins), func(t *testing.T) {
 			w := newWorld(t, func(c *config.Config) { c.Auth.InsecureDev, c.SocketIO.CORS.Origins = true, origins })
@@ -100,6 +101,7 @@ func TestInsecureDevIsForPagesOfThisMachineOnly(t *testing.T) {
 // Where no origins are named only pages of the server's own origin may connect, by websocket too, and on a developer's machine
 // those of its other ports.
 func TestWithoutNamedOriginsPagesOfTheSameOriginMayConnect(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, nil)
 	w.admits(true,
 		visit{},
@@ -130,6 +132,7 @@ func TestWithoutNamedOriginsPagesOfTheSameOriginMayConnect(t *testing.T) {
 
 // A trusted proxy says which host the browser asked for.
 func TestSameOriginGoesByTheHostThatATrustedProxyForwards(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, func(c *config.Config) { c.Limits.TrustedProxies = []string{"127.0.0.0/8"} })
 	w.admits(true,
 		visit{host: "internal:3001", origin: "https://app.example.com", forwardedHost: "app.example.com"},
@@ -142,6 +145,7 @@ func TestSameOriginGoesByTheHostThatATrustedProxyForwards(t *testing.T) {
 
 // A page of another origin that may connect can also read what it polls.
 func TestAPageThatMayConnectCanReadItsPolls(t *testing.T) {
+	t.Parallel()
 	for _, insecure := range []bool{false, true} {
 		w := newWorld(t, func(c *config.Config) { c.Auth.InsecureDev = insecure })
 		if got := originAnswer(t, w.address, "http://localhost:3000"); got != "http://localhost:3000" {
@@ -155,6 +159,7 @@ func TestAPageThatMayConnectCanReadItsPolls(t *testing.T) {
 
 // Named origins are the only ones of others, as before.
 func TestNamedOriginsAreTheOnlyOnes(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, func(c *config.Config) { c.SocketIO.CORS.Origins = []string{"https://app.example.com"} })
 	w.admits(true, visit{}, visit{host: "x.example", origin: "https://app.example.com"})
 	w.admits(false, visit{host: "x.example", origin: "https://evil.example"}, visit{host: "localhost:3001", origin: "http://localhost:3000"})
@@ -162,6 +167,7 @@ func TestNamedOriginsAreTheOnlyOnes(t *testing.T) {
 
 // Refusals are logged, but not without end.
 func TestRefusedOriginsDontFillTheLog(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, nil)
 	const visits = 300
 	for i := range visits {

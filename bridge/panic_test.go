@@ -23,6 +23,7 @@ func (w *world) clientOf(user string) *client {
 }
 
 func TestADefectOfOneSocketIsThatSocketsFailure(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct {
 		during string
 		inject func(w *world, ana *browser) // a defect, and what brings it to light
@@ -57,6 +58,7 @@ func TestADefectOfOneSocketIsThatSocketsFailure(t *testing.T) {
 }
 
 func TestADefectAtTheHandshakeRefusesOneClient(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, nil)
 	var refused *socketio.ConnectError
 	if err := w.bridge.admit(nil); !errors.As(err, &refused) {
@@ -67,6 +69,7 @@ func TestADefectAtTheHandshakeRefusesOneClient(t *testing.T) {
 }
 
 func TestADefectWhileAClientIsTakenUpClosesItsSocket(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, nil)
 	ana := w.as(anaID)
 	ana.sync()
@@ -79,6 +82,7 @@ func TestADefectWhileAClientIsTakenUpClosesItsSocket(t *testing.T) {
 }
 
 func TestADefectInWhatANodeSendsIsSurvived(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, func(cfg *config.Config) { cfg.Cluster.Redis = config.Secret(redistest.Start(t).URL()) })
 	for during, handle := range map[string]func(*socketio.Event){"note": w.bridge.cluster.heard, "count": w.bridge.cluster.count} {
 		w.bridge.surviving(during, handle)(nil)

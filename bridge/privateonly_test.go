@@ -34,6 +34,7 @@ func TestAPrivateOnlyProjectIsLive(t *testing.T) {
 
 // In such a project typing and presence are shared on private channels, though the configuration says public: pages use private ones there too.
 func TestSharingGoesPrivateWhereNothingElseIsAllowed(t *testing.T) {
+	t.Parallel()
 	options := standin.Options{Realtime: standin.RealtimeOptions{
 		Options:  phxserver.Options{PrivateOnly: true},
 		Policies: []standin.TopicPolicy{{Topic: "%", Read: true, Write: true}},

@@ -26,6 +26,7 @@ func tokenOfTenant(t *testing.T, user, tenant string) string {
 }
 
 func TestAConversationThatMovesToAnotherTenantTakesNobodyAlong(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, nil)
 	ana, ben, dora := w.as(anaID), w.as(benID), w.as(doraID)
 	const other = "c1000000-0000-4000-8000-000000000002"
@@ -66,6 +67,7 @@ func TestAConversationThatMovesToAnotherTenantTakesNobodyAlong(t *testing.T) {
 }
 
 func TestASocketThatWasAwayWhileAConversationMovedDoesNotGetItsRoomsBack(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, nil)
 	ana, dora := w.as(anaID), w.as(doraID)
 	const other = "c1000000-0000-4000-8000-000000000002"
@@ -95,6 +97,7 @@ func TestASocketThatWasAwayWhileAConversationMovedDoesNotGetItsRoomsBack(t *test
 }
 
 func TestAJoinThatMeetsAMoveEndsOutsideTheRoom(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, func(cfg *config.Config) { cfg.Limits.Socket.Events, cfg.Limits.User.Events = nil, nil })
 	ana, dora := w.as(anaID), w.as(doraID)
 	move := func(tenant string) {
@@ -139,6 +142,7 @@ func (w *world) awaitRoom(b *browser, conversation string) {
 }
 
 func TestAnotherTokenOfTheSameUserTakesItOutOfWhatThatDoesNotAllow(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, func(cfg *config.Config) { cfg.Presence.Grace = time.Millisecond })
 	ben := w.as(benID)
 	ben.must("join_distributor")
@@ -171,6 +175,7 @@ func TestAnotherTokenOfTheSameUserTakesItOutOfWhatThatDoesNotAllow(t *testing.T)
 }
 
 func TestARightThatIsWithdrawnIsNoticedByTheTimer(t *testing.T) {
+	t.Parallel()
 	var answer atomic.Value
 	answer.Store("yes")
 	var asked atomic.Int32
@@ -225,6 +230,7 @@ func TestARightThatIsWithdrawnIsNoticedByTheTimer(t *testing.T) {
 }
 
 func TestRulesThatAreReloadedHoldForThoseWhoAreThere(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, nil)
 	ana := w.as(anaID)
 	ana.must("join_conversation", bakery)
@@ -334,6 +340,7 @@ func TestWhatRechecksCostIsBoundedHoweverManySocketsThereAre(t *testing.T) {
 }
 
 func TestAThousandRoomsOfATokenAreAskedAboutInAFewQuestions(t *testing.T) {
+	t.Parallel()
 	p := &counting{}
 	r := guarded(t, p, func(*config.Config) {})
 	var rooms []string

@@ -18,6 +18,7 @@ func (w *world) reload(change func(*config.Config)) ([]string, error) {
 }
 
 func TestAReloadTakesEffectForConnectionsThatStay(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, func(cfg *config.Config) { cfg.Vocabulary.Dialect = "fixed" })
 	ana, ben := w.as(anaID), w.as(benID)
 	ana.must("join_conversation", bakery)
@@ -49,6 +50,7 @@ func TestAReloadTakesEffectForConnectionsThatStay(t *testing.T) {
 }
 
 func TestAReloadThatCannotBeLeavesEverything(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, nil)
 	before := w.bridge.settings.Load()
 	_, err := w.reload(func(cfg *config.Config) {
@@ -72,6 +74,7 @@ func TestAReloadThatCannotBeLeavesEverything(t *testing.T) {
 }
 
 func TestAReloadChangesWhichPagesMayConnect(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, nil)
 	if got := originAnswer(t, w.address, "https://app.example.com"); got != "" {
 		t.Errorf("before: Access-Control-Allow-Origin %q", got)

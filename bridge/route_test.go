@@ -162,6 +162,7 @@ func (r *route) expect(sent []emission, want ...emission) {
 }
 
 func TestAMessageGoesToItsConversationAndItsTenant(t *testing.T) {
+	t.Parallel()
 	r := newRoute(t, map[string]string{"c1": "d1"})
 	sent := r.change("messages", "INSERT", `{"id":"m1","conversation_id":"c1","content":"hi","status":"SENT"}`, "")
 	r.expect(sent, emission{vocabulary.MessageCreated, "conversation:c1 tenant:d1",
@@ -173,6 +174,7 @@ func TestAMessageGoesToItsConversationAndItsTenant(t *testing.T) {
 }
 
 func TestAnUpdateOfTheStatusIsToldAsThatToo(t *testing.T) {
+	t.Parallel()
 	r := newRoute(t, map[string]string{"c1": "d1"})
 	const rooms = "conversation:c1 tenant:d1"
 	r.change("messages", "INSERT", `{"id":"m1","conversation_id":"c1","status":"SENT"}`, "")
@@ -186,6 +188,7 @@ func TestAnUpdateOfTheStatusIsToldAsThatToo(t *testing.T) {
 }
 
 func TestADeleteThatCarriesOnlyTheKeyReachesItsRooms(t *testing.T) {
+	t.Parallel()
 	r := newRoute(t, map[string]string{"c1": "d1"})
 	r.change("messages", "INSERT", `{"id":7,"conversation_id":"c1"}`, "")
 	r.expect(r.change("messages", "DELETE", "", `{"id":7}`),
@@ -197,6 +200,7 @@ func TestADeleteThatCarriesOnlyTheKeyReachesItsRooms(t *testing.T) {
 }
 
 func TestConversationsTeachTheirTenant(t *testing.T) {
+	t.Parallel()
 	r := newRoute(t, nil)
 	r.expect(r.change("conversations", "INSERT", `{"id":"c1","distributor_id":"d1"}`, ""),
 		emission{vocabulary.ConversationCreated, "conversation:c1 tenant:d1", map[string]any{"conversationId": "c1", "distributorId": "d1"}})
@@ -213,12 +217,14 @@ func TestConversationsTeachTheirTenant(t *testing.T) {
 }
 
 func TestWithoutItsTenantAMessageStillReachesItsConversation(t *testing.T) {
+	t.Parallel()
 	r := newRoute(t, nil)
 	r.tenants.err = errors.New("down")
 	r.expect(r.change("messages", "INSERT", `{"id":"m1","conversation_id":"c1"}`, ""), emission{vocabulary.MessageCreated, "conversation:c1", nil})
 }
 
 func TestChangesOfOtherTablesAndWithoutAKeyReachNobody(t *testing.T) {
+	t.Parallel()
 	r := newRoute(t, nil)
 	r.expect(r.change("orders", "INSERT", `{"id":"o1","conversation_id":"c1"}`, ""))
 	r.expect(r.change("messages", "INSERT", `{}`, ""))
@@ -226,6 +232,7 @@ func TestChangesOfOtherTablesAndWithoutAKeyReachNobody(t *testing.T) {
 }
 
 func TestDigitsBeyondAFloatPassUntouched(t *testing.T) {
+	t.Parallel()
 	var payload json.RawMessage
 	r := newRoute(t, map[string]string{"c1": "d1"})
 	r.emit = func(_ reach, o *vocabulary.Occasion) { payload = said(t, r.words(), o) }

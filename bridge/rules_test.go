@@ -26,6 +26,7 @@ func withClaims(claims string) *auth.Identity {
 }
 
 func TestRoomsAreOpenedByTheFirstRuleThatSaysSo(t *testing.T) {
+	t.Parallel()
 	teams := withClaims(`{"app_metadata":{"teams":["t1",9007199254740993],"team":"t3","odd":[{"a":1},null,true]}}`)
 	home := signedIn("home")
 	home.Tenant = "d1"
@@ -138,6 +139,7 @@ func consulted(t *testing.T, answer http.HandlerFunc, change func(*config.Callba
 }
 
 func TestTheApplicationIsAskedInASignedRequest(t *testing.T) {
+	t.Parallel()
 	a, app := consulted(t, func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, `{"allow":true,"id":"c1"}`) }, nil)
 	who := signedIn("secret-token")
 	who.Name, who.Tenant = "Ana", "d1"
@@ -153,6 +155,7 @@ func TestTheApplicationIsAskedInASignedRequest(t *testing.T) {
 }
 
 func TestWhatTheApplicationAnswersDecides(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct {
 		name   string
 		answer http.HandlerFunc
@@ -190,6 +193,7 @@ func TestWhatTheApplicationAnswersDecides(t *testing.T) {
 }
 
 func TestOnlySoManyQuestionsAreUnderWayAtOnce(t *testing.T) {
+	t.Parallel()
 	var now, most atomic.Int32
 	release := make(chan struct{})
 	a, _ := consulted(t, func(w http.ResponseWriter, _ *http.Request) {
@@ -221,6 +225,7 @@ func TestOnlySoManyQuestionsAreUnderWayAtOnce(t *testing.T) {
 }
 
 func TestARuleThatCannotBeAskedRefusesNobody(t *testing.T) {
+	t.Parallel()
 	p := &policy{err: &supabase.Error{Status: 503, Class: supabase.ClassRetry}}
 	home := signedIn("home")
 	home.Tenant = "d1"
@@ -234,6 +239,7 @@ func TestARuleThatCannotBeAskedRefusesNobody(t *testing.T) {
 }
 
 func TestMadeUpIdsDoNotPushOutWhatUsersLiveOn(t *testing.T) {
+	t.Parallel()
 	p := &policy{sees: map[string]string{"mine conversations id c1": "c1"}}
 	a := gatekeeper(t, p, func(cfg *config.Config) { cfg.Rooms.Authorization.CacheSize = 10 })
 	enter := func(id string) { _, _ = a.mayEnter(t.Context(), signedIn("mine"), conversationRoom, id) }
@@ -252,6 +258,7 @@ func TestMadeUpIdsDoNotPushOutWhatUsersLiveOn(t *testing.T) {
 }
 
 func TestAnAnswerThatWasWithdrawnWhileItWasAskedForIsNotKept(t *testing.T) {
+	t.Parallel()
 	p := &policy{sees: map[string]string{"mine conversations id C1": "c1"}}
 	a := gatekeeper(t, p, nil)
 	q := func(want int) {

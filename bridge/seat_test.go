@@ -54,6 +54,7 @@ func (w *world) refusedFor(code string) int {
 }
 
 func TestHandshakesAtTheSameTimeAreCountedTogether(t *testing.T) {
+	t.Parallel()
 	const handshakes, most = 100, 10
 	w := newWorld(t, func(cfg *config.Config) {
 		cfg.Limits.User.Connections = most
@@ -96,6 +97,7 @@ func TestHandshakesAtTheSameTimeAreCountedTogether(t *testing.T) {
 }
 
 func TestAHandshakeThatBreaksOffCountsNoMore(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, func(cfg *config.Config) { cfg.Limits.User.Connections = 100 })
 	enter := []byte(fmt.Sprintf(`40{"token":%q}`, w.token(anaID)))
 	for range 100 {

@@ -113,6 +113,7 @@ func (c *elsewhereClient) hears(event string) map[string]any {
 }
 
 func TestTypingIsSharedWithClientsOfRealtimeBothWays(t *testing.T) {
+	t.Parallel()
 	for name, change := range map[string]func(*config.Config){
 		"typing:" + bakery: nil,
 		"room-of-" + harbour: func(c *config.Config) {
@@ -148,6 +149,7 @@ func TestTypingIsSharedWithClientsOfRealtimeBothWays(t *testing.T) {
 }
 
 func TestTypingOfAnotherTenantsConversationDoesNotComeInByATenantsTopic(t *testing.T) {
+	t.Parallel()
 	w := shared(t, standin.Options{}, func(c *config.Config) { c.Realtime.Typing.Topic = "room-of-{tenant}" })
 	ana, dora := w.as(anaID), w.as(doraID)
 	ana.must("join_conversation", bakery)
@@ -168,6 +170,7 @@ func TestTypingOfAnotherTenantsConversationDoesNotComeInByATenantsTopic(t *testi
 }
 
 func TestPresenceIsSharedWithClientsOfRealtimeBothWays(t *testing.T) {
+	t.Parallel()
 	w := shared(t, standin.Options{}, func(c *config.Config) { c.Realtime.Presence.Seats = 1 })
 	ana := w.as(anaID)
 	ana.must("join_distributor")
@@ -212,6 +215,7 @@ func TestPresenceIsSharedWithClientsOfRealtimeBothWays(t *testing.T) {
 }
 
 func TestSharingKeepsWithinTheLimitsOfRealtime(t *testing.T) {
+	t.Parallel()
 	limits := phxserver.RealLimits()
 	limits.Users, limits.Channels = 4, 2
 	w := shared(t, standin.Options{Realtime: standin.RealtimeOptions{Options: phxserver.Options{Limits: limits}}}, func(c *config.Config) {

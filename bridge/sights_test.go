@@ -11,6 +11,7 @@ import (
 )
 
 func TestTailShowsWhatPasses(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, func(cfg *config.Config) { cfg.Presence.Grace = time.Millisecond })
 	ops := httptest.NewServer(w.bridge.OpsHandler())
 	ctx, stop := context.WithCancel(context.Background())

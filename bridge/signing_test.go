@@ -19,6 +19,7 @@ import (
 
 // Tokens of a new key are taken at once, however soon after another rotation, and those of a key that was taken back are not.
 func TestKeysMayRotateSeveralTimesInARow(t *testing.T) {
+	t.Parallel()
 	w := unready(t, func(cfg *config.Config) { cfg.Supabase.JWTSecret = "" })
 	w.run()
 	for i := range 3 {
@@ -84,6 +85,7 @@ func (p *keysProject) token(t *testing.T) string {
 
 // Tokens that name keys of their own invention cause few reads of the published keys, and don't keep a rotated key from being found.
 func TestMadeUpKeysCauseFewReadsAndHideNone(t *testing.T) {
+	t.Parallel()
 	project, address := newKeysProject(t)
 	v := newTestVerifier(t, func(cfg *config.Config) { cfg.Supabase.JWTSecret, cfg.Supabase.JWKSURL = "", address })
 	forger, _ := ellipticKey(t, "f")

@@ -12,6 +12,7 @@ import (
 )
 
 func TestTheOpsPortIsForNoOtherSite(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, nil)
 	ops := httptest.NewServer(w.bridge.OpsHandler())
 	defer ops.Close()
@@ -46,6 +47,7 @@ func TestTheOpsPortIsForNoOtherSite(t *testing.T) {
 }
 
 func TestPprofIsOnTheOpsPortOnly(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, nil)
 	for _, path := range []string{"/debug/pprof/", "/metrics", "/status.json"} {
 		answer := httptest.NewRecorder()
@@ -57,6 +59,7 @@ func TestPprofIsOnTheOpsPortOnly(t *testing.T) {
 }
 
 func TestTheStatusSaysHowTheNodeStandsInItsCluster(t *testing.T) {
+	t.Parallel()
 	if s := newWorld(t, nil).bridge.status(); s.Cluster != nil {
 		t.Errorf("a node that is alone says %+v", *s.Cluster)
 	}

@@ -7,6 +7,7 @@ import (
 )
 
 func TestABridgeThatStopsTellsItsBrowsersWhatComesUntilTheirTurn(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, nil)
 	var browsers []*browser
 	for range 40 { // two for each of the slices in which they are closed

@@ -8,6 +8,7 @@ import (
 )
 
 func TestASocketThatEntersARoomWhileAMessageIsToldThereIsNotReadItOut(t *testing.T) {
+	t.Parallel()
 	w := unready(t, nil)
 	tell, entered := w.bridge.router.emit, make(chan struct{})
 	var ana *browser

@@ -48,6 +48,7 @@ func newCollector(t *testing.T) (spans <-chan *otlp.Span, url string) {
 }
 
 func TestATraceFollowsAMessageFromWebhookToEmit(t *testing.T) {
+	t.Parallel()
 	spans, url := newCollector(t)
 	parents := make(chan string, 1)
 	app := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { parents <- r.Header.Get("Traceparent") }))
@@ -95,6 +96,7 @@ func TestATraceFollowsAMessageFromWebhookToEmit(t *testing.T) {
 }
 
 func TestACollectorThatIsAwayHoldsNothingUp(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, func(c *config.Config) { c.Ops.Traces.URL = "http://127.0.0.1:1/v1/traces" })
 	ana := w.as(anaID)
 	ana.must("join_conversation", bakery)

@@ -162,6 +162,7 @@ func TestAQuestionThatHangsDelaysItsOwnRoomAlone(t *testing.T) {
 }
 
 func TestQuestionsThatFailAreAskedAFewTimesAndRemembered(t *testing.T) {
+	t.Parallel()
 	answers := func(e supabase.Error) func(context.Context) error {
 		return func(context.Context) error { return &e }
 	}
@@ -244,6 +245,7 @@ func (o odd) Values(ctx context.Context, table, column, key string, ids []string
 }
 
 func TestEachRoomKeepsItsOrderWhateverIsAskedMeanwhile(t *testing.T) {
+	t.Parallel()
 	for seed := range uint64(20) {
 		synctest.Test(t, func(t *testing.T) {
 			rng := rand.New(rand.NewPCG(seed, 1))

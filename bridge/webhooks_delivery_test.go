@@ -29,6 +29,7 @@ func twilioHeader(t *testing.T, token, path, form string) []string {
 }
 
 func TestStoredMessageReachesBrowsersBeforeRealtimeBringsIt(t *testing.T) {
+	t.Parallel()
 	var never standin.Options
 	never.Realtime.Timing.Poll = time.Hour // Realtime brings nothing in the time of this test
 	w := newWorldOn(t, never, twilioModes(t, func(c *config.Config) { c.Supabase.Feed.Interval = time.Hour }, "store"))
@@ -44,6 +45,7 @@ func TestStoredMessageReachesBrowsersBeforeRealtimeBringsIt(t *testing.T) {
 }
 
 func TestEachPathTakesWebhooks(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, twilioModes(t, func(c *config.Config) { c.Webhooks.Twilio.Paths = []string{"/in", "/hooks/status"} }, "store"))
 	form := inbound("SM1", "x").Encode()
 	for path, want := range map[string]int{"/in": 200, "/hooks/status": 200, "/webhooks/twilio": 404} {
@@ -57,6 +59,7 @@ func TestEachPathTakesWebhooks(t *testing.T) {
 }
 
 func TestForwardedIsSignedWithTheTokenThatTwilioSignedWith(t *testing.T) {
+	t.Parallel()
 	a := newApp(t)
 	const subaccount = "the auth token of a sub-account"
 	w := newWorld(t, twilioModes(t, func(c *config.Config) {
@@ -95,6 +98,7 @@ func TestForwardedIsSignedWithTheTokenThatTwilioSignedWith(t *testing.T) {
 }
 
 func TestPoisonIsADeadLetterWithItsReasonAndStoredWhenRetried(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, twilioModes(t, func(c *config.Config) {
 		c.Webhooks.Twilio.Store.Columns = append(c.Webhooks.Twilio.Store.Columns, "created_at?={CreatedAt}")
 	}, "store"))
@@ -120,6 +124,7 @@ func TestPoisonIsADeadLetterWithItsReasonAndStoredWhenRetried(t *testing.T) {
 }
 
 func TestDatabaseWebhookBringsUpdatesAndDeletes(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, func(c *config.Config) { c.Webhooks.Supabase.Secret = ourSecret })
 	ana := w.joined()
 	id := w.write(bakery, "first")
@@ -157,6 +162,7 @@ func TestDatabaseWebhookBringsUpdatesAndDeletes(t *testing.T) {
 }
 
 func TestOneSocketIsDisconnected(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, func(c *config.Config) { c.Publish.Secret = ourSecret })
 	ana, other := w.joined(), w.as(anaID)
 	code, answer := w.post("/api/disconnect", `{"socket":"`+ana.sid+`"}`, "Authorization", "Bearer "+ourSecret)
@@ -169,6 +175,7 @@ func TestOneSocketIsDisconnected(t *testing.T) {
 }
 
 func TestRepeatedKeyPublishesOnce(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, func(c *config.Config) { c.Publish.Secret = ourSecret })
 	ana := w.joined()
 	body := `{"event":"invoice","rooms":["conversation:` + bakery + `","conversation:elsewhere"],"data":{"n":1},"idempotency_key":"k1"}`
@@ -182,6 +189,7 @@ func TestRepeatedKeyPublishesOnce(t *testing.T) {
 }
 
 func TestApplicationIsToldAgainUntilItAnswersAndWhoWentOffline(t *testing.T) {
+	t.Parallel()
 	a := newApp(t)
 	a.mu.Lock()
 	a.fail = 2
@@ -215,6 +223,7 @@ func TestApplicationIsToldAgainUntilItAnswersAndWhoWentOffline(t *testing.T) {
 }
 
 func TestFloodOfForgeriesIsCountedAndNotLogged(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, twilioModes(t, nil, "store"))
 	form := inbound("SM1", "x").Encode()
 	for range 100 {

@@ -108,6 +108,7 @@ func (w *world) once(b *browser, event string) {
 }
 
 func TestTwilioMessageIsStoredOnceAndReachesBrowsersOnce(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, twilioModes(t, nil, "store"))
 	ana := w.as(anaID)
 	ana.must("join_conversation", bakery)
@@ -138,6 +139,7 @@ func TestTwilioMessageIsStoredOnceAndReachesBrowsersOnce(t *testing.T) {
 }
 
 func TestTheIdempotencyTokenDecidesWhatIsARepetition(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, twilioModes(t, nil, "store"))
 	w.twilioPosts(inbound("SM1", "a"), twilio.IdempotencyHeader, "t1")
 	w.twilioPosts(inbound("SM2", "b"), twilio.IdempotencyHeader, "t1")
@@ -149,6 +151,7 @@ func TestTheIdempotencyTokenDecidesWhatIsARepetition(t *testing.T) {
 }
 
 func TestStatusesInAnyOrderOnlyGoUp(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, twilioModes(t, func(c *config.Config) {
 		c.Webhooks.Twilio.Store.Statuses = []string{"sent=SENT", "delivered=DELIVERED", "read=READ", "failed=FAILED"}
 		c.Webhooks.Twilio.Store.FailureColumns = []string{"ai_extracted_intent?={ErrorCode}"}
@@ -189,6 +192,7 @@ func TestStatusesInAnyOrderOnlyGoUp(t *testing.T) {
 }
 
 func TestStatusWaitsForItsMessageAndHoldsNobodyUp(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, twilioModes(t, nil, "store"))
 	w.twilioPosts(status("SM9", "read"))
 	w.twilioPosts(inbound("SM10", "meanwhile"))
@@ -208,6 +212,7 @@ func (w *world) joined() *browser {
 }
 
 func TestConversationIsMadeForAnUnknownCustomer(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, twilioModes(t, func(c *config.Config) {
 		s := &c.Webhooks.Twilio.Store
 		s.Lookups = []string{"distributor = distributors.id where phone={ToNumber}"}
@@ -233,6 +238,7 @@ func TestConversationIsMadeForAnUnknownCustomer(t *testing.T) {
 }
 
 func TestWebhooksWaitWhileSupabaseIsAway(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, twilioModes(t, nil, "store"))
 	w.upstream.cut()
 	const posts = 200
@@ -253,6 +259,7 @@ func TestWebhooksWaitWhileSupabaseIsAway(t *testing.T) {
 }
 
 func TestForgedAndOverlongWebhooksAreRefused(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, twilioModes(t, func(c *config.Config) { c.Webhooks.Twilio.MaxBody = 2048 }, "store"))
 	form := []string{"Content-Type", "application/x-www-form-urlencoded"}
 	for name, c := range map[string]struct {
@@ -277,6 +284,7 @@ func TestForgedAndOverlongWebhooksAreRefused(t *testing.T) {
 }
 
 func TestFullOutboxAnswers503(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, twilioModes(t, func(c *config.Config) { c.Webhooks.Outbox.MaxSize = 1500 }, "store"))
 	w.upstream.cut()
 	code, body := 200, ""
@@ -341,6 +349,7 @@ func (a *app) await(t *testing.T, n int) {
 }
 
 func TestForwardedAsItCameAndSignedAnew(t *testing.T) {
+	t.Parallel()
 	a := newApp(t)
 	w := newWorld(t, twilioModes(t, func(c *config.Config) { c.Webhooks.Twilio.ForwardURL = a.URL + "/api/twilio?from=bridge" }, "forward", "store"))
 	a.mu.Lock()
@@ -377,6 +386,7 @@ func TestForwardedAsItCameAndSignedAnew(t *testing.T) {
 }
 
 func TestEmittedMessageIsNotSentAgainWhenTheApplicationStoresIt(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, twilioModes(t, func(c *config.Config) {
 		c.Webhooks.Outbox.Path = "" // nothing durable
 		c.Webhooks.Twilio.Store.Columns = append(c.Webhooks.Twilio.Store.Columns, "id={MessageUUID}")
@@ -397,6 +407,7 @@ func TestEmittedMessageIsNotSentAgainWhenTheApplicationStoresIt(t *testing.T) {
 }
 
 func TestDatabaseWebhookBringsAChangeOnce(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, func(c *config.Config) { c.Webhooks.Supabase.Secret = ourSecret })
 	ana := w.joined()
 	id := w.write(bakery, "by Realtime")
@@ -424,6 +435,7 @@ func TestDatabaseWebhookBringsAChangeOnce(t *testing.T) {
 }
 
 func TestServerPublishesToRoomsAndUsersAndDisconnects(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, func(c *config.Config) { c.Publish.Secret = ourSecret })
 	ana, ben := w.joined(), w.as(benID)
 	ben.must("join_conversation", bakery)
@@ -454,6 +466,7 @@ func TestServerPublishesToRoomsAndUsersAndDisconnects(t *testing.T) {
 }
 
 func TestApplicationIsToldWhoIsOnlineAndWhatWasRead(t *testing.T) {
+	t.Parallel()
 	a := newApp(t)
 	w := newWorld(t, func(c *config.Config) {
 		c.Webhooks.Outgoing = config.Outgoing{URL: a.URL + "/hook", Secret: ourSecret, Events: []string{"user_online", "room_occupied", "room_vacated", "messages_read"}}
@@ -481,6 +494,7 @@ func TestApplicationIsToldWhoIsOnlineAndWhatWasRead(t *testing.T) {
 }
 
 func TestWithoutConfigurationNoRouteExists(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, nil)
 	for _, path := range []string{"/webhooks/twilio", "/webhooks/supabase", "/api/publish", "/api/disconnect"} {
 		if code, _ := w.post(path, "x"); code != 404 {
