@@ -15,6 +15,7 @@ import (
 // EventType is the kind of a row change.
 type EventType string
 
+// The kinds of change that Realtime sends; All is for a Binding alone.
 const (
 	// All is every kind of change, in a Binding.
 	All    EventType = "*"

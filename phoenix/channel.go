@@ -65,19 +65,19 @@ type ChannelOptions struct {
 type Stage uint8
 
 const (
-	// StageIdle: not subscribed yet.
+	// StageIdle means that it is not subscribed yet.
 	StageIdle Stage = iota
-	// StageWaiting: for a connection, a token, its turn to join or the end of a back-off.
+	// StageWaiting means that it waits for a connection, a token, its turn to join or the end of a back-off.
 	StageWaiting
-	// StageJoining: the join is on its way.
+	// StageJoining means that the join is on its way.
 	StageJoining
-	// StageJoined: the server accepted the join; changes don't flow yet.
+	// StageJoined means that the server accepted the join; changes don't flow yet.
 	StageJoined
-	// StageLive: everything asked for flows.
+	// StageLive means that everything asked for flows.
 	StageLive
-	// StageLeaving: the leave is on its way.
+	// StageLeaving means that the leave is on its way.
 	StageLeaving
-	// StageClosed: the end.
+	// StageClosed is the end.
 	StageClosed
 )
 

@@ -10,14 +10,14 @@ import (
 // in them may be shared with later ones and are read only.
 type Event interface{ event() }
 
-// Joined: the server accepted the join. Broadcast and presence work from here on;
+// Joined means that the server accepted the join. Broadcast and presence work from here on;
 // row changes only from the following Live.
 type Joined struct {
 	// Again is set on every join after the first.
 	Again bool
 }
 
-// Live: everything the channel asked for flows. For a channel with Changes that is
+// Live means that everything the channel asked for flows. For a channel with Changes that is
 // the server's "Subscribed to PostgreSQL", with ReplicationReady also its
 // "Replication connection established"; for others it follows Joined at once.
 // Live is delivered again after each Gap, also when the channel never stopped
@@ -32,22 +32,22 @@ type Live struct {
 type GapReason string
 
 const (
-	// GapReconnect: the connection was lost.
+	// GapReconnect means that the connection was lost.
 	GapReconnect GapReason = "reconnect"
-	// GapRejoin: the channel was closed or crashed on the server, or rejoined by request.
+	// GapRejoin means that the channel was closed or crashed on the server, or rejoined by request.
 	GapRejoin GapReason = "rejoin"
-	// GapResubscribed: the server said "Subscribed to PostgreSQL" again, after a new
+	// GapResubscribed means that the server said "Subscribed to PostgreSQL" again, after a new
 	// token, a changed publication or a restarted feed.
 	GapResubscribed GapReason = "resubscribed"
-	// GapFeedError: the server reported an error of the change feed.
+	// GapFeedError means that the server reported an error of the change feed.
 	GapFeedError GapReason = "feed error"
-	// GapSilence: no change arrived for ChannelOptions.MaxSilence.
+	// GapSilence means that no change arrived for ChannelOptions.MaxSilence.
 	GapSilence GapReason = "silence"
-	// GapOverflow: the consumer fell behind and events were dropped.
+	// GapOverflow means that the consumer fell behind and events were dropped.
 	GapOverflow GapReason = "overflow"
 )
 
-// Gap: events may be missing between Since and the Live that follows. There is none
+// Gap means that events may be missing between Since and the Live that follows. There is none
 // before the first Live, where all that came before is missing. Since is the
 // last instant, by this machine's clock, at which the stream was known to be whole.
 type Gap struct {
@@ -58,11 +58,11 @@ type Gap struct {
 	Lost int
 }
 
-// Lost: the channel is no longer joined, though nobody asked for it. It rejoins by
+// Lost means that the channel is no longer joined, though nobody asked for it. It rejoins by
 // itself. Err is an *Error.
 type Lost struct{ Err error }
 
-// Retrying: an attempt to connect or join failed; the next one starts in Delay.
+// Retrying means that an attempt to connect or join failed; the next one starts in Delay.
 // Err is an *Error.
 type Retrying struct {
 	Err   error

@@ -79,7 +79,7 @@ func (t *Target) Volatile() *Target {
 	return &u
 }
 
-// Compress(false) marks events as not worth compressing, such as what is compressed already. Only answers to long-polling requests are
+// Compress marks events, with false, as not worth compressing, such as what is compressed already. Only answers to long-polling requests are
 // compressed at all: see [Options.DisableCompression].
 func (t *Target) Compress(on bool) *Target {
 	u := *t

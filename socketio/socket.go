@@ -113,7 +113,7 @@ func (s *Socket) Namespace() *Namespace { return s.ns }
 // Recovered says whether the socket is one that a client has got back: with its id, rooms and data.
 func (s *Socket) Recovered() bool { return s.recovered }
 
-// DeclineRecovery, called by middleware, makes a client that wants its socket back a new one instead: for one that turns out to be
+// DeclineRecovery makes, called by middleware, a client that wants its socket back a new one instead: for one that turns out to be
 // somebody else than before. It gets another id, no rooms, and nothing of what was missed.
 func (s *Socket) DeclineRecovery() { s.declined = true }
 
@@ -121,7 +121,7 @@ func (s *Socket) DeclineRecovery() { s.declined = true }
 // anew, and the browser said so. A connection that is merely lost ends without a word.
 func (s *Socket) WentAway() bool { return s.client.away.Load() }
 
-// Restrict, called by middleware, has [Options.MaxPayloadBeforeConnect] go on to bound what the
+// Restrict has, called by middleware, [Options.MaxPayloadBeforeConnect] go on to bound what the
 // client sends, until Unrestrict is called: for an application that lets clients in before they
 // have said who they are.
 func (s *Socket) Restrict() { s.restricted.Store(true) }

@@ -25,25 +25,25 @@ type BusEvent interface{ busEvent() }
 
 // The events of a bus.
 type (
-	// BusLive: from here on everything comes that the leader passes on.
+	// BusLive means that from here on everything comes that the leader passes on.
 	BusLive struct{}
-	// BusGap: something did not come, of what the leader passed on since an instant.
+	// BusGap means that something did not come, of what the leader passed on since an instant.
 	BusGap struct {
 		Since  time.Time
 		Reason string
 	}
-	// BusLost: nothing comes any more.
+	// BusLost means that nothing comes any more.
 	BusLost struct{ Reason string }
 	// BusChange is a change that the leader has passed on.
 	BusChange struct{ Change Change }
-	// BusResync: the leader may have missed deletes since an instant.
+	// BusResync means that the leader may have missed deletes since an instant.
 	BusResync struct {
 		Since  time.Time
 		Reason string
 	}
 	// BusMark tells how the leader stands; what it passed on before has come before.
 	BusMark struct{ Mark Mark }
-	// BusLed: from here on the feed is led, and Realtime is silent, or it hears Realtime for itself. Where it is to lead, Since is when a leader before it was heard last by
+	// BusLed means that from here on the feed is led, and Realtime is silent, or it hears Realtime for itself. Where it is to lead, Since is when a leader before it was heard last by
 	// anybody; zero: there was none.
 	BusLed struct {
 		Led   bool

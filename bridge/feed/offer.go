@@ -6,7 +6,7 @@ import (
 	"errors"
 )
 
-// ErrNoTable: the feed does not follow this table.
+// ErrNoTable means that the feed does not follow this table.
 var ErrNoTable = errors.New("feed: no such table")
 
 // Offer brings a row as another source has it: one that was just stored, or what a webhook of the database tells. It is passed on where it is news, and Realtime's

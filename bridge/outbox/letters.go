@@ -9,7 +9,7 @@ import (
 	"go.etcd.io/bbolt"
 )
 
-// ErrUnknown: there is no such entry, or not any more.
+// ErrUnknown means that there is no such entry, or not any more.
 var ErrUnknown = errors.New("outbox: no such entry")
 
 // change rewrites an entry, or takes it away where next gives nil; Dead says which bucket it is in then. It does nothing where the entry is gone.

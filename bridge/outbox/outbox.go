@@ -38,17 +38,17 @@ const (
 )
 
 var (
-	// ErrFull: MaxBytes are taken. Adding works again when something was delivered or dropped.
+	// ErrFull means that MaxBytes are taken. Adding works again when something was delivered or dropped.
 	ErrFull = errors.New("outbox: full")
-	// ErrDisk: the disk did not take it; its own error is in the chain. Nothing was added.
+	// ErrDisk means that the disk did not take it; its own error is in the chain. Nothing was added.
 	ErrDisk = errors.New("outbox: the disk did not take it")
-	// ErrCorrupt: the file is not what was written. Nothing is deleted; the file is to be put aside by hand.
+	// ErrCorrupt means that the file is not what was written. Nothing is deleted; the file is to be put aside by hand.
 	ErrCorrupt = errors.New("outbox: the file is corrupt")
-	// ErrLocked: another process has the file open.
+	// ErrLocked means that another process has the file open.
 	ErrLocked = errors.New("outbox: another process has the file open")
-	// ErrClosed: the outbox was closed.
+	// ErrClosed means that the outbox was closed.
 	ErrClosed = errors.New("outbox: closed")
-	// ErrTooLarge: an entry, a lane's name or a dedupe key is too long to be kept.
+	// ErrTooLarge means that an entry, a lane's name or a dedupe key is too long to be kept.
 	ErrTooLarge = errors.New("outbox: too large")
 )
 

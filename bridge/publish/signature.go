@@ -16,11 +16,11 @@ import (
 const SignatureHeader = "X-Bridge-Signature"
 
 var (
-	// ErrNoCredential: neither a bearer token nor a signature.
+	// ErrNoCredential means that there is neither a bearer token nor a signature.
 	ErrNoCredential = errors.New("no credential: send the secret as a bearer token, or sign the body")
-	// ErrCredential: the token or the signature is wrong.
+	// ErrCredential means that the token or the signature is wrong.
 	ErrCredential = errors.New("the credential is wrong")
-	// ErrExpired: the signature is right, and its time too far from the clock.
+	// ErrExpired means that the signature is right, and its time too far from the clock.
 	ErrExpired = errors.New("the signature's time is too far from now")
 )
 

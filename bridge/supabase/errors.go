@@ -15,15 +15,15 @@ import (
 type Class uint8
 
 const (
-	// ClassRetry: the same request may succeed later (network, 408, 5xx, a statement timeout, a serialization failure).
+	// ClassRetry means that the same request may succeed later (network, 408, 5xx, a statement timeout, a serialization failure).
 	ClassRetry Class = iota
-	// ClassSlow: asked too often (429); wait for RetryAfter, or half a minute where it is 0.
+	// ClassSlow means that Supabase was asked too often (429); wait for RetryAfter, or half a minute where it is 0.
 	ClassSlow
-	// ClassToken: the credential was refused (401); only another one helps.
+	// ClassToken means that the credential was refused (401); only another one helps.
 	ClassToken
-	// ClassDenied: the credential is good and may not do this (403, 42501).
+	// ClassDenied means that the credential is good and may not do this (403, 42501).
 	ClassDenied
-	// ClassPermanent: the request itself is wrong, such as a table or column that doesn't exist; it fails until the schema or the configuration changes.
+	// ClassPermanent means that the request itself is wrong, such as a table or column that doesn't exist; it fails until the schema or the configuration changes.
 	ClassPermanent
 )
 

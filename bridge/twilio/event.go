@@ -16,7 +16,7 @@ const (
 	maxMedia  = 32
 )
 
-// ErrForm: the body is not a form.
+// ErrForm means that the body is not a form.
 var ErrForm = errors.New("twilio: the body is not a form")
 
 // Param is one parameter of a form.

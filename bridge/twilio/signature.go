@@ -25,11 +25,11 @@ const (
 )
 
 var (
-	// ErrNoSignature: the request has no signature at all.
+	// ErrNoSignature means that the request has no signature at all.
 	ErrNoSignature = errors.New("twilio: no signature")
-	// ErrSignature: no token signed this request at any address it may have been sent to.
+	// ErrSignature means that no token signed this request at any address it may have been sent to.
 	ErrSignature = errors.New("twilio: the signature fits none of the addresses and tokens")
-	// ErrBodyHash: the address is signed, and the body is not the one whose hash it names.
+	// ErrBodyHash means that the address is signed, and the body is not the one whose hash it names.
 	ErrBodyHash = errors.New("twilio: the body is not the one that was signed")
 )
 

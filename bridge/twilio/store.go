@@ -33,11 +33,11 @@ type StoreOptions struct {
 }
 
 var (
-	// ErrNoRow: a lookup or the search for a conversation found nothing, or its function gave null. What is missing may come.
+	// ErrNoRow means that a lookup or the search for a conversation found nothing, or its function gave null. What is missing may come.
 	ErrNoRow = errors.New("no such row")
-	// ErrUnmapped: the mapping doesn't say what becomes of an event. It is wrapped with what is missing.
+	// ErrUnmapped means that the mapping doesn't say what becomes of an event. It is wrapped with what is missing.
 	ErrUnmapped = errors.New("not mapped")
-	// ErrNotYet: a status came before its message was stored.
+	// ErrNotYet means that a status came before its message was stored.
 	ErrNotYet = errors.New("the message is not stored yet")
 )
 

@@ -24,7 +24,7 @@ const (
 	bufferSize = 1 << 10 // of each connection, each way: there are many of them
 )
 
-// ErrRefused: the server did not let the client in; its words are in the error's text.
+// ErrRefused means that the server did not let the client in; its words are in the error's text.
 var ErrRefused = errors.New("refused")
 
 // Session is what a client needs to get back what it missed.

@@ -41,7 +41,7 @@ type Progress struct {
 	Point     Point
 }
 
-// ErrNotOwn: the address is not of this machine.
+// ErrNotOwn means that the address is not of this machine.
 var ErrNotOwn = errors.New("the host is not this machine")
 
 // Own tells whether an address is of this machine, by its number or the name localhost: ErrNotOwn in the chain where it is not. A name that only resolves to

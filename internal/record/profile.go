@@ -396,7 +396,7 @@ func (o ordered) node() (*yaml.Node, error) {
 	mapping := &yaml.Node{Kind: yaml.MappingNode}
 	for i := 0; i < len(o); i += 2 {
 		name := &yaml.Node{Kind: yaml.ScalarNode, Value: o[i].(string)}
-		value := &yaml.Node{}
+		var value *yaml.Node
 		if inner, ok := o[i+1].(ordered); ok {
 			var err error
 			if value, err = inner.node(); err != nil {
