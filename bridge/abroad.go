@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/supabridge/supabridge/bridge/auth"
+	"github.com/supabridge/supabridge/bridge/emit"
 	"github.com/supabridge/supabridge/bridge/feed"
 	"github.com/supabridge/supabridge/bridge/vocabulary"
 	"github.com/supabridge/supabridge/config"
@@ -23,42 +24,6 @@ func (b *Bridge) portable() bool {
 	c := b.cfg()
 	return b.cluster.changes() != nil && c.Cluster.Mode == "streams" && c.SocketIO.Recovery.Window > 0 &&
 		!slices.Contains(c.Webhooks.Twilio.Modes, "emit") // of what that sends before it is stored other nodes know nothing
-}
-
-// origin is what an event comes of.
-type origin uint8
-
-const (
-	fromState origin = iota // typing, presence, states: of the same at every node
-	fromRow
-)
-
-// Bounds of what makes up the last part of a mark.
-const (
-	maxSaid   = 32 // utterances of one event in one style
-	maxStyles = 8
-	lastPart  = 1<<12 - 1 // after every event of one change
-)
-
-// alike has an event go to this node's sockets, as one that every node emits where they do.
-func (b *Bridge) alike(t *socketio.Target, to reach, rank, nth uint64) *socketio.Target {
-	switch {
-	case !b.portable() || to.origin == fromRow && to.at == (feed.Place{}):
-		return t.Local()
-	case to.origin == fromRow:
-		k := (to.nth*maxStyles+rank)*maxSaid + min(nth, maxSaid-1)
-		return t.Mirrored(socketio.Mark{Term: to.at.Term, N: to.at.N, K: min(k, lastPart-1)})
-	default:
-		return t.Mirrored(socketio.Mark{})
-	}
-}
-
-// rank is where a style comes among all, whichever of them are in use: the preset first.
-func rank(s, preset vocabulary.Style) uint64 {
-	if s == preset {
-		return 0
-	}
-	return uint64(slices.Index(vocabulary.Styles(), s) + 1)
 }
 
 // strayFor is how long nobody is taken up from elsewhere, nor given up to others, after a node has told something of its own accord. It must exceed what it takes until other nodes have told it
@@ -80,7 +45,7 @@ func (b *Bridge) passed(p feed.Place) {
 		b.unlike() // who left another node before now may lack what was told otherwise
 	}
 	for _, space := range b.spaces {
-		space.Reached(socketio.Mark{Term: p.Term, N: p.N, K: lastPart})
+		space.Reached(socketio.Mark{Term: p.Term, N: p.N, K: emit.LastPart})
 	}
 }
 
@@ -95,7 +60,7 @@ func (b *Bridge) unlike() {
 
 // speaks notes that a style is heard, here or at another node.
 func (b *Bridge) speaks(s vocabulary.Style) {
-	if !b.dialects.used[s].Swap(true) {
+	if b.emitter.Use(s) {
 		b.unlike() // in this style nothing was told
 		b.cluster.tell(note{Kind: noteStyle, Style: s.String()})
 	}
@@ -150,7 +115,7 @@ func (b *Bridge) fromAbroad(s *socketio.Socket, who *auth.Identity) *client {
 		return nil
 	}
 	style, ok := vocabulary.StyleOf(p.Style)
-	if !ok || !b.dialects.used[style].Load() && style != b.words().Preset() {
+	if !ok || !b.emitter.Used(style) && style != b.words().Preset() {
 		return nil
 	}
 	c := &client{b: b, stays: new(stays)}
@@ -167,7 +132,7 @@ func (b *Bridge) fromAbroad(s *socketio.Socket, who *auth.Identity) *client {
 	}{{p.Conversations, rooms.Conversation, &c.conversations}, {p.Tenants, rooms.Tenant, &c.tenants}} {
 		for _, id := range list.ids {
 			list.in.add(id, id)
-			c.stays.begin(roomName(list.name, id), told)
+			c.stays.begin(emit.RoomName(list.name, id), told)
 		}
 	}
 	return c

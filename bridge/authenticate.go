@@ -10,13 +10,10 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 
 	"github.com/supabridge/supabridge/bridge/auth"
+	"github.com/supabridge/supabridge/bridge/emit"
 	"github.com/supabridge/supabridge/bridge/vocabulary"
 	"github.com/supabridge/supabridge/socketio"
 )
-
-// waitingRoom is the room of the sockets that have yet to authenticate: whoever tells everybody something leaves them out. The name can't be that of another
-// room: those are not entered by name.
-const waitingRoom = "\x00waiting"
 
 // The reasons for which a client is refused, as it finds them in data.code.
 const (
@@ -76,7 +73,7 @@ func (b *Bridge) refusal(reason string) string {
 // await begins the time in which a client that brought no token has to send one. Until then it hears nothing, and all else it asks for is refused.
 func (c *client) await() {
 	c.expiry = auth.NewExpiry(time.Time{}, c.warn, c.expire)
-	c.socket.Join(waitingRoom)
+	c.socket.Join(emit.WaitingRoom)
 	c.deadline = time.AfterFunc(c.b.cfg().Auth.AuthenticateWithin, func() {
 		c.b.metrics.refused.WithLabelValues(refusedNoToken).Inc()
 		c.b.log.Info().Str("socket", c.socket.ID()).Msg("no token came in time")
@@ -113,7 +110,7 @@ func (c *client) takeToken(e *socketio.Event) {
 			c.refuseToken(e, refusedNoToken, errors.New("it came too late"))
 			return
 		}
-		c.socket.Leave(waitingRoom)
+		c.socket.Leave(emit.WaitingRoom)
 		c.become(who)
 		c.user.Store(seat)
 		c.socket.Unrestrict()

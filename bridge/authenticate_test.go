@@ -22,7 +22,7 @@ func TestASocketThatHasYetToAuthenticateMayDoAndHearNothing(t *testing.T) {
 		}
 	}
 	ana.must("join_conversation", bakery)
-	w.bridge.emitAll("to_everybody", object("a", "b"))
+	w.bridge.emitter.Everybody("to_everybody", object("a", "b"))
 	ana.event("to_everybody")
 	waiting.sync()
 	for _, event := range []string{"to_everybody", "bridge_status"} {

@@ -11,7 +11,6 @@ package bridge
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -22,12 +21,14 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"github.com/supabridge/supabridge/bridge/emit"
 	"github.com/supabridge/supabridge/bridge/ops"
 	"github.com/supabridge/supabridge/bridge/ops/tail"
 	"github.com/supabridge/supabridge/bridge/ratelimit"
 	"github.com/supabridge/supabridge/bridge/realtimeshare"
 	"github.com/supabridge/supabridge/bridge/supabase"
 	"github.com/supabridge/supabridge/bridge/typing"
+	"github.com/supabridge/supabridge/bridge/vocabulary"
 	"github.com/supabridge/supabridge/config"
 	"github.com/supabridge/supabridge/socketio"
 	"github.com/supabridge/supabridge/socketio/admin"
@@ -53,7 +54,7 @@ type Bridge struct {
 	emitters   sync.WaitGroup // goroutines that pass typing and presence on
 	presence   *presence      // nil where presence is off
 	unknown    *unknownEvents
-	dialects   dialects
+	emitter    *emit.Emitter
 	metrics    *metrics
 	traces     *ops.Traces
 	resync     *resyncer
@@ -79,12 +80,13 @@ func New(cfg *config.Config, log zerolog.Logger) (*Bridge, error) {
 	ctx, stop := context.WithCancel(context.Background())
 	b := &Bridge{log: log, stop: stop, started: time.Now().UTC(), metrics: newMetrics()}
 	b.settings.Store(&settings{cfg: cfg})
+	b.emitter = b.newEmitter()
 	b.unknown = newUnknownEvents(log, b.metrics.unknown)
 	b.lane = newLaneWatch(b)
 	b.lane.watch(b.metrics.registry)
 	b.resync = &resyncer{log: log, ask: func(since time.Time, reason string) {
 		payload := object("since", since.UTC().Format(time.RFC3339Nano), "reason", reason)
-		b.emitAll(b.cfg().Vocabulary.ResyncEvent, payload)
+		b.emitter.Everybody(b.cfg().Vocabulary.ResyncEvent, payload)
 		b.cluster.relayAll(b.cfg().Vocabulary.ResyncEvent, payload)
 	}}
 	if err := b.build(ctx); err != nil {
@@ -158,7 +160,7 @@ func (b *Bridge) build(ctx context.Context) (err error) {
 		return err
 	}
 	ops.WatchFeed(b.metrics.register, b.upstream.feed)
-	b.metrics.sockets.Watch(b.metrics.register, b.io, b.spaces, styleRoom)
+	b.metrics.sockets.Watch(b.metrics.register, b.io, b.spaces, emit.StyleRoom)
 	b.cluster.watch(b.metrics.register)
 	if cfg.Auth.InsecureDev {
 		b.log.Warn().Msg("auth.insecure_dev is on: pages of this machine are let into every room without a token. Never where others can reach this port")
@@ -292,15 +294,9 @@ func (b *Bridge) Close() {
 	b.cluster.close()
 }
 
-// emitAll sends an event to every socket of this node; nothing where it has no name.
-func (b *Bridge) emitAll(name string, payload json.RawMessage) {
-	if name == "" {
-		return
-	}
-	for _, space := range b.spaces {
-		_ = b.alike(space.Except(waitingRoom), reach{}, 0, 0).Emit(name, payload) // raw JSON can always be encoded
-	}
+func (b *Bridge) newEmitter() *emit.Emitter {
+	return emit.New(emit.Options{
+		Words: b.words, Mirrored: b.portable, Register: b.metrics.register,
+		Relay: func(to emit.Audience, said []vocabulary.Utterance) { b.cluster.relay(to, said) },
+	})
 }
-
-// userRoom is the room of all sockets of one user. The name can't be that of another room: those are not entered by name.
-func userRoom(user string) string { return "\x00user:" + user }

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/gorilla/websocket"
+
+	"github.com/supabridge/supabridge/internal/eventually"
 )
 
 // browser is as much of a Socket.IO client as these tests need: one websocket, the main namespace, events and acks. The real client is driven from
@@ -29,7 +31,7 @@ type browser struct {
 }
 
 // patience bounds every wait of these tests. It is only used up where a test fails.
-const patience = 10 * time.Second
+const patience = eventually.Patience
 
 // open connects and waits for the namespace; refusal is the text of connect_error.
 func open(t *testing.T, address string, auth any) (b *browser, refusal string) {

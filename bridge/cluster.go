@@ -15,6 +15,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/supabridge/supabridge/bridge/auth"
+	"github.com/supabridge/supabridge/bridge/emit"
 	"github.com/supabridge/supabridge/bridge/feed"
 	"github.com/supabridge/supabridge/bridge/vocabulary"
 	"github.com/supabridge/supabridge/config"
@@ -310,12 +311,12 @@ func (c *cluster) heard(e *socketio.Event) {
 		if n.Conversation == "" {
 			break
 		}
-		b.tellRead(n.spelled(), n.who(), n.Messages, reach{remote: true})
+		b.tellRead(n.spelled(), n.who(), n.Messages, emit.Audience{Remote: true})
 	case noteDisconnect:
 		b.disconnectNoted(n.Whom)
 	case noteHello:
 		for _, s := range vocabulary.Styles() {
-			if b.dialects.used[s].Load() {
+			if b.emitter.Used(s) {
 				c.say(note{Kind: noteStyle, To: n.Node, Style: s.String()})
 			}
 		}

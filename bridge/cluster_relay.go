@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"time"
 
+	"github.com/supabridge/supabridge/bridge/emit"
 	"github.com/supabridge/supabridge/bridge/vocabulary"
 )
 
@@ -40,13 +41,13 @@ func (c *cluster) relays() bool {
 }
 
 // relay sends what is said to the rooms of servers that are no bridges. What can't be sent is lost for their clients, and counted by the adapter.
-func (c *cluster) relay(to reach, said []vocabulary.Utterance) {
+func (c *cluster) relay(to emit.Audience, said []vocabulary.Utterance) {
 	if !c.relays() {
 		return
 	}
 	for _, u := range said {
-		for _, target := range c.b.targets(to, u, bridges()) {
-			_ = target.Emit(u.Name, asValues(u.Args)...)
+		for _, target := range c.b.emitter.Targets(to, u, bridges()) {
+			_ = target.Emit(u.Name, emit.Values(u.Args)...)
 		}
 	}
 }
@@ -65,7 +66,7 @@ func (c *cluster) relayAll(name string, payload json.RawMessage) {
 func bridges() []string {
 	rooms := []string{kinRoom}
 	for _, style := range vocabulary.Styles() {
-		rooms = append(rooms, styleRoom(style))
+		rooms = append(rooms, emit.StyleRoom(style))
 	}
 	return rooms
 }

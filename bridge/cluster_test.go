@@ -51,7 +51,7 @@ func TestANodeThatHearsRedisBeforeItHasAServerWaitsForThat(t *testing.T) {
 			b.cluster.changed(nil)
 		}()
 		if made {
-			b.guard = newGuard(b)
+			b.guard, b.emitter = newGuard(b), b.newEmitter()
 			if err := b.listen(); err != nil {
 				t.Fatal(err)
 			}

@@ -18,7 +18,10 @@ func twoLanes(t *testing.T, lane string) *world {
 	t.Helper()
 	opts := standin.Options{Broadcast: map[string]string{"messages": migration.Topic, "conversations": migration.Topic}}
 	opts.Realtime.Timing.Poll = phxserver.RealTiming().Poll
-	return newWorldOn(t, opts, func(cfg *config.Config) { cfg.Supabase.FastLane = lane })
+	return newWorldOn(t, opts, func(cfg *config.Config) {
+		cfg.Supabase.FastLane = lane
+		cfg.Supabase.Feed.Stall = time.Minute // on a busy machine copies may be late, and then none are awaited
+	})
 }
 
 // fast waits until the fast lane carries changes: of a conversation and of a message of another than the tests join.
@@ -151,7 +154,10 @@ func TestWithoutTheTriggersOrWithTheLaneOffRowsComeAsBefore(t *testing.T) {
 	t.Parallel()
 	for _, lane := range []string{"auto", "off"} {
 		t.Run(lane, func(t *testing.T) {
-			w := newWorld(t, func(cfg *config.Config) { cfg.Supabase.FastLane = lane })
+			w := newWorld(t, func(cfg *config.Config) {
+		cfg.Supabase.FastLane = lane
+		cfg.Supabase.Feed.Stall = time.Minute // on a busy machine copies may be late, and then none are awaited
+	})
 			ana := w.as(anaID)
 			ana.must("join_conversation", bakery)
 			id := w.write(bakery, "hello")

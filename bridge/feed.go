@@ -182,7 +182,7 @@ func (s sink) State(r feed.Report) {
 		event = event.Str("reason", r.Reason)
 	}
 	event.Str("state", string(r.State)).Msg("feed")
-	s.b.emitAll(s.b.cfg().Vocabulary.StatusEvent, statusPayload(r))
+	s.b.emitter.Everybody(s.b.cfg().Vocabulary.StatusEvent, statusPayload(r))
 	s.b.sawFeed(r)
 	s.b.cluster.changes().mark()
 }

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/supabridge/supabridge/bridge/auth"
+	"github.com/supabridge/supabridge/bridge/emit"
 	"github.com/supabridge/supabridge/bridge/ops/tail"
 	"github.com/supabridge/supabridge/bridge/ratelimit"
 	"github.com/supabridge/supabridge/bridge/vocabulary"
@@ -286,7 +287,7 @@ func (c *client) joinConversation(e *socketio.Event) {
 	var missing string
 	var from time.Time
 	if !asked {
-		c.join(roomName(c.b.cfg().Rooms.Conversation, asStored))
+		c.join(emit.RoomName(c.b.cfg().Rooms.Conversation, asStored))
 	} else {
 		var err error
 		if missing, from, err = c.enterSince(c.socket.Context(), asStored, since); err != nil {
@@ -342,7 +343,7 @@ func (c *client) failSince(e *socketio.Event, asStored string, there bool, err e
 		c.conversations.remove(asStored)
 	}
 	if refused {
-		c.leave(roomName(c.b.cfg().Rooms.Conversation, asStored), wholeRoom(asStored))
+		c.leave(emit.RoomName(c.b.cfg().Rooms.Conversation, asStored), wholeRoom(asStored))
 		c.types(vocabulary.NewID(asStored), c.who, false)
 		c.sawRoom(tail.Join, conversationRoom, asStored, failForbidden.code)
 		c.fail(e, failForbidden)
@@ -378,7 +379,7 @@ func (c *client) leaveConversation(e *socketio.Event) {
 		c.conversations.remove(joined)
 		c.sawRoom(tail.Leave, conversationRoom, joined, "ok")
 		c.types(vocabulary.NewID(joined), c.who, false)
-		c.leave(roomName(c.b.cfg().Rooms.Conversation, joined), wholeRoom(joined))
+		c.leave(emit.RoomName(c.b.cfg().Rooms.Conversation, joined), wholeRoom(joined))
 	}
 	c.about.conversation = id
 	c.succeed(e, "conversationId", id.JSON)
@@ -403,7 +404,7 @@ func (c *client) joinTenant(e *socketio.Event) {
 	if !ok {
 		return
 	}
-	c.join(roomName(c.b.cfg().Rooms.Tenant, asStored))
+	c.join(emit.RoomName(c.b.cfg().Rooms.Tenant, asStored))
 	c.about.tenant = vocabulary.ID{Text: asStored, JSON: idPayload(id, asStored)}
 	appears := c.appear(asStored)
 	if !c.confirm(e, room{tenantRoom, asStored}, &c.tenants, c.b.cfg().Rooms.Tenant) {
@@ -428,7 +429,7 @@ func (c *client) leaveTenant(e *socketio.Event) {
 	if joined, ok := c.tenants.get(id.Text); ok {
 		c.tenants.remove(joined)
 		c.sawRoom(tail.Leave, tenantRoom, joined, "ok")
-		c.leave(roomName(c.b.cfg().Rooms.Tenant, joined))
+		c.leave(emit.RoomName(c.b.cfg().Rooms.Tenant, joined))
 		c.vanish(joined)
 	}
 	c.about.tenant = id
@@ -513,7 +514,7 @@ func (c *client) markRead(e *socketio.Event) {
 		return
 	}
 	as, messages := c.spelled(id), vocabulary.MessageIDs(e.Args)
-	c.b.tellRead(as, c.who, messages, reach{sender: []string{c.socket.ID()}})
+	c.b.tellRead(as, c.who, messages, emit.Audience{Sender: []string{c.socket.ID()}})
 	c.b.cluster.tell(note{Kind: noteRead, Conversation: as.Text, Spelled: as.JSON, Messages: messages, attends: attendanceOf("", "", c.who, "")})
 	c.succeed(e)
 }
@@ -569,7 +570,7 @@ func (c *client) succeed(e *socketio.Event, pairs ...any) {
 		o.Tenant = c.about.tenant
 	}
 	if answer, ok := c.b.words().Ack(c.intent, o); ok {
-		e.Ack(asValues(answer)...)
+		e.Ack(emit.Values(answer)...)
 		return
 	}
 	e.Ack(object(append([]any{"success", true, "ok", true}, pairs...)...))

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/supabridge/supabridge/bridge/auth"
+	"github.com/supabridge/supabridge/bridge/emit"
 	"github.com/supabridge/supabridge/bridge/ops/tail"
 	"github.com/supabridge/supabridge/bridge/ratelimit"
 	"github.com/supabridge/supabridge/bridge/vocabulary"
@@ -57,6 +58,7 @@ func (b *Bridge) listen() (err error) {
 		space.OnConnection(b.welcome)
 		b.spaces = append(b.spaces, space)
 	}
+	b.emitter.Serve(b.spaces)
 	b.unlike()
 	if b.cluster != nil {
 		b.io.OnServerSide(serverSide, b.surviving("note", b.cluster.heard))
@@ -158,7 +160,7 @@ func (b *Bridge) welcome(s *socketio.Socket) {
 // arrive begins what comes with being somebody.
 func (c *client) arrive() {
 	if c.who.UserID != "" {
-		c.socket.Join(userRoom(c.who.UserID))
+		c.socket.Join(emit.UserRoom(c.who.UserID))
 	}
 	if c.claimHome() {
 		c.b.homes.ask(c)
@@ -176,7 +178,7 @@ func (c *client) resume(before *client) {
 	c.status.set(before.status.get())
 	c.stays = before.stays
 	for _, id := range before.conversations.all() {
-		if c.socket.In(roomName(c.b.cfg().Rooms.Conversation, id)) { // one that it was about to enter is entered anew
+		if c.socket.In(emit.RoomName(c.b.cfg().Rooms.Conversation, id)) { // one that it was about to enter is entered anew
 			c.conversations.add(id, id)
 		}
 	}

@@ -5,6 +5,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/supabridge/supabridge/bridge/emit"
 	"github.com/supabridge/supabridge/bridge/ops"
 )
 
@@ -21,7 +22,6 @@ type metrics struct {
 	received *prometheus.CounterVec
 	dialects *prometheus.CounterVec
 	unknown  *prometheus.CounterVec
-	told     *prometheus.CounterVec
 	panics   *prometheus.CounterVec
 }
 
@@ -37,13 +37,11 @@ func newMetrics() *metrics {
 		dialects: vector("dialects_detected_total", "Sockets that have shown the style of their vocabulary, by style.", "style"),
 		unknown: vector("events_unknown_total",
 			"Events from clients that the vocabulary does not know, by name; names beyond the first 200 are (other).", "event"),
-		told: vector("events_sent_total",
-			"Events sent to rooms or sockets, by what they tell; each counts once however many sockets hear it.", "event"),
 		panics: newPanics(),
 	}
 	m.register = ops.Prefixed(m.registry)
 	m.sockets, m.changes, m.upstream = ops.NewSockets(m.register), ops.NewChanges(m.register), ops.NewSupabase(m.register)
-	m.register.MustRegister(m.refused, m.joins, m.received, m.dialects, m.unknown, m.told, m.panics)
+	m.register.MustRegister(m.refused, m.joins, m.received, m.dialects, m.unknown, m.panics)
 	return m
 }
 
@@ -74,7 +72,7 @@ func (b *Bridge) status() ops.Status {
 	s := ops.Status{Started: b.started, Problems: b.problems.Load().Newest(), Cluster: b.cluster.status()}
 	s.Machine()
 	s.Feed(b.upstream.feed, b.metrics.changes)
-	s.Sockets(b.io, b.spaces, styleRoom)
+	s.Sockets(b.io, b.spaces, emit.StyleRoom)
 	if b.webhooks != nil && b.webhooks.box != nil {
 		o := b.webhooks.box.Stats()
 		s.Outbox = &ops.Outbox{Waiting: o.Waiting, Dead: o.Dead, Bytes: o.Bytes}

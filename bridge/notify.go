@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"time"
 
+	"github.com/supabridge/supabridge/bridge/emit"
 	"github.com/supabridge/supabridge/bridge/feed"
 	"github.com/supabridge/supabridge/bridge/row"
 	"github.com/supabridge/supabridge/bridge/vocabulary"
@@ -21,14 +22,14 @@ func (r *router) routeNotification(c feed.Change) {
 		return
 	}
 	user, conversation, tenant := row.Text(t.User), row.Text(t.Conversation), row.Text(t.Tenant)
-	var to reach
+	var to emit.Audience
 	switch {
 	case user != "":
-		to.user = []string{userRoom(user)}
+		to.User = []string{emit.UserRoom(user)}
 	case conversation != "":
-		to.conversation = []string{roomName(r.rooms.Conversation, conversation)}
+		to.Conversation = []string{emit.RoomName(r.rooms.Conversation, conversation)}
 	case tenant != "":
-		to.tenant = []string{roomName(r.rooms.Tenant, tenant)}
+		to.Tenant = []string{emit.RoomName(r.rooms.Tenant, tenant)}
 	default:
 		r.log.Warn().Str("table", c.Table).Str("id", row.Text(t.ID)).Msg("a notification names neither user, conversation nor tenant, and reaches nobody")
 		return

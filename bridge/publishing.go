@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"slices"
 
+	"github.com/supabridge/supabridge/bridge/emit"
 	"github.com/supabridge/supabridge/bridge/publish"
 	"github.com/supabridge/supabridge/socketio"
 )
@@ -41,7 +42,7 @@ func (s sender) Send(e publish.Event) (reached int, err error) {
 func (s sender) targets(e publish.Event) []*socketio.Target {
 	rooms := slices.Clone(e.Rooms)
 	for _, user := range e.Users {
-		rooms = append(rooms, userRoom(user))
+		rooms = append(rooms, emit.UserRoom(user))
 	}
 	targets := make([]*socketio.Target, len(s.b.spaces))
 	for i, space := range s.b.spaces {

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"github.com/supabridge/supabridge/bridge/auth"
+	"github.com/supabridge/supabridge/bridge/emit"
 	"github.com/supabridge/supabridge/bridge/supabase"
 	"github.com/supabridge/supabridge/bridge/vocabulary"
 	"github.com/supabridge/supabridge/config"
@@ -681,12 +682,12 @@ func (c *client) lose(r room, reason string) bool {
 			was = n.lose(r, reason) || was
 		}
 		if joined && !was { // the socket in its place may be in the room without knowing
-			c.leave(roomName(template, r.id), wholeRoom(r.id))
+			c.leave(emit.RoomName(template, r.id), wholeRoom(r.id))
 		}
 		return was || joined
 	}
 	if joined {
-		c.leave(roomName(template, r.id), wholeRoom(r.id))
+		c.leave(emit.RoomName(template, r.id), wholeRoom(r.id))
 	}
 	was := joined
 	if r.kind == tenantRoom { // after it has left the room, or it would hear itself go
@@ -740,7 +741,7 @@ func (c *client) confirm(e *socketio.Event, r room, rooms *entered, template con
 	}
 	if !still {
 		rooms.remove(r.id)
-		c.leave(roomName(template, r.id), wholeRoom(r.id))
+		c.leave(emit.RoomName(template, r.id), wholeRoom(r.id))
 		c.fail(e, failForbidden)
 	}
 	return still

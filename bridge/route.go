@@ -11,6 +11,7 @@ import (
 	lru "github.com/hashicorp/golang-lru/v2"
 	"github.com/rs/zerolog"
 
+	"github.com/supabridge/supabridge/bridge/emit"
 	"github.com/supabridge/supabridge/bridge/feed"
 	"github.com/supabridge/supabridge/bridge/row"
 	"github.com/supabridge/supabridge/bridge/vocabulary"
@@ -25,7 +26,7 @@ type router struct {
 	words    func() *vocabulary.Vocabulary
 	tenants  *tenants
 	messages *lru.Cache[string, message]
-	emit     func(reach, *vocabulary.Occasion)
+	emit     func(emit.Audience, *vocabulary.Occasion)
 	at       feed.Place // of the change that is being routed, and how many events it has had
 	events   uint64
 	resync   func(since time.Time, reason string)
@@ -47,7 +48,7 @@ type message struct {
 }
 
 func newRouter(current func() *config.Config, words func() *vocabulary.Vocabulary, t *tenants, log zerolog.Logger,
-	emit func(reach, *vocabulary.Occasion), resync func(time.Time, string)) (*router, error) {
+	emit func(emit.Audience, *vocabulary.Occasion), resync func(time.Time, string)) (*router, error) {
 	cfg := current()
 	messages, err := lru.New[string, message](cfg.Rooms.MessageCacheSize)
 	if err != nil {
@@ -115,7 +116,7 @@ func (r *router) routeMessage(c feed.Change) {
 	case feed.Delete:
 		r.messages.Remove(id)
 		to := r.reachOf(now.conversation, now.tenant)
-		if len(to.conversation)+len(to.tenant) == 0 {
+		if len(to.Conversation)+len(to.Tenant) == 0 {
 			r.resync(c.Commit, "the room of a deleted message is not known any more")
 			return
 		}
@@ -123,7 +124,7 @@ func (r *router) routeMessage(c feed.Change) {
 		notices = append(notices, notice{c, []string{now.conversation}, to, told})
 		for _, s := range left {
 			s.tenant = r.tenantOf(s)
-			gone := reachBut(r.reachOf(s.conversation, s.tenant), to)
+			gone := r.reachOf(s.conversation, s.tenant).Without(to)
 			notices = append(notices, r.messageLeft(c, s, gone))
 		}
 	}
@@ -134,7 +135,7 @@ func (r *router) routeMessage(c feed.Change) {
 type notice struct {
 	change        feed.Change // as it is to them: a DELETE where the row has left
 	conversations []string    // in which a socket may be reading what it missed
-	to            reach
+	to            emit.Audience
 	told          []outgoing
 }
 
@@ -142,7 +143,7 @@ type notice struct {
 func (r *router) send(id string, notices []notice) {
 	for i := range notices {
 		n := &notices[i]
-		n.to.except = r.holds.take(n.change, n.conversations, n.to.rooms(vocabulary.ToConversation|vocabulary.ToTenant), n.told)
+		n.to.Except = r.holds.take(n.change, n.conversations, n.to.Rooms(vocabulary.ToConversation|vocabulary.ToTenant), n.told)
 	}
 	r.tellings.passage.Lock()
 	defer r.tellings.passage.Unlock()
@@ -156,10 +157,10 @@ func (r *router) send(id string, notices []notice) {
 }
 
 // emitAll sends the events of the change that is being routed.
-func (r *router) emitAll(to reach, told []outgoing) {
+func (r *router) emitAll(to emit.Audience, told []outgoing) {
 	for _, o := range told {
-		to.origin = fromRow
-		to.at, to.nth = r.at, r.events
+		to.Row = true
+		to.Place, to.Nth = r.at, r.events
 		r.events++
 		r.emit(to, o)
 	}
@@ -239,20 +240,15 @@ func rowEvent(words *vocabulary.Vocabulary, event vocabulary.Event, record row.R
 }
 
 // reachOf names the rooms of a conversation and of its tenant, as far as they are known.
-func (r *router) reachOf(conversation, tenant string) reach {
-	var to reach
+func (r *router) reachOf(conversation, tenant string) emit.Audience {
+	var to emit.Audience
 	if conversation != "" {
-		to.conversation = []string{roomName(r.rooms.Conversation, conversation)}
+		to.Conversation = []string{emit.RoomName(r.rooms.Conversation, conversation)}
 	}
 	if tenant != "" {
-		to.tenant = []string{roomName(r.rooms.Tenant, tenant)}
+		to.Tenant = []string{emit.RoomName(r.rooms.Tenant, tenant)}
 	}
 	return to
-}
-
-// roomName fills a room's template in.
-func roomName(room config.Room, id string) string {
-	return strings.Replace(room.Name, "{id}", id, 1)
 }
 
 // messageStatus tells a change of status in the fields that frontends look for.

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"slices"
 
+	"github.com/supabridge/supabridge/bridge/emit"
 	"github.com/supabridge/supabridge/bridge/feed"
 	"github.com/supabridge/supabridge/bridge/row"
 	"github.com/supabridge/supabridge/bridge/vocabulary"
@@ -95,37 +96,37 @@ func (r *router) tenantsFor(c feed.Change) map[string]string {
 func (r *router) messageUpdated(c feed.Change, now spot, left []spot, in place, told []outgoing) []notice {
 	to := r.reachOf(now.conversation, now.tenant)
 	var notices []notice
-	stayed, entered := to, reach{}
+	stayed, entered := to, emit.Audience{}
 	for _, s := range left {
 		s.tenant = r.tenantOf(s)
 		was := r.reachOf(s.conversation, s.tenant)
-		notices = append(notices, r.messageLeft(c, s, reachBut(was, to)))
+		notices = append(notices, r.messageLeft(c, s, was.Without(to)))
 		if s.conversation != now.conversation {
-			entered.conversation, stayed.conversation = to.conversation, nil
+			entered.Conversation, stayed.Conversation = to.Conversation, nil
 		}
 		if s.tenant != now.tenant {
-			entered.tenant, stayed.tenant = to.tenant, nil
+			entered.Tenant, stayed.Tenant = to.Tenant, nil
 		}
 	}
 	here := []string{now.conversation}
-	if len(entered.conversation)+len(entered.tenant) > 0 {
+	if len(entered.Conversation)+len(entered.Tenant) > 0 {
 		notices = append(notices, notice{c, here, entered, r.tell(nil, vocabulary.MessageCreated, c.Row, "message", in)})
 	}
-	if len(stayed.conversation)+len(stayed.tenant) > 0 {
+	if len(stayed.Conversation)+len(stayed.Tenant) > 0 {
 		notices = append(notices, notice{c, here, stayed, told})
 	}
 	return notices
 }
 
 // messageLeft tells some of the rooms of a spot that a message is not there any more, and nothing of what it holds.
-func (r *router) messageLeft(c feed.Change, s spot, to reach) notice {
+func (r *router) messageLeft(c feed.Change, s spot, to emit.Audience) notice {
 	t := r.tables.Messages
 	key := keyOf(t.ID, c.Row, c.Old)
 	in := place{idOf(s.conversation, t.Conversation, c.Old), idOf(s.tenant, t.Tenant, c.Old)}
 	id := idOf(key.Text(t.ID), t.ID, key).JSON
 	told := r.tell(nil, vocabulary.MessageDeleted, key, "message", in, vocabulary.Extra{Name: "messageId", Value: id})
 	n := notice{change: feed.Change{Table: c.Table, Action: feed.Delete, Old: key, Commit: c.Commit}, to: to, told: told}
-	if len(to.conversation) > 0 {
+	if len(to.Conversation) > 0 {
 		n.conversations = []string{s.conversation}
 	}
 	return n
@@ -139,15 +140,6 @@ func keyOf(column string, rows ...row.Row) row.Row {
 		}
 	}
 	return row.Row{}
-}
-
-// reachBut is a reach without the rooms of another.
-func reachBut(to, other reach) reach {
-	not := func(rooms, others []string) []string {
-		return slices.DeleteFunc(slices.Clone(rooms), func(room string) bool { return slices.Contains(others, room) })
-	}
-	to.conversation, to.tenant = not(to.conversation, other.conversation), not(to.tenant, other.tenant)
-	return to
 }
 
 // conversationOf gives the key of the conversation that a change of the conversations table is about.

@@ -4,6 +4,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/supabridge/supabridge/bridge/emit"
 	"github.com/supabridge/supabridge/bridge/feed"
 	"github.com/supabridge/supabridge/bridge/vocabulary"
 )
@@ -127,11 +128,11 @@ func TestANotificationThatChangesItsUserIsNewToTheOther(t *testing.T) {
 	r := newRoute(t, nil)
 	r.tables.Notifications.Name, r.tables.Notifications.ID, r.tables.Notifications.User = "notifications", "id", "user_id"
 	var to []string
-	emit := r.emit
-	r.emit = func(where reach, o *vocabulary.Occasion) { to = append(to, where.user...); emit(where, o) }
+	next := r.emit
+	r.emit = func(where emit.Audience, o *vocabulary.Occasion) { to = append(to, where.User...); next(where, o) }
 	r.expect(r.change("notifications", "UPDATE", `{"id":"n1","user_id":"u2","content":"`+secret+`"}`, `{"id":"n1","user_id":"u1"}`),
 		emission{vocabulary.Notification, "", nil})
-	if len(to) != 1 || to[0] != userRoom("u2") {
+	if len(to) != 1 || to[0] != emit.UserRoom("u2") {
 		t.Errorf("it went to %q, want u2 alone", to)
 	}
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"github.com/supabridge/supabridge/bridge/emit"
 	"github.com/supabridge/supabridge/bridge/feed"
 	"github.com/supabridge/supabridge/bridge/row"
 	"github.com/supabridge/supabridge/bridge/supabase"
@@ -74,13 +75,13 @@ func newRoute(t *testing.T, tenants map[string]string) *route {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.router, err = newRouter(always(cfg), always(words), known, zerolog.Nop(), func(to reach, o *vocabulary.Occasion) {
+	r.router, err = newRouter(always(cfg), always(words), known, zerolog.Nop(), func(to emit.Audience, o *vocabulary.Occasion) {
 		e := emission{event: o.Event}
 		payload := said(t, words, o)
 		if err := json.Unmarshal(payload, &e.payload); err != nil {
 			t.Errorf("payload %s: %v", payload, err)
 		}
-		rooms := to.rooms(vocabulary.ToConversation | vocabulary.ToTenant)
+		rooms := to.Rooms(vocabulary.ToConversation | vocabulary.ToTenant)
 		slices.Sort(rooms)
 		e.rooms = strings.Join(slices.Compact(rooms), " ")
 		r.sent = append(r.sent, e)
@@ -235,7 +236,7 @@ func TestDigitsBeyondAFloatPassUntouched(t *testing.T) {
 	t.Parallel()
 	var payload json.RawMessage
 	r := newRoute(t, map[string]string{"c1": "d1"})
-	r.emit = func(_ reach, o *vocabulary.Occasion) { payload = said(t, r.words(), o) }
+	r.emit = func(_ emit.Audience, o *vocabulary.Occasion) { payload = said(t, r.words(), o) }
 	r.change("messages", "INSERT", `{"id":9223372036854775807,"conversation_id":"c1","n":10.50}`, "")
 	for _, want := range []string{`"id":9223372036854775807`, `"n":10.50`} {
 		if !strings.Contains(string(payload), want) {

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/supabridge/supabridge/bridge/emit"
 	"github.com/supabridge/supabridge/bridge/feed"
 	"github.com/supabridge/supabridge/bridge/vocabulary"
 	"github.com/supabridge/supabridge/config"
@@ -62,7 +63,7 @@ func (c *client) enterSince(
 	defer cancel()
 	defer context.AfterFunc(c.b.upstream.over, cancel)()
 	router, between := c.b.router, c.b.upstream.feed.Do
-	room, whole := roomName(router.rooms.Conversation, conversation), wholeRoom(conversation)
+	room, whole := emit.RoomName(router.rooms.Conversation, conversation), wholeRoom(conversation)
 	point := c.b.pointOf(ctx, conversation, since)
 	if err := ctx.Err(); err != nil {
 		return "", point.from, err
@@ -164,7 +165,7 @@ func (r *router) release(c *client, conversation string, x *hold, missed []misse
 		}
 	}
 	x.kept = nil
-	room := roomName(r.rooms.Conversation, conversation)
+	room := emit.RoomName(r.rooms.Conversation, conversation)
 	c.passing.Lock()
 	defer c.passing.Unlock()
 	if len(c.next) > 0 { // as in join: another connection has taken over

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/supabridge/supabridge/bridge/auth"
+	"github.com/supabridge/supabridge/bridge/emit"
 	"github.com/supabridge/supabridge/bridge/realtimeshare"
 	"github.com/supabridge/supabridge/bridge/typing"
 	"github.com/supabridge/supabridge/bridge/vocabulary"
@@ -20,8 +21,8 @@ func (b *Bridge) tellTyping(s typing.Change) {
 	o := about(who, event, vocabulary.Extra{Name: "conversationId", Value: s.Conversation.JSON}, vocabulary.String("userId", who.UserID), vocabulary.String("userName", who.Name),
 		vocabulary.Bool("isTyping", s.Typing))
 	o.Conversation = s.Conversation
-	own := []string{userRoom(who.UserID)}
-	b.emit(reach{conversation: []string{roomName(b.cfg().Rooms.Conversation, s.Conversation.Text)}, user: own, sender: own}, o)
+	own := []string{emit.UserRoom(who.UserID)}
+	b.emit(emit.Audience{Conversation: []string{emit.RoomName(b.cfg().Rooms.Conversation, s.Conversation.Text)}, User: own, Sender: own}, o)
 	if b.sharer != nil && s.Local {
 		b.sharer.Typed(s.Conversation.Text, realtimeshare.User{ID: who.UserID, Name: who.Name}, s.Typing)
 	}
@@ -32,8 +33,8 @@ func (b *Bridge) tellPresence(a attended) {
 	b.sawPresence(a)
 	who := a.who
 	seen := a.lastSeen()
-	own := []string{userRoom(who.UserID)}
-	to := reach{tenant: []string{roomName(b.cfg().Rooms.Tenant, a.tenant)}, user: own, sender: own}
+	own := []string{emit.UserRoom(who.UserID)}
+	to := emit.Audience{Tenant: []string{emit.RoomName(b.cfg().Rooms.Tenant, a.tenant)}, User: own, Sender: own}
 	user, name, last := vocabulary.String("userId", who.UserID), vocabulary.String("userName", who.Name), vocabulary.String("lastSeen", seen)
 	var told []*vocabulary.Occasion
 	switch {
@@ -65,11 +66,11 @@ func (b *Bridge) report(kind, lane string, data json.RawMessage) {
 }
 
 // tellRead tells a conversation what a user has read; to holds what is not known from that.
-func (b *Bridge) tellRead(conversation vocabulary.ID, who *auth.Identity, messages json.RawMessage, to reach) {
+func (b *Bridge) tellRead(conversation vocabulary.ID, who *auth.Identity, messages json.RawMessage, to emit.Audience) {
 	o := about(who, vocabulary.MessagesRead, vocabulary.Extra{Name: "conversationId", Value: conversation.JSON}, vocabulary.String("userId", who.UserID),
 		vocabulary.String("readBy", who.UserID), vocabulary.Extra{Name: "messageIds", Value: messages})
 	o.Conversation = conversation
-	to.conversation, to.user = []string{roomName(b.cfg().Rooms.Conversation, conversation.Text)}, []string{userRoom(who.UserID)}
+	to.Conversation, to.User = []string{emit.RoomName(b.cfg().Rooms.Conversation, conversation.Text)}, []string{emit.UserRoom(who.UserID)}
 	b.emit(to, o)
 }
 

@@ -8,6 +8,7 @@ import (
 
 	lru "github.com/hashicorp/golang-lru/v2"
 
+	"github.com/supabridge/supabridge/bridge/emit"
 	"github.com/supabridge/supabridge/bridge/feed"
 	"github.com/supabridge/supabridge/bridge/vocabulary"
 	"github.com/supabridge/supabridge/config"
@@ -27,7 +28,7 @@ const maxVersions = 4
 type telling struct {
 	at    time.Time
 	event vocabulary.Event
-	to    reach
+	to    emit.Audience
 	n     uint64 // how many were told up to it
 }
 
@@ -51,7 +52,7 @@ func newTellings(cfg *config.Config) (*tellings, error) {
 }
 
 // note remembers that a version was told.
-func (t *tellings) note(key string, at time.Time, event vocabulary.Event, to reach) {
+func (t *tellings) note(key string, at time.Time, event vocabulary.Event, to emit.Audience) {
 	list, _ := t.by.Get(key)
 	if len(list) == maxVersions {
 		list = list[1:]
@@ -64,7 +65,7 @@ func (t *tellings) reached(c *client, x *hold, key string, at time.Time) bool {
 	list, _ := t.by.Peek(key)
 	style := vocabulary.Style(c.style.Load())
 	for _, told := range list {
-		if notBefore(told.at, at) && c.stays.reached(told.to.rooms(c.b.words().Reaches(style, told.event)), told.n) && !x.keeps(t.table, key, told.at) {
+		if notBefore(told.at, at) && c.stays.reached(told.to.Rooms(c.b.words().Reaches(style, told.event)), told.n) && !x.keeps(t.table, key, told.at) {
 			return true
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/supabridge/supabridge/bridge/emit"
 	"github.com/supabridge/supabridge/bridge/vocabulary"
 )
 
@@ -12,7 +13,7 @@ func TestASocketThatEntersARoomWhileAMessageIsToldThereIsNotReadItOut(t *testing
 	w := unready(t, nil)
 	tell, entered := w.bridge.router.emit, make(chan struct{})
 	var ana *browser
-	w.bridge.router.emit = func(to reach, o *vocabulary.Occasion) {
+	w.bridge.router.emit = func(to emit.Audience, o *vocabulary.Occasion) {
 		if o.Event == vocabulary.MessageCreated && ana != nil {
 			c := w.bridge.spaces[0].Socket(ana.sid).Data().(*client)
 			ana = nil

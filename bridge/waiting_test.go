@@ -14,6 +14,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/supabridge/supabridge/bridge/emit"
 	"github.com/supabridge/supabridge/bridge/feed"
 	"github.com/supabridge/supabridge/bridge/supabase"
 	"github.com/supabridge/supabridge/bridge/vocabulary"
@@ -261,10 +262,10 @@ func TestEachRoomKeepsItsOrderWhateverIsAskedMeanwhile(t *testing.T) {
 				kind vocabulary.Event
 			}
 			byRoom := make(map[string][]told)
-			r.emit = func(to reach, o *vocabulary.Occasion) {
+			r.emit = func(to emit.Audience, o *vocabulary.Occasion) {
 				if n := o.Row.Text("n"); n != "" {
 					at, _ := strconv.ParseFloat(n, 64)
-					for _, room := range to.conversation {
+					for _, room := range to.Conversation {
 						byRoom[room] = append(byRoom[room], told{at, o.Event})
 					}
 				}
