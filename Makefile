@@ -21,7 +21,7 @@ prepare:
 	scripts/prepare node nextjs browser redis nginx postgres
 
 lint:
-	scripts/lint gofmt vet staticcheck
+	scripts/lint gofmt vet staticcheck golangci
 	scripts/lint govulncheck || [ $$? -eq 75 ]
 
 test-go:

@@ -155,9 +155,9 @@ func TestWithoutTheTriggersOrWithTheLaneOffRowsComeAsBefore(t *testing.T) {
 	for _, lane := range []string{"auto", "off"} {
 		t.Run(lane, func(t *testing.T) {
 			w := newWorld(t, func(cfg *config.Config) {
-		cfg.Supabase.FastLane = lane
-		cfg.Supabase.Feed.Stall = time.Minute // on a busy machine copies may be late, and then none are awaited
-	})
+				cfg.Supabase.FastLane = lane
+				cfg.Supabase.Feed.Stall = time.Minute // on a busy machine copies may be late, and then none are awaited
+			})
 			ana := w.as(anaID)
 			ana.must("join_conversation", bakery)
 			id := w.write(bakery, "hello")
