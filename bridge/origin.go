@@ -73,10 +73,15 @@ func notLocal(r *http.Request) string {
 	switch {
 	case !ops.IsLocalName(r.Host):
 		return fmt.Sprintf("this server is for its own machine only, by localhost or an address, and was asked for as %.200q", r.Host)
-	case r.Header.Get("Origin") == "" && r.Header.Get("Sec-Fetch-Site") == "cross-site":
+	case r.Header.Get("Origin") == "" && r.Header.Get("Sec-Fetch-Site") == "cross-site" && !isLink(r):
 		return "this server is for its own machine only, not for other sites"
 	}
 	return ""
+}
+
+// isLink reports whether a browser opens a page of its own for the request, as where a link on another site was clicked. That site can't read the page.
+func isLink(r *http.Request) bool {
+	return r.Method == http.MethodGet && r.Header.Get("Sec-Fetch-Mode") == "navigate" && r.Header.Get("Sec-Fetch-Dest") == "document"
 }
 
 // local holds the Socket.IO endpoint to this machine under auth.insecure_dev.
@@ -117,13 +122,23 @@ func (g *guard) mends(r *http.Request) string {
 	}
 	forwarded, _, _ := strings.Cut(r.Header.Get("X-Forwarded-Host"), ",")
 	if u, err := url.Parse(origin); err == nil && forwarded != "" && u.Host == strings.TrimSpace(forwarded) {
-		return fmt.Sprintf("limits: {trusted_proxies: [%s]}", hostName(r.RemoteAddr))
+		return fmt.Sprintf("limits: {trusted_proxies: [%q]}", networkOf(r.RemoteAddr))
 	}
 	origins := append(slices.Clone(g.b.cfg().SocketIO.CORS.Origins), origin)
 	for i, o := range origins {
 		origins[i] = fmt.Sprintf("%.*q", maxShown, o)
 	}
 	return fmt.Sprintf("socketio: {cors: {origins: [%s]}}", strings.Join(origins, ", "))
+}
+
+// networkOf gives the network that a peer is alone in, as limits.trusted_proxies has them.
+func networkOf(address string) string {
+	ip, err := netip.ParseAddr(hostName(address))
+	if err != nil {
+		return address // of no TCP connection
+	}
+	ip = ip.Unmap().WithZone("")
+	return netip.PrefixFrom(ip, ip.BitLen()).String()
 }
 
 func newOriginLog() *rate.Limiter { return rate.NewLimiter(rate.Limit(1.0/10), 10) }

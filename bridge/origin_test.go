@@ -2,9 +2,12 @@ package bridge
 
 import (
 	"bytes"
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -15,7 +18,7 @@ import (
 
 // visit is a request for the Socket.IO endpoint as a browser, or another client, makes it.
 type visit struct {
-	host, origin, forwardedHost, site string
+	host, origin, forwardedHost, site, mode, dest string
 }
 
 // by makes the visit and gives the status of the answer.
@@ -23,7 +26,8 @@ func (v visit) by(t *testing.T, address, transport string) int {
 	t.Helper()
 	url := address + "/socket.io/?EIO=4&transport=" + transport
 	header := http.Header{}
-	for name, value := range map[string]string{"Origin": v.origin, "X-Forwarded-Host": v.forwardedHost, "Sec-Fetch-Site": v.site} {
+	for name, value := range map[string]string{"Origin": v.origin, "X-Forwarded-Host": v.forwardedHost, "Sec-Fetch-Site": v.site,
+		"Sec-Fetch-Mode": v.mode, "Sec-Fetch-Dest": v.dest} {
 		if value != "" {
 			header.Set(name, value)
 		}
@@ -184,4 +188,60 @@ func TestRefusedOriginsDontFillTheLog(t *testing.T) {
 		t.Errorf("%d refusals made %d lines and a log of %d bytes", visits, lines, size)
 	}
 	w.wantMetrics(fmt.Sprintf(`supabridge_requests_rejected_total{code="forbidden"} %d`, visits))
+}
+
+// A link on another site may lead to what is for this machine only; what that site loads itself may not be from there.
+func TestALinkFromAnotherSiteOpensALocalPage(t *testing.T) {
+	t.Parallel()
+	server := httptest.NewServer(LocalOnly(http.NotFoundHandler()))
+	defer server.Close()
+	for _, test := range []struct {
+		v    visit
+		want int
+	}{
+		{visit{site: "cross-site", mode: "navigate", dest: "document"}, http.StatusNotFound},
+		{visit{site: "cross-site", mode: "navigate", dest: "iframe"}, http.StatusForbidden},
+		{visit{site: "cross-site", mode: "no-cors", dest: "script"}, http.StatusForbidden},
+		{visit{site: "cross-site", mode: "no-cors", dest: "document"}, http.StatusForbidden},
+		{visit{host: "evil.example", site: "cross-site", mode: "navigate", dest: "document"}, http.StatusForbidden},
+	} {
+		if got := test.v.by(t, server.URL, "polling"); got != test.want {
+			t.Errorf("%+v: HTTP %d, want %d", test.v, got, test.want)
+		}
+	}
+}
+
+// The line that the log gives for a page that was refused can be used as it stands.
+func TestTheLineThatLetsAPageInCanBeUsed(t *testing.T) {
+	t.Parallel()
+	for _, v := range []visit{
+		{host: "app.example.com", origin: "https://other.example"},
+		{host: "internal:3001", origin: "https://app.example.com", forwardedHost: "app.example.com"},
+	} {
+		w := newWorld(t, nil)
+		w.admits(false, v)
+		var line struct {
+			Mend string `json:"to_allow"`
+		}
+		for text := range strings.Lines(w.log.String()) {
+			if strings.Contains(text, "to_allow") {
+				if err := json.Unmarshal([]byte(text), &line); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		file := filepath.Join(t.TempDir(), "supabridge.yaml")
+		if err := os.WriteFile(file, []byte(line.Mend+"\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		cfg, err := config.Load(config.Sources{File: file, Environ: []string{"SUPABRIDGE_SUPABASE_URL=http://127.0.0.1:1",
+			"SUPABRIDGE_SUPABASE_SERVICE_ROLE_KEY=a.b.c", "SUPABRIDGE_SUPABASE_ANON_KEY=a.b.d"}})
+		if err != nil {
+			t.Errorf("%+v: the log says %q: %v", v, line.Mend, err)
+			continue
+		}
+		newWorld(t, func(c *config.Config) {
+			c.SocketIO.CORS.Origins, c.Limits.TrustedProxies = cfg.SocketIO.CORS.Origins, cfg.Limits.TrustedProxies
+		}).admits(true, v)
+	}
 }

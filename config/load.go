@@ -143,7 +143,7 @@ func decode(k *key, held any, flag *pflag.Flag) (any, Origin, *mismatch) {
 }
 
 // Derive fills supabase.realtime_url and supabase.jwks_url from supabase.url
-// where they are empty, takes trailing slashes off that and socketio.paths, and
+// where they are empty, takes trailing slashes off that and socketio.paths, writes origins as browsers send them, and
 // puts the nouns of the vocabulary into the names of rooms. Under auth.insecure_dev a listen address that names no host means
 // this machine alone. Load does so itself; it is for a Config made by hand. A supabase.url that can't be read derives nothing.
 func (c *Config) Derive() {
@@ -151,6 +151,9 @@ func (c *Config) Derive() {
 		c.Listen = net.JoinHostPort("127.0.0.1", port)
 	}
 	c.Supabase.URL = strings.TrimRight(c.Supabase.URL, "/")
+	for i, origin := range c.SocketIO.CORS.Origins {
+		c.SocketIO.CORS.Origins[i] = asBrowsersSend(origin)
+	}
 	for i, path := range c.SocketIO.Paths {
 		if trimmed := strings.TrimRight(path, "/"); trimmed != "" {
 			c.SocketIO.Paths[i] = trimmed
@@ -173,6 +176,19 @@ func (c *Config) Derive() {
 		c.Supabase.JWKSURL = base.JoinPath("auth/v1/.well-known/jwks.json").String()
 		c.setOrigin("supabase.jwks_url", Origin{Kind: Derived})
 	}
+}
+
+// asBrowsersSend gives an origin in the one form that browsers put it into the Origin header: in lower case, without the
+// port that its scheme has anyway.
+func asBrowsersSend(origin string) string {
+	origin = strings.ToLower(origin)
+	switch {
+	case strings.HasPrefix(origin, "https://"):
+		return strings.TrimSuffix(origin, ":443")
+	case strings.HasPrefix(origin, "http://"):
+		return strings.TrimSuffix(origin, ":80")
+	}
+	return origin
 }
 
 func (c *Config) setOrigin(path string, o Origin) {

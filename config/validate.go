@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode"
 )
 
 // Validate checks what a single value can't show: what is required, what must
@@ -328,7 +329,10 @@ func checkOrigin(origin string) (string, string) {
 	if err != nil || u.Host == "" || u.Scheme+"://"+u.Host != origin || strings.Contains(u.Host, "*") {
 		return "", `expected an origin such as https://app.example.com, without a path, or "*"`
 	}
-	return strings.ToLower(origin), ""
+	if strings.ContainsFunc(origin, func(r rune) bool { return r > unicode.MaxASCII }) {
+		return "", "expected the name as browsers send it, such as https://xn--mnchen-3ya.example"
+	}
+	return origin, ""
 }
 
 // listed checks a list that must not be empty nor hold a member twice. check

@@ -331,3 +331,58 @@ func fetch(t *testing.T, method, url string, body io.Reader) (int, string) {
 	}
 	return resp.StatusCode, string(b)
 }
+
+// TestWhatOpensAConnectionIsBounded has strangers open connections with long headers, by both
+// transports. One who then enters a namespace holds nothing of the budget any more.
+func TestWhatOpensAConnectionIsBounded(t *testing.T) {
+	t.Parallel()
+	const budget, strangers = 4_000_000, 100
+	io, url := serve(t, socketio.Options{MaxPartial: budget})
+	long := http.Header{"Cookie": {strings.Repeat("c", 30_000)}}
+	polls := strings.Replace(strings.Replace(url, "ws", "http", 1), "websocket", "polling", 1)
+	open := map[string]func(){
+		"websocket": func() {
+			ws, resp, err := websocket.DefaultDialer.DialContext(t.Context(), url, long)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_ = resp.Body.Close()
+			t.Cleanup(func() { _ = ws.Close() })
+		},
+		"polling": func() {
+			req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, polls, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			req.Header = long.Clone()
+			resp, err := http.DefaultClient.Do(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_ = resp.Body.Close()
+		},
+	}
+	before := int64(0)
+	for transport, one := range open {
+		for range strangers {
+			one()
+		}
+		until(t, io, func(n int, ended int64) bool { return n <= budget/4 && n > budget/5 && ended-before >= strangers/2 })
+		if _, before = io.Partial(); transport == "polling" {
+			continue
+		}
+		ws, resp, err := websocket.DefaultDialer.DialContext(t.Context(), url, long)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = resp.Body.Close()
+		t.Cleanup(func() { _ = ws.Close() })
+		c := &client{t, ws}
+		c.read()
+		held, _ := io.Partial()
+		c.send("40")
+		c.welcome()
+		until(t, io, func(n int, _ int64) bool { return n < held-20_000 })
+	}
+	http.DefaultTransport.(*http.Transport).CloseIdleConnections()
+}

@@ -29,7 +29,14 @@ type Request struct {
 
 // NewRequest keeps what matters of r.
 func NewRequest(r *http.Request) *Request {
+	size := 0
+	for name, values := range r.Header {
+		for _, v := range values {
+			size += len(name) + len(v) + 2
+		}
+	}
 	var b strings.Builder
+	b.Grow(size) // a builder that grows by itself would keep up to twice as much
 	for name, values := range r.Header {
 		if strings.HasPrefix(name, "Sec-Websocket-") {
 			continue // the handshake's own

@@ -21,6 +21,7 @@ const (
 	partialFrames  partialKind = iota // a websocket message
 	partialBody                       // the body of a POST
 	partialHandler                    // see Conn.Hold
+	partialRequest                    // the request that opened a connection which isn't trusted
 	partialKinds
 )
 
@@ -39,7 +40,8 @@ var (
 // incomplete for longest. So the price of an attack is paid by the attacker's own connections.
 //
 // Connections that are not trusted share a quarter of the budget, so that they can't end one that
-// is.
+// is. What they sent to open the connection is kept as well, and counts where it is long; but it
+// is complete, so it has no time.
 type partials struct {
 	max int // bytes; immutable
 
@@ -75,9 +77,15 @@ func (ps *partials) set(c *Conn, kind partialKind, n int) error {
 	case c.partialOver:
 		ps.mu.Unlock()
 		return ErrClosed
+	case kind == partialRequest && c.trusted.Load():
+		ps.mu.Unlock()
+		return nil
 	case p == nil:
-		p = &partial{since: time.Now(), host: hostOf(c.request.RemoteAddr), strange: !c.trusted.Load()}
+		p = &partial{host: hostOf(c.request.RemoteAddr), strange: !c.trusted.Load()}
 		ps.holders[c] = p
+	}
+	if p.sum == p.bytes[partialRequest] {
+		p.since = time.Now()
 	}
 	ps.add(p, n-p.bytes[kind])
 	p.bytes[kind] = n
@@ -170,6 +178,11 @@ func (ps *partials) trust(c *Conn) {
 	if p := ps.holders[c]; p != nil && p.strange {
 		ps.strange -= p.sum
 		p.strange = false
+		ps.add(p, -p.bytes[partialRequest])
+		p.bytes[partialRequest] = 0
+		if p.sum == 0 {
+			delete(ps.holders, c)
+		}
 	}
 }
 
@@ -178,7 +191,26 @@ func (ps *partials) late(c *Conn, most time.Duration) bool {
 	ps.mu.Lock()
 	defer ps.mu.Unlock()
 	p := ps.holders[c]
-	return p != nil && time.Since(p.since) > most
+	return p != nil && p.sum > p.bytes[partialRequest] && time.Since(p.since) > most
+}
+
+// freeRequest is how many bytes of a request are not counted. Browsers send less, unless they have
+// large cookies.
+const freeRequest = 4 << 10
+
+// keepRequest counts what is kept of the request that opened c. An error means that c has been
+// closed.
+func (c *Conn) keepRequest() error {
+	q := c.request
+	n := len(q.header) + len(q.URL) + len(q.Host) - freeRequest
+	if n <= 0 {
+		return nil
+	}
+	err := c.srv.partials.set(c, partialRequest, n)
+	if err != nil {
+		c.close(ReasonPartial, err)
+	}
+	return err
 }
 
 // Trust lifts the bound on messages of a client that isn't known yet,

@@ -65,6 +65,9 @@ func (s *Server) openPolling(w http.ResponseWriter, r *http.Request, c *Conn) *E
 	if !s.admit(c) {
 		return refusal(CodeBadRequest, "server is shutting down")
 	}
+	if err := c.keepRequest(); err != nil {
+		return &Error{Code: CodeBadRequest, Message: "Try again later", status: http.StatusServiceUnavailable, cause: err}
+	}
 	upgrades := s.offers(WebSocket) && !s.opts.DisableUpgrades
 	s.addInitialHeaders(w.Header(), r, c)
 	open := []*Message{s.openPacket(c.id, upgrades)}

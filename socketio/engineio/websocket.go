@@ -65,6 +65,7 @@ func (s *Server) openWebSocket(w http.ResponseWriter, r *http.Request, c *Conn) 
 		return nil
 	}
 	l.start()
+	_ = c.keepRequest() // else it is closed
 	return nil
 }
 
