@@ -102,7 +102,8 @@ func (b *Bridge) newWebhooks() (*webhooks, error) {
 // watch has webhooks counted and the outbox asked at each scrape.
 func (h *webhooks) watch() {
 	h.counted = prometheus.NewCounterVec(prometheus.CounterOpts{Name: "webhooks_total",
-		Help: "Webhooks that came, by source and what became of them (taken, repeated, unneeded, refused, not_kept)."}, []string{"source", "result"})
+		Help: "Webhooks that came, by source and what became of them (taken, repeated, unneeded, refused, not_kept; of " +
+			"the database also handed_on, not_taken, unfollowed, unknown_type, unreadable)."}, []string{"source", "result"})
 	h.b.metrics.register.MustRegister(h.counted)
 	if h.box == nil {
 		return
@@ -130,6 +131,10 @@ func (h *webhooks) watch() {
 // refused logs that a webhook was not let in, and counts it.
 func (h *webhooks) refused(source string, r *http.Request, err error) {
 	h.count(source, "refused")
+	h.logRefused(source, r, err)
+}
+
+func (h *webhooks) logRefused(source string, r *http.Request, err error) {
 	h.refusal.Do(func() {
 		h.b.log.Warn().Err(err).Str("source", source).Str("path", r.URL.Path).Str("address", r.RemoteAddr).Msg("webhook refused")
 	})

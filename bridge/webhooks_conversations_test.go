@@ -108,6 +108,25 @@ func TestAConversationsMessageThatIsNotMappedIsADeadLetterThatSaysWhatIsMissing(
 			c.Webhooks.Twilio.Store.ConversationFind = []string{"customer_phone={FromNumber}"}
 			c.Webhooks.Twilio.Store.Columns = append(c.Webhooks.Twilio.Store.Columns, "ai_extracted_intent={Author}")
 		}, "{ConversationSid} in conversation_find"},
+		"by author, and the Sid for new ones alone": {func(c *config.Config) {
+			mappedConversations(c)
+			c.Webhooks.Twilio.Store.ConversationFind = []string{"customer_phone={FromNumber}"}
+			c.Webhooks.Twilio.Store.ConversationCreate = []string{"customer_name={ConversationSid}", "distributor_id=" + harbour}
+		}, "{ConversationSid} in conversation_find"},
+		"by author, and the Sid in another column": {func(c *config.Config) {
+			mappedConversations(c)
+			c.Webhooks.Twilio.Store.ConversationFind = []string{"customer_phone={FromNumber}"}
+			c.Webhooks.Twilio.Store.Columns = append(c.Webhooks.Twilio.Store.Columns, "sender_id?={ConversationSid}")
+		}, "{ConversationSid} in conversation_find"},
+		"by author, and the Sid in a lookup for something else": {func(c *config.Config) {
+			mappedConversations(c)
+			c.Webhooks.Twilio.Store.ConversationFind = []string{"customer_phone={FromNumber}"}
+			c.Webhooks.Twilio.Store.Lookups = []string{"ours = conversations.distributor_id where customer_name={ConversationSid}"}
+		}, "{ConversationSid} in conversation_find"},
+		"a function that isn't given it": {func(c *config.Config) {
+			mappedConversations(c)
+			c.Webhooks.Twilio.Store.ConversationFunction = "conversation_of"
+		}, "{ConversationSid} in conversation_create"},
 		"no author": {func(c *config.Config) {
 			mappedConversations(c)
 			c.Webhooks.Twilio.Store.Columns = c.Webhooks.Twilio.Store.Columns[:5]
@@ -167,6 +186,8 @@ func TestNothingIsTakenAndDropped(t *testing.T) {
 		"a status of tomorrow":         {status("SM1", "teleported"), []string{"store"}, 200, `status "teleported"`, "taken"},
 		"a status without a word":      {status("SM1", "queued"), []string{"store"}, 200, "", "unneeded"},
 		"a status, emit":               {status("SM1", "read"), []string{"emit"}, 422, "", "refused"},
+		"a message not mapped, emit":   {added("IM1", "CH1", "ana", "SDK", "x"), []string{"emit"}, 422, "", "refused"},
+		"without its conversation":     {added("IM1", "", "+15550111", "SMS", "x"), []string{"store"}, 200, "no ConversationSid", "taken"},
 		"a conversation's, emit":       {conversation("onParticipantAdded"), []string{"emit"}, 422, "", "refused"},
 		"a conversation's, with store": {conversation("onParticipantAdded"), []string{"forward", "store"}, 200, "", "taken"},
 	} {
@@ -252,6 +273,45 @@ func TestTextThatPostgresCantHoldArrives(t *testing.T) {
 	row := w.rest("GET", "messages?external_message_id=eq.SM1", "")[0]
 	if row["content"] != "a\uFFFDb\uFFFDc\uFFFDd\uFFFD" || row["ai_extracted_intent"] != "A\uFFFDB" {
 		t.Errorf("stored as %q by %q", row["content"], row["ai_extracted_intent"])
+	}
+}
+
+func TestAPhotoWhoseTypePostgresCantHoldArrives(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, twilioModes(t, mappedConversations, "store"))
+	photo := added("IM1", "CH1", "+15550222", "SMS", "")
+	photo.Set("Media", `[{"Sid":"ME\u00001","ContentType":"image/\u0000jpeg"},{"Sid":"ME2","ContentType":"\ud800"}]`)
+	photo.Set("ChatServiceSid", "IS\x001")
+	w.twilioPosts(photo)
+	w.delivered()
+	if dead := w.dead(); len(dead) != 0 {
+		t.Fatalf("dead letters: %q", dead)
+	}
+	row := w.rest("GET", "messages?external_message_id=eq.IM1", "")[0]
+	if got := fmt.Sprint(row["attachments"]); !strings.Contains(got, "image/\uFFFDjpeg") || !strings.Contains(got, "Media/ME\uFFFD1") {
+		t.Errorf("stored as %s", got)
+	}
+}
+
+func TestALookupMayFindTheConversation(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, twilioModes(t, func(c *config.Config) {
+		mappedConversations(c)
+		s := &c.Webhooks.Twilio.Store
+		s.ConversationFind, s.ConversationCreate = nil, nil
+		s.Lookups = []string{
+			"customer = conversations.customer_phone where id={ConversationSid}",
+			"its = conversations.id where customer_phone={customer}",
+		}
+		s.Columns[0] = "conversation_id={its}"
+	}, "store"))
+	w.twilioPosts(added("IM1", bakery, "ana", "SDK", "x"))
+	w.delivered()
+	if dead := w.dead(); len(dead) != 0 {
+		t.Fatalf("dead letters: %q", dead)
+	}
+	if rows := w.rest("GET", "messages?external_message_id=eq.IM1", ""); len(rows) != 1 || rows[0]["conversation_id"] != bakery {
+		t.Errorf("stored as %v", rows)
 	}
 }
 

@@ -6,12 +6,12 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"slices"
 	"time"
 
 	"github.com/supabridge/supabridge/bridge/feed"
 	"github.com/supabridge/supabridge/bridge/ops"
 	"github.com/supabridge/supabridge/bridge/publish"
+	"github.com/supabridge/supabridge/bridge/row"
 )
 
 // databaseWebhook is what Supabase posts.
@@ -34,39 +34,68 @@ func (h *webhooks) takeDatabase(w http.ResponseWriter, r *http.Request) {
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, int64(c.MaxBody)))
 	var long *http.MaxBytesError
 	if errors.As(err, &long) {
-		ops.WriteJSON(w, http.StatusRequestEntityTooLarge, map[string]string{"error": "the body is too long"})
+		h.answerDatabase(w, r, http.StatusRequestEntityTooLarge, unreadable, "the body is too long")
 		return
 	}
 	var change databaseWebhook
 	if err != nil || json.Unmarshal(body, &change) != nil {
-		ops.WriteJSON(w, http.StatusBadRequest, map[string]string{"error": "the body is not that of a Database Webhook"})
+		h.answerDatabase(w, r, http.StatusBadRequest, unreadable, "the body is not that of a Database Webhook")
 		return
 	}
-	record := change.Record
-	if change.Type == feed.Delete {
-		record = change.Old
-	}
-	if reason := h.unfollowed(change); reason != "" {
-		h.refused("database", r, errors.New(reason))
-		ops.WriteJSON(w, http.StatusUnprocessableEntity, map[string]string{"error": reason})
+	record, result, reason := h.readDatabase(change)
+	if reason != "" {
+		h.answerDatabase(w, r, http.StatusUnprocessableEntity, result, reason)
 		return
 	}
-	passed := h.offer(r.Context(), change.Table, change.Type, record)
-	h.count("database", map[bool]string{true: "taken", false: "repeated"}[passed])
-	ops.WriteJSON(w, http.StatusOK, map[string]bool{"passed": passed})
+	h.answerDatabase(w, r, http.StatusOK, h.offer(r.Context(), change.Table, change.Type, record), "")
 }
 
-// unfollowed says why nothing can come of a Database Webhook, "" where something can.
-func (h *webhooks) unfollowed(change databaseWebhook) string {
+// What becomes of a Database Webhook: a label of webhooks_total, and the field "result" of the answer.
+const (
+	taken       = "taken"        // the feed passed it on to browsers
+	repeated    = "repeated"     // it is no news to the feed
+	handedOn    = "handed_on"    // the leader has it, and decides whether it is news
+	notTaken    = "not_taken"    // the feed didn't come to it in time: Realtime or a read brings the row
+	unfollowed  = "unfollowed"   // its table or its schema isn't in the configuration
+	unknownType = "unknown_type" // neither INSERT nor UPDATE nor DELETE
+	unreadable  = "unreadable"   // no JSON, too long, or no row with a key
+)
+
+// answerDatabase answers a Database Webhook and counts it. A reason means that nothing can come of it.
+func (h *webhooks) answerDatabase(w http.ResponseWriter, r *http.Request, code int, result, reason string) {
+	h.count("database", result)
+	if reason == "" {
+		ops.WriteJSON(w, code, map[string]any{"passed": result == taken, "result": result})
+		return
+	}
+	h.logRefused("database", r, errors.New(reason))
+	ops.WriteJSON(w, code, map[string]string{"error": reason, "result": result})
+}
+
+// readDatabase gives the row of a Database Webhook. Where nothing can come of it, it gives the result and the reason.
+func (h *webhooks) readDatabase(change databaseWebhook) (record json.RawMessage, result, reason string) {
 	cfg := h.b.cfg()
-	known := []string{cfg.Tables.Conversations.Name, cfg.Tables.Messages.Name, cfg.Tables.Notifications.Name}
+	keys := map[string]string{
+		cfg.Tables.Conversations.Name: cfg.Tables.Conversations.ID,
+		cfg.Tables.Messages.Name:      cfg.Tables.Messages.ID,
+		cfg.Tables.Notifications.Name: cfg.Tables.Notifications.ID,
+	}
+	key, followed := keys[change.Table]
+	name := "record"
+	record = change.Record
+	if change.Type == feed.Delete {
+		name, record = "old_record", change.Old
+	}
 	switch {
 	case change.Type != feed.Insert && change.Type != feed.Update && change.Type != feed.Delete:
-		return fmt.Sprintf("type %.40q is none of INSERT, UPDATE, DELETE", string(change.Type))
+		return nil, unknownType, fmt.Sprintf("type %.40q is none of INSERT, UPDATE, DELETE", string(change.Type))
 	case change.Schema != cfg.Supabase.Schema:
-		return fmt.Sprintf("schema %.80q is not followed; supabase.schema is %q", change.Schema, cfg.Supabase.Schema)
-	case change.Table == "" || !slices.Contains(known, change.Table):
-		return fmt.Sprintf("table %.80q is not followed; see tables in the configuration", change.Table)
+		return nil, unfollowed, fmt.Sprintf("schema %.80q is not followed; supabase.schema is %q", change.Schema, cfg.Supabase.Schema)
+	case change.Table == "" || !followed:
+		return nil, unfollowed, fmt.Sprintf("table %.80q is not followed; see tables in the configuration", change.Table)
 	}
-	return ""
+	if parsed, err := row.Parse(record); err != nil || parsed.Text(key) == "" {
+		return nil, unreadable, fmt.Sprintf("%s has no row with the key %q", name, key)
+	}
+	return record, "", ""
 }

@@ -33,6 +33,10 @@ func (h *webhooks) unusable(event twilio.Event, isForm bool) (code int, reason s
 			what = fmt.Sprintf("%.40q is nothing that is stored; take it out of the webhook's filters", event.Type)
 		}
 		return http.StatusUnprocessableEntity, what
+	case event.Kind == twilio.Message && !stores: // nothing keeps it until the mapping is complete
+		if err := h.store.Unmapped(event); err != nil {
+			return http.StatusUnprocessableEntity, err.Error()
+		}
 	}
 	return 0, ""
 }

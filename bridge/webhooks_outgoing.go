@@ -197,7 +197,13 @@ func (r *reporter) run(ctx context.Context) {
 func (r *reporter) stop() {
 	ctx, cancel := context.WithTimeout(context.Background(), flushWait)
 	defer cancel()
-	r.flush(ctx)
+	if r.flush(ctx) {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.dropped.Add(float64(len(r.queue)))
+	r.b.log.Error().Int("events", len(r.queue)).Msg("webhooks to the application are lost: the bridge stops before the outbox took them")
 }
 
 // flush puts what is queued on disk, many in one write; false where the disk did not take all. What it did not take stays queued.

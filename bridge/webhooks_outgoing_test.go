@@ -109,6 +109,21 @@ func TestOutgoingWebhooksWaitForRoomInTheOutbox(t *testing.T) {
 	w.eventually("all have come", func() bool { return l.events() == events })
 }
 
+func TestOutgoingWebhooksThatAStopLosesAreCounted(t *testing.T) {
+	t.Parallel()
+	l := newHookListener(t)
+	l.closed.Store(true)
+	w := newWorld(t, nil)
+	n := w.node(toldTo(t, l.URL, func(c *config.Config) { c.Webhooks.Outbox.MaxSize = 1000 }))
+	for i := range 100 {
+		n.bridge.reporter.tell(messagesRead, fmt.Sprint("lane ", i), object("n", i+1))
+	}
+	n.stop()
+	if !strings.Contains(w.log.String(), "webhooks to the application are lost: the bridge stops before the outbox took them") {
+		t.Errorf("the log doesn't say that webhooks are lost:\n%s", w.log)
+	}
+}
+
 func TestOutgoingWebhooksOfTheLastMomentAreOnDisk(t *testing.T) {
 	t.Parallel()
 	const events = 3000

@@ -47,16 +47,21 @@ func (h *webhooks) rouse() {
 	}
 }
 
-// offer gives a row to the feed. Where the feed does not take it in time nothing is lost: Realtime or a read brings it.
-func (h *webhooks) offer(ctx context.Context, table string, action feed.Action, record json.RawMessage) bool {
+// offer gives a row to the feed, or to the leader's, and says what became of it. Where the feed doesn't take it in time
+// nothing is lost: Realtime or a read brings it.
+func (h *webhooks) offer(ctx context.Context, table string, action feed.Action, record json.RawMessage) (result string) {
 	if h.b.cluster.changes().offer(table, action, record) {
-		return false // by this node
+		return handedOn
 	}
 	ctx, cancel := context.WithTimeout(ctx, offerWait)
 	defer cancel()
 	passed, err := h.b.upstream.feed.Offer(ctx, table, action, record)
-	if err != nil {
+	switch {
+	case err != nil:
 		h.b.log.Debug().Err(err).Str("table", table).Msg("a row was not offered to the feed")
+		return notTaken
+	case !passed:
+		return repeated
 	}
-	return passed
+	return taken
 }

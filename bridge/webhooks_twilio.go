@@ -44,7 +44,8 @@ func (h *webhooks) setTwilio(c config.Twilio, deliver map[string]outbox.Deliver)
 	t := h.b.cfg().Tables
 	store := twilio.StoreOptions{
 		Messages: t.Messages.Name, Sid: c.Store.SidColumn, StatusColumn: t.Messages.Status, Conversations: t.Conversations.Name, ConversationsKey: t.Conversations.ID,
-		Statuses: make(map[string]string), Function: c.Store.ConversationFunction,
+		Conversation: t.Messages.Conversation,
+		Statuses:     make(map[string]string), Function: c.Store.ConversationFunction,
 	}
 	for _, pair := range c.Store.Statuses {
 		status, word, _ := strings.Cut(pair, "=")

@@ -23,17 +23,21 @@ func tablesVerdict(err error) error {
 		return outbox.Permanent(err)
 	}
 	e, ok := supabase.AsError(err)
+	var after time.Duration
+	if ok {
+		after = min(e.RetryAfter, maxRetryAfter)
+	}
 	switch {
 	case !ok, errors.Is(err, supabase.ErrTooLong):
 		return err
 	case e.RowFault():
 		return outbox.Permanent(err)
 	case e.Class == supabase.ClassSlow:
-		return outbox.Unavailable(err, max(e.RetryAfter, deadlineSlow))
+		return outbox.Unavailable(err, max(after, deadlineSlow))
 	case e.OneStatement():
 		return err
 	}
-	return outbox.Unavailable(err, e.RetryAfter)
+	return outbox.Unavailable(err, after)
 }
 
 // maxRetryAfter bounds how long a target may ask to be left alone.

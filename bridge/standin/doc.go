@@ -19,9 +19,10 @@
 // counts; it inserts one or many, with on_conflict and both resolutions, updates and deletes, and answers with PostgREST's
 // errors and statuses. What it lacks is refused with PGRST127, or PGRST202 for functions: embedding, casts, cs cd ov and the
 // range and full text operators, limits on writes. It differs in this: text is ordered by bytes, planned and estimated counts
-// are exact, exponents of numbers end at 1000, and nobody but the bearer's role decides on a table: there are no grants.
+// are exact, and exponents of numbers end at 1000. Grants are those of reading alone: the seed may name the columns of a table
+// that a role may SELECT, and others are refused with 42501. Writing needs no grant; row security decides on it.
 //
-// A body may have 8 MiB, a URL 64 KiB, an answer 1000 rows, all tables together [Limits].MaxBytes. A request is one
+// A body may have 8 MiB, a URL 64 KiB, an answer [Options].MaxRows rows (1000), all tables together [Limits].MaxBytes. A request is one
 // transaction; [DB.Tx] is how Go code makes one.
 //
 // # The seed

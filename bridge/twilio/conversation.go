@@ -41,8 +41,8 @@ func conversationMedia(list, service string) (all []Media) {
 		return nil
 	}
 	for _, item := range items[:min(len(items), maxMedia)] {
-		if item.Sid != "" {
-			all = append(all, Media{"https://mcs.us1.twilio.com/v1/Services/" + service + "/Media/" + item.Sid, item.ContentType})
+		if sid := clean(item.Sid); sid != "" { // JSON may have NUL in it that its text hasn't
+			all = append(all, Media{"https://mcs.us1.twilio.com/v1/Services/" + service + "/Media/" + sid, clean(item.ContentType)})
 		}
 	}
 	return all

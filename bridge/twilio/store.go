@@ -18,7 +18,9 @@ import (
 // StoreOptions say how events become rows.
 type StoreOptions struct {
 	// Messages and Conversations are tables; Sid is the messages' column with the MessageSid, which must be unique, StatusColumn that of their status.
-	Messages, Sid, StatusColumn     string
+	Messages, Sid, StatusColumn string
+	// Conversation is the messages' column with the conversation's id.
+	Conversation                    string
 	Conversations, ConversationsKey string
 	// Columns is a message's row, Failure what is written of a failed one beside its status.
 	Columns, Failure Columns
@@ -60,7 +62,7 @@ func NewStore(db *supabase.Client, opts StoreOptions) *Store {
 // Apply stores an event: a message once, whatever the repetitions, a status where it is news. It gives the row as it is now, nil where nothing changed.
 // Errors are *supabase.Error, ErrNoRow, ErrNotYet and ErrUnmapped, wrapped.
 func (s *Store) Apply(ctx context.Context, e Event) (json.RawMessage, error) {
-	if err := s.unmapped(e); err != nil {
+	if err := s.Unmapped(e); err != nil {
 		return nil, err
 	}
 	switch e.Kind {
@@ -93,7 +95,7 @@ func (s *Store) message(ctx context.Context, e Event) (json.RawMessage, error) {
 
 // Preview gives the row that a message will be, without storing anything: it has no column that the database fills in. ErrNoRow where its conversation is not there.
 func (s *Store) Preview(ctx context.Context, e Event) (json.RawMessage, error) {
-	if err := s.unmapped(e); err != nil {
+	if err := s.Unmapped(e); err != nil {
 		return nil, err
 	}
 	values, err := s.values(ctx, e, false)
@@ -108,10 +110,10 @@ func (s *Store) Preview(ctx context.Context, e Event) (json.RawMessage, error) {
 	return marshal(record), nil
 }
 
-// unmapped says what the mapping lacks for an event, nil where it lacks nothing. A message of Twilio Conversations
+// Unmapped says what the mapping lacks for an event, nil where it lacks nothing. A message of Twilio Conversations
 // needs more than one between two addresses: which conversation it is in, who wrote it, and on which side. With less
-// the messages of several people would all look like one customer's.
-func (s *Store) unmapped(e Event) error {
+// the messages of several people would all look like one customer's. It is ErrUnmapped, wrapped.
+func (s *Store) Unmapped(e Event) error {
 	switch {
 	case e.Kind == Status && !Known(e.Status):
 		return fmt.Errorf("%w: status %q is not one of Twilio's that this version knows", ErrUnmapped, shortened(e.Status))
@@ -121,16 +123,18 @@ func (s *Store) unmapped(e Event) error {
 		return fmt.Errorf("%w: neither a message nor a status of one", ErrUnmapped)
 	case e.Kind != Message || e.Type == "":
 		return nil
+	case e.Params.Get("ConversationSid") == "":
+		return fmt.Errorf("%w: %s has no ConversationSid", ErrUnmapped, shortened(e.Type))
 	}
-	where := slices.Concat(s.opts.Columns, s.opts.Find, s.opts.Create)
-	for _, l := range s.opts.Lookups {
-		where = append(where, l.where...)
+	where := "conversation_find"
+	if s.opts.Function != "" {
+		where = "conversation_create"
 	}
 	for _, need := range []struct {
 		there bool
 		what  string
 	}{
-		{where.names("ConversationSid"), "which conversation it is in: use {ConversationSid} in conversation_find"},
+		{s.conversationBy("ConversationSid"), "which conversation it is in: use {ConversationSid} in " + where},
 		{s.opts.Columns.names("Author", "ParticipantSid", "FromNumber", "From"), "who wrote it: use {Author} or {ParticipantSid} in columns"},
 		{s.opts.Columns.names("from_customer", "Source"), "whether a customer wrote it: use {from_customer} or {Source} in columns"},
 	} {
@@ -139,6 +143,28 @@ func (s *Store) unmapped(e Event) error {
 		}
 	}
 	return nil
+}
+
+// conversationBy reports whether a message's conversation depends on a parameter: its column is filled in from it, or
+// from what was found by it. Where the mapping leaves that column out, any other may tell the database.
+func (s *Store) conversationBy(parameter string) bool {
+	columns := s.opts.Columns
+	if i := slices.IndexFunc(columns, func(c column) bool { return c.name == s.opts.Conversation }); i >= 0 {
+		columns = columns[i : i+1]
+	}
+	found := s.opts.Find
+	if s.opts.Function != "" {
+		found = s.opts.Create
+	}
+	return s.by(columns, parameter, s.opts.Lookups) || columns.names("conversation") && s.by(found, parameter, s.opts.Lookups)
+}
+
+// by reports whether templates depend on a parameter, by themselves or by a lookup. A lookup may use those before it.
+func (s *Store) by(columns Columns, parameter string, lookups []Lookup) bool {
+	return columns.names(parameter) || slices.ContainsFunc(lookups, func(l Lookup) bool {
+		before := lookups[:slices.IndexFunc(lookups, func(other Lookup) bool { return other.Name == l.Name })]
+		return columns.names(l.Name) && s.by(l.where, parameter, before)
+	})
 }
 
 // shortened bounds what an error quotes of an event.

@@ -73,8 +73,13 @@ describe('webhooks', () => {
     });
   const message = (sid, body = 'hello') => ({ MessageSid: sid, SmsStatus: 'received', From: 'whatsapp:+15550111', To: 'whatsapp:+15550100', Body: body, NumMedia: '0' });
 
-  test('what the twilio package signs is taken, whatever its names and values, and what it did not sign is not', async () => {
-    const bridge = await startBridge(standin, hooks());
+  test('what the twilio package signs is taken, whatever its names and values, and what it did not sign is not', async (t) => {
+    // With the mode forward the application gets every form; the other modes refuse one that has no message.
+    const app = createServer((request, response) => request.resume().on('end', () => response.end()));
+    await new Promise((resolve) => app.listen(0, '127.0.0.1', resolve));
+    t.after(() => app.close());
+    const bridge = await startBridge(standin, hooks({ SUPABRIDGE_WEBHOOKS_TWILIO_MODES: 'forward', SUPABRIDGE_WEBHOOKS_TWILIO_FORWARD_URL: `http://127.0.0.1:${app.address().port}/` }));
+    t.after(() => bridge.stop());
     const next = random(20260101);
     const letters = [...'aAbBzZ09_-.~ +&=;%#?/@:\'"<>\\\n\té漢\uffee🎉𐐷'];
     const word = (most) => Array.from({ length: Math.floor(next() * (most + 1)) }, () => letters[Math.floor(next() * letters.length)]).join('');
@@ -99,7 +104,6 @@ describe('webhooks', () => {
         }),
       );
     }
-    await bridge.stop();
   });
 
   test('what is passed on validates with the twilio package', async () => {
