@@ -55,6 +55,7 @@ type pending struct {
 	gone   bool    // nothing will be
 	serial uint64
 	check  checkState
+	move   moveKind // how it is checked
 }
 
 // need is a conversation whose tenant has to be known.
@@ -223,7 +224,8 @@ func (w *waiting) decided(p *pending) bool {
 		return false
 	}
 	if p.check == unchecked {
-		if p.check = checked; w.router.moves(p.change) {
+		p.check, p.move = checked, w.router.moves(p.change)
+		if p.move != moveLater {
 			p.check = checking
 			w.unchecked = append(w.unchecked, p)
 			w.begin()
@@ -244,7 +246,7 @@ func (w *waiting) begin() {
 		p := w.unchecked[0]
 		w.unchecked = w.unchecked[1:]
 		w.checking++
-		settle := w.router.moved(w.router.conversationOf(p.change), true)
+		settle := w.router.moved(w.router.conversationOf(p.change), p.move)
 		w.checks.Go(func() {
 			settle(p.ctx)
 			w.inbox.post(func() {
