@@ -1,12 +1,16 @@
 package bridge
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/supabridge/supabridge/bridge/feed"
 	"github.com/supabridge/supabridge/bridge/standin"
 	"github.com/supabridge/supabridge/bridge/vocabulary"
 	"github.com/supabridge/supabridge/config"
@@ -139,5 +143,25 @@ func TestAConversationDeletedAfterItMovedUnseenKeepsWhatItHeld(t *testing.T) {
 	}
 	if !told["conversation:c1"] || !told["tenant:d1"] || !told["tenant:d2"] {
 		t.Errorf("told in %v, want in all its rooms", told)
+	}
+}
+
+func TestWhoHasReadARowIsNotToldOfItWhenItsTenantIsKnownAtLast(t *testing.T) {
+	t.Parallel()
+	r := newRoute(t, map[string]string{"c1": "d1"})
+	r.holds.settled = func(time.Time, time.Time) bool { return r.waiting.count == 0 } // the feed itself is long past it
+	at := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	x := r.holds.put("c1", "reader", new(stays), 0, nil)
+	answer := make(chan struct{})
+	r.tenants.before = func(context.Context, []string) error { <-answer; return nil }
+	r.waiting.take(t.Context(), feed.Change{Table: "messages", Action: feed.Insert,
+		Row: parsed(t, `{"id":"m1","conversation_id":"c1","updated_at":"2026-01-01T00:00:00Z"}`)})
+	r.holds.release("c1", x, []missedRow{{key: "m1", at: at}}) // it has been read meanwhile
+	var except []string
+	r.emit = func(to reach, _ *vocabulary.Occasion) { except = append(except, to.except...) }
+	close(answer)
+	r.drain()
+	if !slices.Contains(except, "reader") {
+		t.Errorf("the row was told to all but %q, want it not told to who has read it", except)
 	}
 }

@@ -293,9 +293,9 @@ func (w *waiting) advance(heads []*pending) {
 			continue
 		}
 		w.standing(p, false)
-		w.count--
-		w.bytes -= p.size()
 		w.tell(p)
+		w.count-- // not before: who has read the row already is known until nothing waits
+		w.bytes -= p.size()
 		for _, key := range p.keys {
 			if q := w.queues[key]; len(q) > 0 {
 				heads = append(heads, q[0])
