@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/supabridge/supabridge/bridge/feed"
@@ -164,4 +165,30 @@ func TestWhoHasReadARowIsNotToldOfItWhenItsTenantIsKnownAtLast(t *testing.T) {
 	if !slices.Contains(except, "reader") {
 		t.Errorf("the row was told to all but %q, want it not told to who has read it", except)
 	}
+}
+
+func TestConversationsThatMayHaveMovedWaitTogetherNoLongerThanOneDoes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRoute(t, nil)
+		r.occupied = func(string) bool { return true }
+		r.moved = func(_ string, how moveKind) func(context.Context) {
+			return func(ctx context.Context) { // as where nobody can be asked
+				if how == moveLater {
+					return
+				}
+				ctx, cancel := context.WithTimeout(ctx, maxMoveWait)
+				defer cancel()
+				<-ctx.Done()
+			}
+		}
+		const conversations = 10 * maxMoveChecks
+		for i := range conversations {
+			r.waiting.take(t.Context(), feed.Change{Table: "conversations", Action: feed.Update, Row: parsed(t, fmt.Sprintf(`{"id":"c%d","distributor_id":"d1"}`, i))})
+		}
+		r.pass(maxMoveWait)
+		r.drain()
+		if told := len(r.sent); told < conversations || r.waiting.count > 0 {
+			t.Errorf("%d events of %d conversations were told after %v, and %d wait", told, conversations, maxMoveWait, r.waiting.count)
+		}
+	})
 }

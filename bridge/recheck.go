@@ -202,6 +202,9 @@ func (r *rechecker) conversationMoved(id string, how moveKind) (settle func(cont
 
 // settleMove takes those out of a conversation that moved who may not stay there.
 func (r *rechecker) settleMove(ctx context.Context, id string, how moveKind) {
+	if how == movePossible && ctx.Err() != nil {
+		return // too many others are asked about: who is here is asked about beside the feed
+	}
 	ctx, cancel := context.WithTimeout(ctx, maxMoveWait)
 	defer cancel()
 	slots := make(chan struct{}, moveQuestions)
@@ -486,6 +489,12 @@ func stepsIn(clients []*client, conversations map[string]struct{}) []*step {
 		if !who.Verified || !time.Now().Before(who.Ends()) {
 			continue // nothing to lose by the rules, or about to be disconnected
 		}
+		var held []string
+		if conversations != nil {
+			if held = c.conversations.among(conversations); len(held) == 0 {
+				continue
+			}
+		}
 		token := sha256.Sum256([]byte(who.Token))
 		add := func(kind roomKind, alone string, ids []string) {
 			if len(ids) == 0 {
@@ -507,7 +516,7 @@ func stepsIn(clients []*client, conversations map[string]struct{}) []*step {
 			}
 		}
 		if conversations != nil {
-			add(conversationRoom, "", c.conversations.among(conversations))
+			add(conversationRoom, "", held)
 			continue
 		}
 		add(conversationRoom, "", c.conversations.all())

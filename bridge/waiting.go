@@ -5,6 +5,7 @@ import (
 	"context"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -55,7 +56,8 @@ type pending struct {
 	gone   bool    // nothing will be
 	serial uint64
 	check  checkState
-	move   moveKind // how it is checked
+	move   moveKind  // how it is checked
+	since  time.Time // when the check was wanted
 }
 
 // need is a conversation whose tenant has to be known.
@@ -226,6 +228,7 @@ func (w *waiting) decided(p *pending) bool {
 	if p.check == unchecked {
 		p.check, p.move = checked, w.router.moves(p.change)
 		if p.move != moveLater {
+			p.since = time.Now()
 			p.check = checking
 			w.unchecked = append(w.unchecked, p)
 			w.begin()
@@ -248,7 +251,12 @@ func (w *waiting) begin() {
 		w.checking++
 		settle := w.router.moved(w.router.conversationOf(p.change), p.move)
 		w.checks.Go(func() {
-			settle(p.ctx)
+			ctx, cancel := p.ctx, context.CancelFunc(func() {})
+			if p.move == movePossible { // there may be many, while Supabase can't be asked
+				ctx, cancel = context.WithDeadline(ctx, p.since.Add(maxMoveWait))
+			}
+			settle(ctx)
+			cancel()
 			w.inbox.post(func() {
 				w.checking--
 				p.check = checked
