@@ -133,7 +133,7 @@ func (b *Bridge) build(ctx context.Context) (err error) {
 	b.router.waiting.watch(b.metrics.register)
 	b.typing = typing.New(typingOptions(cfg))
 	b.emitters.Go(func() { b.typing.Run(ctx, b.tellTyping) })
-	b.router.moved, b.router.wrote = b.rechecker.conversationMoved, b.typing.Wrote
+	b.router.moved, b.router.occupied, b.router.wrote = b.rechecker.conversationMoved, b.occupied, b.typing.Wrote
 	if cfg.Presence.Enabled {
 		if b.presence, err = newPresence(func() time.Duration { return b.cfg().Presence.Grace }, cfg.Presence.Remember, b.tellPresence); err != nil {
 			return err

@@ -187,6 +187,13 @@ func (x *hold) has(table feed.Table, c feed.Change) bool {
 	return ok && !at.IsZero() && notBefore(read, at)
 }
 
+// keepsDelete tells whether it has kept that a row is gone.
+func (x *hold) keepsDelete(table feed.Table, key string) bool {
+	return slices.ContainsFunc(x.kept, func(k keptChange) bool {
+		return k.change.Action == feed.Delete && k.change.Old.Text(table.Key) == key
+	})
+}
+
 // keeps tells whether it has kept a version of a row.
 func (x *hold) keeps(table feed.Table, key string, version time.Time) bool {
 	return slices.ContainsFunc(x.kept, func(k keptChange) bool {

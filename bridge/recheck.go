@@ -174,17 +174,20 @@ func (r *rechecker) doubt(c *client) {
 	rouse(r.wakeDoubts)
 }
 
-// conversationMoved has no answer from before trusted about a conversation, and gives what has everybody in it asked about. Where it is certain that the conversation
-// moved, settle waits for the answers, for maxMoveWait at most; nothing is told in the room before it has returned, since a message of the new tenant may come next. Who can't be asked
-// about in that time is taken out of the room: he can enter it again when he can. Whatever came out is looked at once more by run. settle must be called.
-func (r *rechecker) conversationMoved(id string, certain bool) (settle func(context.Context)) {
+// conversationMoved has no answer from before trusted about a conversation, and gives what has
+// everybody in it asked about. Unless how is moveLater settle waits for the answers, for maxMoveWait
+// at most; nothing is told in the room before it has returned, since a message of the new tenant may
+// come next. Who can't be asked about in that time is taken out of the room where it is certain that
+// the conversation moved: he can enter it again when he can. Whatever came out is looked at once more
+// by run. settle must be called.
+func (r *rechecker) conversationMoved(id string, how moveKind) (settle func(context.Context)) {
 	r.mu.Lock()
 	r.b.authorizer.withdraw(room{conversationRoom, id}) // under the mutex, so that no epoch is taken for settled before its room is known here
 	r.waiting++
 	r.mu.Unlock()
 	return func(ctx context.Context) {
-		if certain {
-			r.settleMove(ctx, id)
+		if how != moveLater {
+			r.settleMove(ctx, id, how)
 		}
 		r.mu.Lock()
 		r.waiting--
@@ -199,7 +202,10 @@ func (r *rechecker) conversationMoved(id string, certain bool) (settle func(cont
 }
 
 // settleMove takes those out of a conversation that moved who may not stay there.
-func (r *rechecker) settleMove(ctx context.Context, id string) {
+func (r *rechecker) settleMove(ctx context.Context, id string, how moveKind) {
+	if how == movePossible && ctx.Err() != nil {
+		return // too many others are asked about: who is here is asked about beside the feed
+	}
 	ctx, cancel := context.WithTimeout(ctx, maxMoveWait)
 	defer cancel()
 	slots := make(chan struct{}, moveQuestions)
@@ -207,7 +213,7 @@ func (r *rechecker) settleMove(ctx context.Context, id string) {
 	for _, s := range stepsIn(r.clients(), map[string]struct{}{id: {}}) {
 		slots <- struct{}{}
 		all.Go(func() {
-			if !r.check(ctx, s, byMove, nil) {
+			if decided := r.check(ctx, s, byMove, nil); !decided && how == moveCertain {
 				for _, c := range s.clients {
 					c.lose(room{s.kind, id}, byMove)
 				}
@@ -216,6 +222,14 @@ func (r *rechecker) settleMove(ctx context.Context, id string) {
 		})
 	}
 	all.Wait()
+}
+
+// occupied reports whether anybody is in a conversation's room.
+func (b *Bridge) occupied(conversation string) bool {
+	room := emit.RoomName(b.cfg().Rooms.Conversation, conversation)
+	return slices.ContainsFunc(b.spaces, func(n *socketio.Namespace) bool {
+		return len(n.Local().To(room).Sockets()) > 0
+	})
 }
 
 // rulesChanged has everybody asked about, and no answer from before trusted. It never waits.
@@ -476,6 +490,12 @@ func stepsIn(clients []*client, conversations map[string]struct{}) []*step {
 		if !who.Verified || !time.Now().Before(who.Ends()) {
 			continue // nothing to lose by the rules, or about to be disconnected
 		}
+		var held []string
+		if conversations != nil {
+			if held = c.conversations.among(conversations); len(held) == 0 {
+				continue
+			}
+		}
 		token := sha256.Sum256([]byte(who.Token))
 		add := func(kind roomKind, alone string, ids []string) {
 			if len(ids) == 0 {
@@ -497,7 +517,7 @@ func stepsIn(clients []*client, conversations map[string]struct{}) []*step {
 			}
 		}
 		if conversations != nil {
-			add(conversationRoom, "", c.conversations.among(conversations))
+			add(conversationRoom, "", held)
 			continue
 		}
 		add(conversationRoom, "", c.conversations.all())

@@ -123,7 +123,7 @@ func TestNobodysRightsWaitForThoseWhoRenewTheirTokens(t *testing.T) {
 						c.renew(fmt.Sprint("busy token ", second, " ", i))
 					}
 					for range test.moves {
-						r.conversationMoved("moving", false)(t.Context())
+						r.conversationMoved("moving", moveLater)(t.Context())
 						time.Sleep(time.Second / 100)
 					}
 					time.Sleep(time.Second - time.Duration(test.moves)*time.Second/100)

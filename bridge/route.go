@@ -32,8 +32,10 @@ type router struct {
 	resync   func(since time.Time, reason string)
 	waiting  *waiting
 	found    []need // tenants that were asked for, for the change that is being routed
-	// moved is called when a conversation has another tenant, or may have, or is no more. What it returns takes out of the room who may not stay, where it is certain.
-	moved    func(conversation string, certain bool) (settle func(context.Context))
+	// moved is called when a conversation has another tenant, or may have, or is no more. What it
+	// returns takes out of the room who may not stay; for moveLater it waits for nothing.
+	moved    func(conversation string, how moveKind) (settle func(context.Context))
+	occupied func(conversation string) bool  // somebody is in its room
 	wrote    func(conversation, user string) // a message of the user's came
 	holds    holds
 	tellings *tellings
@@ -60,7 +62,8 @@ func newRouter(current func() *config.Config, words func() *vocabulary.Vocabular
 	}
 	r := &router{tables: cfg.Tables, rooms: cfg.Rooms, words: words, tenants: t, messages: messages, emit: emit, resync: resync, holds: newHolds(cfg),
 		tellings: told, log: log, wrote: func(string, string) {}}
-	r.moved = func(string, bool) func(context.Context) { return func(context.Context) {} }
+	r.moved = func(string, moveKind) func(context.Context) { return func(context.Context) {} }
+	r.occupied = func(string) bool { return false }
 	r.waiting = newWaiting(r)
 	return r, nil
 }
@@ -148,7 +151,11 @@ func (r *router) send(id string, notices []notice) {
 	r.tellings.passage.Lock()
 	defer r.tellings.passage.Unlock()
 	for _, n := range notices {
-		if len(n.told) > 0 && n.change.Action != feed.Delete {
+		switch {
+		case len(n.told) == 0:
+		case n.change.Action == feed.Delete:
+			r.tellings.noteGone(id, n.to)
+		default:
 			_, at := r.holds.table.State(n.change.Row)
 			r.tellings.note(id, at, n.told[0].Event, n.to)
 		}
@@ -195,8 +202,8 @@ func (r *router) routeConversation(ctx context.Context, c feed.Change) {
 	in := place{idOf(id, t.ID, row, old), idOf(tenant, t.Tenant, row, old)}
 	switch {
 	case certain: // who may not stay has been taken out of the room
-	case c.Action == feed.Delete, c.Action == feed.Update && r.tenants.told(id) == "" && !old.Has(t.Tenant):
-		r.moved(id, false)(ctx)
+	case c.Action == feed.Delete, r.mayHaveMoved(c):
+		r.moved(id, moveLater)(ctx)
 	}
 	for _, was := range left {
 		to := r.reachOf("", was)
@@ -220,7 +227,12 @@ func (r *router) routeConversation(ctx context.Context, c feed.Change) {
 		r.emitAll(r.reachOf(id, ""), told)
 	case feed.Delete:
 		r.tenants.forget(id)
-		r.emitAll(r.reachOf(id, tenant), r.tell(nil, vocabulary.ConversationDeleted, c.Old, "conversation", in))
+		to := r.reachOf(id, tenant)
+		if len(left) > 0 { // it moved unseen: those in its room may be of where it was
+			to.Conversation = nil
+			r.emitAll(r.reachOf(id, ""), r.tell(nil, vocabulary.ConversationDeleted, keyOf(t.ID, old), "conversation", in))
+		}
+		r.emitAll(to, r.tell(nil, vocabulary.ConversationDeleted, c.Old, "conversation", in))
 	}
 }
 

@@ -168,13 +168,32 @@ func (r *router) tenantsLeft(c feed.Change) (left []string, certain bool) {
 	return left, len(left) > 0 && c.Action != feed.Delete
 }
 
-// moves reports whether a change moves a conversation, so that it has to be asked who may stay in its room.
-func (r *router) moves(c feed.Change) bool {
+// moveKind says how it is looked who may stay in the room of a conversation that moved.
+type moveKind uint8
+
+const (
+	moveLater    moveKind = iota // beside the feed: what comes next is told meanwhile
+	movePossible                 // its room waits; who can't be asked about stays, and is asked about again
+	moveCertain                  // its room waits; who can't be asked about is taken out
+)
+
+// moves tells how it has to be asked who may stay in a conversation's room before a change of it is told.
+func (r *router) moves(c feed.Change) moveKind {
 	if c.Table != r.tables.Conversations.Name || r.conversationOf(c) == "" {
-		return false
+		return moveLater
 	}
-	_, certain := r.tenantsLeft(c)
-	return certain
+	if _, certain := r.tenantsLeft(c); certain {
+		return moveCertain
+	}
+	if r.mayHaveMoved(c) && r.occupied(r.conversationOf(c)) {
+		return movePossible
+	}
+	return moveLater
+}
+
+// mayHaveMoved reports whether nobody knows which tenant a conversation had before an update.
+func (r *router) mayHaveMoved(c feed.Change) bool {
+	return c.Action == feed.Update && r.tenants.told(r.conversationOf(c)) == "" && !c.Old.Has(r.tables.Conversations.Tenant)
 }
 
 func inConversation(id string) string { return "c:" + id }

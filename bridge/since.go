@@ -153,7 +153,7 @@ func (r *router) release(c *client, conversation string, x *hold, missed []misse
 		if !m.seen && !r.tellings.reached(c, x, m.key, m.at) {
 			c.say(m.told)
 		}
-		r.messages.Add(m.key, m.message)
+		r.messages.ContainsOrAdd(m.key, m.message) // what the feed has told since the read is newer
 	}
 	r.holds.release(conversation, x, missed)
 	for _, k := range x.kept {

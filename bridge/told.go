@@ -21,12 +21,13 @@ import (
 // maxTold bounds the messages of which that is remembered. It has to hold those told while a client's request is on its way.
 const maxTold = 10_000
 
-// maxVersions bounds the versions of one message of which it is.
-const maxVersions = 4
+// maxVersions bounds the versions of one message of which it is, and the deletes.
+const maxVersions = 6
 
-// telling is that a version of a message was told.
+// telling is that a version of a message was told, or that it is gone from where it was.
 type telling struct {
 	at    time.Time
+	gone  bool
 	event vocabulary.Event
 	to    emit.Audience
 	n     uint64 // how many were told up to it
@@ -53,23 +54,41 @@ func newTellings(cfg *config.Config) (*tellings, error) {
 
 // note remembers that a version was told.
 func (t *tellings) note(key string, at time.Time, event vocabulary.Event, to emit.Audience) {
+	t.add(key, telling{at: at, event: event, to: to})
+}
+
+// noteGone remembers that a message was told to be gone: who heard that lacks it again.
+func (t *tellings) noteGone(key string, to emit.Audience) {
+	if t.by.Contains(key) { // else nobody is known to have it
+		t.add(key, telling{gone: true, event: vocabulary.MessageDeleted, to: to})
+	}
+}
+
+func (t *tellings) add(key string, told telling) {
 	list, _ := t.by.Get(key)
 	if len(list) == maxVersions {
 		list = list[1:]
 	}
-	t.by.Add(key, append(list[:len(list):len(list)], telling{at, event, to, t.count.Add(1)}))
+	told.n = t.count.Add(1)
+	t.by.Add(key, append(list[:len(list):len(list)], told))
 }
 
-// reached tells whether a client was told of this version of a message, or of a younger one. What its hold has kept it was not told.
-func (t *tellings) reached(c *client, x *hold, key string, at time.Time) bool {
+// reached tells whether a client was told of this version of a message, or of a younger one, and not
+// since that it is gone. What its hold has kept it was not told.
+func (t *tellings) reached(c *client, x *hold, key string, at time.Time) (has bool) {
 	list, _ := t.by.Peek(key)
 	style := vocabulary.Style(c.style.Load())
 	for _, told := range list {
-		if notBefore(told.at, at) && c.stays.reached(told.to.Rooms(c.b.words().Reaches(style, told.event)), told.n) && !x.keeps(t.table, key, told.at) {
-			return true
+		switch {
+		case !told.gone && !notBefore(told.at, at),
+			!c.stays.reached(told.to.Rooms(c.b.words().Reaches(style, told.event)), told.n):
+		case told.gone:
+			has = has && x.keepsDelete(t.table, key)
+		default:
+			has = has || !x.keeps(t.table, key, told.at)
 		}
 	}
-	return false
+	return has
 }
 
 // stays says since when a socket is in its rooms, by how many messages had been told before. The connections of one socket share it.

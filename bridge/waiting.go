@@ -5,6 +5,7 @@ import (
 	"context"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -55,6 +56,8 @@ type pending struct {
 	gone   bool    // nothing will be
 	serial uint64
 	check  checkState
+	move   moveKind  // how it is checked
+	since  time.Time // when the check was wanted
 }
 
 // need is a conversation whose tenant has to be known.
@@ -223,7 +226,9 @@ func (w *waiting) decided(p *pending) bool {
 		return false
 	}
 	if p.check == unchecked {
-		if p.check = checked; w.router.moves(p.change) {
+		p.check, p.move = checked, w.router.moves(p.change)
+		if p.move != moveLater {
+			p.since = time.Now()
 			p.check = checking
 			w.unchecked = append(w.unchecked, p)
 			w.begin()
@@ -244,9 +249,14 @@ func (w *waiting) begin() {
 		p := w.unchecked[0]
 		w.unchecked = w.unchecked[1:]
 		w.checking++
-		settle := w.router.moved(w.router.conversationOf(p.change), true)
+		settle := w.router.moved(w.router.conversationOf(p.change), p.move)
 		w.checks.Go(func() {
-			settle(p.ctx)
+			ctx, cancel := p.ctx, context.CancelFunc(func() {})
+			if p.move == movePossible { // there may be many, while Supabase can't be asked
+				ctx, cancel = context.WithDeadline(ctx, p.since.Add(maxMoveWait))
+			}
+			settle(ctx)
+			cancel()
 			w.inbox.post(func() {
 				w.checking--
 				p.check = checked
@@ -291,9 +301,9 @@ func (w *waiting) advance(heads []*pending) {
 			continue
 		}
 		w.standing(p, false)
-		w.count--
-		w.bytes -= p.size()
 		w.tell(p)
+		w.count-- // not before: who has read the row already is known until nothing waits
+		w.bytes -= p.size()
 		for _, key := range p.keys {
 			if q := w.queues[key]; len(q) > 0 {
 				heads = append(heads, q[0])

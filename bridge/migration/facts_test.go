@@ -18,6 +18,7 @@ func TestPostgresTellsTheServiceRoleWhatItsTablesAre(t *testing.T) {
 		create table plain (a int, "B c" text);
 		create unique index on plain (a, "B c");
 		create index on plain (lower("B c"), a);
+		create unique index on plain (a) include ("B c");
 		create index on plain (a) where a > 1;
 		create function touch() returns trigger language plpgsql as $$ begin return new; end $$;
 		create trigger touch before insert or update on plain for each row execute function touch();`)
@@ -39,7 +40,7 @@ func TestPostgresTellsTheServiceRoleWhatItsTablesAre(t *testing.T) {
 		},
 		"plain": {
 			Identity: "d", Kept: true, Columns: map[string]string{"a": "integer", "B c": "text"},
-			Indexes: []IndexFacts{{true, []string{"a", "B c"}}, {false, []string{"", "a"}}},
+			Indexes: []IndexFacts{{true, []string{"a", "B c"}}, {false, []string{"", "a"}}, {true, []string{"a"}}},
 		},
 	}}
 	if !reflect.DeepEqual(got, want) {

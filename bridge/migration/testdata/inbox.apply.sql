@@ -140,7 +140,8 @@ select jsonb_build_object(
         select jsonb_agg(jsonb_build_object('unique', i.indisunique, 'columns', (
           select coalesce(jsonb_agg(coalesce(a.attname::text, '') order by k.place), '[]')
           from unnest(i.indkey::int2[]) with ordinality k (attnum, place)
-          left join pg_catalog.pg_attribute a on a.attrelid = c.oid and a.attnum = k.attnum)))
+          left join pg_catalog.pg_attribute a on a.attrelid = c.oid and a.attnum = k.attnum
+          where k.place <= i.indnkeyatts)))
         from pg_catalog.pg_index i
         where i.indrelid = c.oid and i.indisvalid and i.indpred is null), '[]'),
       'kept', exists (
