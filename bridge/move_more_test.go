@@ -184,12 +184,14 @@ func TestConversationsThatMayHaveMovedWaitTogetherNoLongerThanOneDoes(t *testing
 		}
 		const conversations = 10 * maxMoveChecks
 		for i := range conversations {
-			r.waiting.take(t.Context(), feed.Change{Table: "conversations", Action: feed.Update, Row: parsed(t, fmt.Sprintf(`{"id":"c%d","distributor_id":"d1"}`, i))})
+			r.waiting.take(t.Context(), feed.Change{Table: "conversations", Action: feed.Update,
+				Row: parsed(t, fmt.Sprintf(`{"id":"c%d","distributor_id":"d1"}`, i))})
 		}
 		r.pass(maxMoveWait)
 		r.drain()
 		if told := len(r.sent); told < conversations || r.waiting.count > 0 {
-			t.Errorf("%d events of %d conversations were told after %v, and %d wait", told, conversations, maxMoveWait, r.waiting.count)
+			t.Errorf("%d events of %d conversations were told after %v, and %d wait",
+				told, conversations, maxMoveWait, r.waiting.count)
 		}
 	})
 }
