@@ -45,7 +45,7 @@ func (c *cluster) relay(to reach, said []vocabulary.Utterance) {
 		return
 	}
 	for _, u := range said {
-		for _, target := range c.b.targets(to, u, bridges()) {
+		for _, target := range c.b.targets(to, u, append(bridges(), to.except...)) {
 			_ = target.Emit(u.Name, asValues(u.Args)...)
 		}
 	}

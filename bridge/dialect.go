@@ -36,7 +36,7 @@ func Words(cfg *config.Config) (*vocabulary.Vocabulary, error) {
 type reach struct {
 	conversation, tenant, user []string
 	sender                     []string   // rooms of whose doing it is
-	except                     []string   // sockets that must not get it in any case
+	except                     []string   // sockets, and rooms of such, that must not get it in any case
 	remote                     bool       // another node heard of it, and tells the application
 	origin                     origin     // what it comes of
 	at                         feed.Place // of the row, in what the leader passes on

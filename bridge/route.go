@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -142,7 +143,8 @@ type notice struct {
 func (r *router) send(id string, notices []notice) {
 	for i := range notices {
 		n := &notices[i]
-		n.to.except = r.holds.take(n.change, n.conversations, n.to.rooms(vocabulary.ToConversation|vocabulary.ToTenant), n.told)
+		kept := r.holds.take(n.change, n.conversations, n.to.rooms(vocabulary.ToConversation|vocabulary.ToTenant), n.told)
+		n.to.except = append(slices.Clip(n.to.except), kept...)
 	}
 	r.tellings.passage.Lock()
 	defer r.tellings.passage.Unlock()

@@ -155,8 +155,9 @@ func (r *router) release(c *client, conversation string, x *hold, missed []misse
 		r.messages.Add(m.key, m.message)
 	}
 	r.holds.release(conversation, x, missed)
+	room := roomName(r.rooms.Conversation, conversation)
 	for _, k := range x.kept {
-		if x.has(r.holds.table, k.change) {
+		if x.has(r.holds.table, k.change) || !slices.Contains(k.rooms, room) { // or the room hears of it in another way
 			continue
 		}
 		for _, o := range k.told {
@@ -164,7 +165,6 @@ func (r *router) release(c *client, conversation string, x *hold, missed []misse
 		}
 	}
 	x.kept = nil
-	room := roomName(r.rooms.Conversation, conversation)
 	c.passing.Lock()
 	defer c.passing.Unlock()
 	if len(c.next) > 0 { // as in join: another connection has taken over
