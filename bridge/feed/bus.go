@@ -138,8 +138,8 @@ func (f *Feed) Mark() Mark {
 			m.Cursors[s.name(t.Name)] = s.cursor.text
 		}
 	}
-	if len(f.rereads.queues) > 0 {
-		m.Began = time.Time{} // something waits that it would vouch for
+	if len(f.rereads.queues) > 0 || f.read.passed.odd {
+		m.Began = time.Time{} // something waits, or was left, that it would vouch for
 	}
 	return m
 }
