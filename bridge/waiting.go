@@ -291,9 +291,9 @@ func (w *waiting) advance(heads []*pending) {
 			continue
 		}
 		w.standing(p, false)
-		w.count--
-		w.bytes -= p.size()
 		w.tell(p)
+		w.count-- // now: until it is told not all has been passed on
+		w.bytes -= p.size()
 		for _, key := range p.keys {
 			if q := w.queues[key]; len(q) > 0 {
 				heads = append(heads, q[0])
