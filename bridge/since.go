@@ -16,7 +16,7 @@ const (
 	maxSince = 5000
 	// maxAsked bounds the messages that are looked up since the client names them without a time.
 	maxAsked = 100
-	// sinceSkew is how far ahead of this machine's clock a time may be that a client names. One further ahead was not read
+	// sinceSkew is how far ahead of the database's clock a time may be that a client names. One further ahead was not read
 	// from a clock that the database's times can be compared with.
 	sinceSkew = 5 * time.Second
 )
@@ -157,7 +157,7 @@ func (r *router) release(c *client, conversation string, x *hold, missed []misse
 	r.holds.release(conversation, x, missed)
 	room := roomName(r.rooms.Conversation, conversation)
 	for _, k := range x.kept {
-		if x.has(r.holds.table, k.change) || !slices.Contains(k.rooms, room) { // or the room hears of it in another way
+		if r.holds.has(x, k.change) || !slices.Contains(k.rooms, room) { // or the room hears of it in another way
 			continue
 		}
 		for _, o := range k.told {

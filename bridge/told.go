@@ -62,9 +62,9 @@ func (t *tellings) note(key string, at time.Time, event vocabulary.Event, to rea
 // reached tells whether a client was told of this version of a message, or of a younger one. What its hold has kept it was not told.
 func (t *tellings) reached(c *client, x *hold, key string, at time.Time) bool {
 	list, _ := t.by.Peek(key)
-	style := vocabulary.Style(c.style.Load())
+	style, now := vocabulary.Style(c.style.Load()), c.b.router.holds.now()
 	for _, told := range list {
-		if notBefore(told.at, at) && c.stays.reached(told.to.rooms(c.b.words().Reaches(style, told.event)), told.n) && !x.keeps(t.table, key, told.at) {
+		if notBefore(told.at, at, now) && c.stays.reached(told.to.rooms(c.b.words().Reaches(style, told.event)), told.n) && !x.keeps(t.table, key, told.at) {
 			return true
 		}
 	}

@@ -206,7 +206,7 @@ func (f *Feed) heardBus(ctx context.Context, c Change) {
 	f.heardAt = time.Now()
 	if c.Commit.After(f.heardCommit) {
 		f.heardCommit, f.lastLag = c.Commit, max(0, time.Since(c.Commit))
-		f.clock.saw(c.Commit, f.heardAt)
+		f.saw(c.Commit, f.heardAt)
 	}
 	f.queue(ctx, t, c, byBus, func(j *job) {
 		passed := false

@@ -240,7 +240,7 @@ func (f *Feed) reached(ctx context.Context, t *tableFeed, v version) {
 	r := &f.read
 	s := t.strands[r.strand]
 	if !v.at.IsZero() && v.text != oldest {
-		f.clock.saw(v.at, r.sent)
+		f.saw(v.at, r.sent)
 	}
 	if r.asking {
 		s.passed(v)
