@@ -46,7 +46,7 @@ func (c *cluster) relay(to emit.Audience, said []vocabulary.Utterance) {
 		return
 	}
 	for _, u := range said {
-		for _, target := range c.b.emitter.Targets(to, u, bridges()) {
+		for _, target := range c.b.emitter.Targets(to, u, append(bridges(), to.Except...)) {
 			_ = target.Emit(u.Name, emit.Values(u.Args)...)
 		}
 	}

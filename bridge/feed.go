@@ -54,6 +54,7 @@ func (b *Bridge) newUpstream() (_ *upstream, err error) {
 	u.feed = feed.New(opts)
 	w := b.router.waiting
 	b.router.holds.settled = func(instant, version time.Time) bool { return w.count == 0 && u.feed.Settled(instant, version) }
+	b.router.holds.now = u.feed.Now
 	u.waiting, w.deliver, w.late = w, sink{b}.deliver, b.toldLate
 	return u, nil
 }

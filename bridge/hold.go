@@ -53,10 +53,11 @@ type holds struct {
 	swept   time.Time
 
 	settled func(instant, version time.Time) bool // see feed.Feed.Settled
+	now     func() time.Time                      // by the database's clock; any goroutine may ask
 }
 
 func newHolds(cfg *config.Config) holds {
-	return holds{table: messagesTable(cfg), joining: make(map[string][]*hold), readers: make(map[string][]*hold)}
+	return holds{table: messagesTable(cfg), joining: make(map[string][]*hold), readers: make(map[string][]*hold), now: time.Now}
 }
 
 // put begins to keep a conversation's changes for a socket. It takes over what an unfinished join of it has kept: the connection was lost meanwhile.
@@ -162,7 +163,7 @@ func (h *holds) take(c feed.Change, conversations, rooms []string, told []outgoi
 	for _, x := range slices.Clone(h.readers[key]) {
 		if h.settled(x.done, x.newest) {
 			h.forget(x)
-		} else if x.has(h.table, c) {
+		} else if h.has(x, c) {
 			except = append(except, x.socket)
 		}
 	}
@@ -178,13 +179,13 @@ func (x *hold) giveUp() {
 }
 
 // has tells whether a change is among the rows that were read.
-func (x *hold) has(table feed.Table, c feed.Change) bool {
-	if c.Action == feed.Delete || table.Updated == "" && c.Action != feed.Insert {
+func (h *holds) has(x *hold, c feed.Change) bool {
+	if c.Action == feed.Delete || h.table.Updated == "" && c.Action != feed.Insert {
 		return false
 	}
-	key, at := table.State(c.Row)
+	key, at := h.table.State(c.Row)
 	read, ok := x.read[key]
-	return ok && !at.IsZero() && notBefore(read, at)
+	return ok && !at.IsZero() && notBefore(read, at, h.now())
 }
 
 // keepsDelete tells whether it has kept that a row is gone.

@@ -50,7 +50,7 @@ func (p sincePoint) missing(found bool) string {
 // conversation, is passed over beside others.
 func (b *Bridge) pointOf(ctx context.Context, conversation string, since []vocabulary.Since) sincePoint {
 	p := sincePoint{seen: make(map[string]time.Time)}
-	latest := time.Now().Add(sinceSkew)
+	latest := b.router.holds.now().Add(sinceSkew)
 	var named []vocabulary.Since // to be looked up
 	for _, s := range since {
 		switch {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -146,7 +147,8 @@ type notice struct {
 func (r *router) send(id string, notices []notice) {
 	for i := range notices {
 		n := &notices[i]
-		n.to.Except = r.holds.take(n.change, n.conversations, n.to.Rooms(vocabulary.ToConversation|vocabulary.ToTenant), n.told)
+		kept := r.holds.take(n.change, n.conversations, n.to.Rooms(vocabulary.ToConversation|vocabulary.ToTenant), n.told)
+		n.to.Except = append(slices.Clip(n.to.Except), kept...)
 	}
 	r.tellings.passage.Lock()
 	defer r.tellings.passage.Unlock()

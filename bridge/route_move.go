@@ -21,7 +21,7 @@ import (
 //   - an INSERT under a key that another row had: the rooms of that row get the delete of its key first. Where it was is known from the change itself (the fast lane and
 //     replica identity full bring the old row) and from what is remembered. Where neither tells, its old rooms hear nothing.
 //
-// A socket that is in several of these rooms gets what each of them gets, deletes first.
+// A socket that is in several of these rooms gets what each of them gets, deletes first; but of the row itself what the room of its conversation gets alone.
 
 // spot is where a message is: in a conversation, and in a tenant of its own where the row says so.
 type spot struct{ conversation, tenant string }
@@ -115,7 +115,28 @@ func (r *router) messageUpdated(c feed.Change, now spot, left []spot, in place, 
 	if len(stayed.Conversation)+len(stayed.Tenant) > 0 {
 		notices = append(notices, notice{c, here, stayed, told})
 	}
+	if r.conversationHears() {
+		for i := range notices {
+			if n := &notices[i]; n.change.Action != feed.Delete && len(n.to.Conversation) == 0 {
+				n.to.Except = to.Conversation
+			}
+		}
+	}
 	return notices
+}
+
+// conversationHears reports whether the room of a conversation hears of a new message and of an updated one in every style: a rule may name another audience.
+func (r *router) conversationHears() bool {
+	words := r.words()
+	for _, style := range vocabulary.Styles() {
+		if style == vocabulary.StyleNone && words.Preset() != style {
+			continue
+		}
+		if words.Reaches(style, vocabulary.MessageCreated)&words.Reaches(style, vocabulary.MessageUpdated)&vocabulary.ToConversation == 0 {
+			return false
+		}
+	}
+	return true
 }
 
 // messageLeft tells some of the rooms of a spot that a message is not there any more, and nothing of what it holds.

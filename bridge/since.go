@@ -17,7 +17,7 @@ const (
 	maxSince = 5000
 	// maxAsked bounds the messages that are looked up since the client names them without a time.
 	maxAsked = 100
-	// sinceSkew is how far ahead of this machine's clock a time may be that a client names. One further ahead was not read
+	// sinceSkew is how far ahead of the database's clock a time may be that a client names. One further ahead was not read
 	// from a clock that the database's times can be compared with.
 	sinceSkew = 5 * time.Second
 )
@@ -156,8 +156,9 @@ func (r *router) release(c *client, conversation string, x *hold, missed []misse
 		r.messages.ContainsOrAdd(m.key, m.message) // what the feed has told since the read is newer
 	}
 	r.holds.release(conversation, x, missed)
+	room := emit.RoomName(r.rooms.Conversation, conversation)
 	for _, k := range x.kept {
-		if x.has(r.holds.table, k.change) {
+		if r.holds.has(x, k.change) || !slices.Contains(k.rooms, room) { // or the room hears of it in another way
 			continue
 		}
 		for _, o := range k.told {
@@ -165,7 +166,6 @@ func (r *router) release(c *client, conversation string, x *hold, missed []misse
 		}
 	}
 	x.kept = nil
-	room := emit.RoomName(r.rooms.Conversation, conversation)
 	c.passing.Lock()
 	defer c.passing.Unlock()
 	if len(c.next) > 0 { // as in join: another connection has taken over

@@ -77,10 +77,10 @@ func (t *tellings) add(key string, told telling) {
 // since that it is gone. What its hold has kept it was not told.
 func (t *tellings) reached(c *client, x *hold, key string, at time.Time) (has bool) {
 	list, _ := t.by.Peek(key)
-	style := vocabulary.Style(c.style.Load())
+	style, now := vocabulary.Style(c.style.Load()), c.b.router.holds.now()
 	for _, told := range list {
 		switch {
-		case !told.gone && !notBefore(told.at, at),
+		case !told.gone && !notBefore(told.at, at, now),
 			!c.stays.reached(told.to.Rooms(c.b.words().Reaches(style, told.event)), told.n):
 		case told.gone:
 			has = has && x.keepsDelete(t.table, key)

@@ -364,3 +364,22 @@ func TestWhatWaitsAtTheEndIsTold(t *testing.T) {
 		}
 	})
 }
+
+func TestAChangeWaitsUntilItIsTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := cold(t, 1)
+		deliver, told := r.waiting.deliver, 0
+		r.waiting.deliver = func(ctx context.Context, c feed.Change) {
+			if told++; r.waiting.count == 0 { // whether all was passed on goes by that: holds.settled
+				t.Errorf("nothing waits any more while change %d is told", told)
+			}
+			deliver(ctx, c)
+		}
+		r.message("m0", "c0")
+		r.message("m1", "c0")
+		r.drain()
+		if told != 2 || r.waiting.count != 0 || r.waiting.bytes != 0 {
+			t.Errorf("%d told, %d wait with %d bytes, want 2 and none", told, r.waiting.count, r.waiting.bytes)
+		}
+	})
+}

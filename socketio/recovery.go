@@ -369,7 +369,9 @@ func (n *Namespace) restore(s *Socket, c *claim) bool {
 		return false
 	}
 	s.session = x
-	if s.client.conn.Send(append(missed, s.welcome())...) != nil {
+	// The welcome goes first. A client counts as received only what comes after it, and delivers what came before it later: where the connection were lost between the
+	// two, it would be given the same again, and deliver both.
+	if s.client.conn.Send(slices.Insert(missed, 0, s.welcome())...) != nil {
 		s.session = nil
 		return false
 	}

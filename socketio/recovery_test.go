@@ -84,13 +84,14 @@ func TestReturningClientGetsWhatItMissedInOrder(t *testing.T) {
 		t.Errorf("emit to a client that may come back: %v", err)
 	}
 	d := dial(t, url, "40"+claim(pid, offsetOf(t, m)))
+	// First: what comes before it a client counts as received only after it.
+	if sid2, pid2 := d.welcome(); sid2 != sid || pid2 != pid {
+		t.Errorf("came back as %s %s, was %s %s", sid2, pid2, sid, pid)
+	}
 	for _, want := range []string{"2", "3", "4", "5", "6"} {
 		if got, _ := d.news(); got != want {
 			t.Fatalf("got %s, want %s", got, want)
 		}
-	}
-	if sid2, pid2 := d.welcome(); sid2 != sid || pid2 != pid {
-		t.Errorf("came back as %s %s, was %s %s", sid2, pid2, sid, pid)
 	}
 	s2 := receive(t, "recovered socket", seen)
 	if !s2.Recovered() || s2.Data() != "mine" || !s2.In("a") || s2.ID() != sid {
@@ -118,11 +119,11 @@ func TestReturningClientTakesTheOldConnectionsPlace(t *testing.T) {
 	_ = io.To("a").Emit("news", 1) // lost on its way, for all the client knows
 	for range 3 {
 		d := dial(t, url, "40"+claim(pid, ""))
-		if got, _ := d.news(); got != "1" {
-			t.Errorf("got %s", got)
-		}
 		if sid2, _ := d.welcome(); sid2 != sid {
 			t.Fatalf("came back as %s, was %s", sid2, sid)
+		}
+		if got, _ := d.news(); got != "1" {
+			t.Errorf("got %s", got)
 		}
 		if reason := receive(t, "end of the old socket", ends); reason != socketio.ReasonTransportClose {
 			t.Errorf("old socket ended by %s", reason)
@@ -254,7 +255,7 @@ func TestMiddlewareMayDeclineToRecover(t *testing.T) {
 	}
 	stranger.Store(true)
 	d := dial(t, url, "40"+claim(pid, ""))
-	newSID, newPID := d.welcome() // the first packet: nothing that was missed comes before it
+	newSID, newPID := d.welcome()
 	if newSID == sid || newPID == pid {
 		t.Errorf("ids %s and %s were given again", newSID, newPID)
 	}
@@ -290,11 +291,11 @@ func TestClosingTheConnectionTakesNoLeave(t *testing.T) {
 		t.Errorf("reason %q", reason)
 	}
 	d := dial(t, url, "40"+claim(pid, ""))
-	if m := d.read(); !strings.HasPrefix(m, `42["last"`) {
-		t.Errorf("got %s, want what it has not claimed to have", m)
-	}
 	if got, _ := d.welcome(); got != sid {
 		t.Error("not recovered")
+	}
+	if m := d.read(); !strings.HasPrefix(m, `42["last"`) {
+		t.Errorf("got %s, want what it has not claimed to have", m)
 	}
 }
 
@@ -315,10 +316,10 @@ func TestALostSocketEntersAndLeavesRoomsUntilItCannotComeBack(t *testing.T) {
 	_ = io.To("left").Emit("news", 99)
 	_ = io.To("entered").Emit("news", 1)
 	d := dial(t, url, "40"+claim(pid, ""))
+	d.welcome()
 	if got, _ := d.news(); got != "1" {
 		t.Errorf("got %s, want what was sent to the room entered", got)
 	}
-	d.welcome()
 	s.Join("later") // by the old socket
 	again := receive(t, "recovered socket", seen)
 	if !again.In("entered") || again.In("left") || !again.In("later") || !s.In("later") {

@@ -13,7 +13,7 @@ import (
 type Audience struct {
 	Conversation, Tenant, User []string   // names of rooms
 	Sender                     []string   // rooms of the one who caused it
-	Except                     []string   // sockets that must not get it in any case
+	Except                     []string   // sockets, and rooms of sockets, that must not get it in any case
 	Remote                     bool       // another node heard of it, and reports it to the application
 	Row                        bool       // it comes of a row; else of typing, presence or a state, which every node emits
 	Place                      feed.Place // of the row, in what the leader passes on

@@ -138,8 +138,8 @@ func (f *Feed) Mark() Mark {
 			m.Cursors[s.name(t.Name)] = s.cursor.text
 		}
 	}
-	if len(f.rereads.queues) > 0 {
-		m.Began = time.Time{} // something waits that it would vouch for
+	if len(f.rereads.queues) > 0 || f.read.passed.odd {
+		m.Began = time.Time{} // something waits, or was left, that it would vouch for
 	}
 	return m
 }
@@ -206,7 +206,7 @@ func (f *Feed) heardBus(ctx context.Context, c Change) {
 	f.heardAt = time.Now()
 	if c.Commit.After(f.heardCommit) {
 		f.heardCommit, f.lastLag = c.Commit, max(0, time.Since(c.Commit))
-		f.clock.saw(c.Commit, f.heardAt)
+		f.saw(c.Commit, f.heardAt)
 	}
 	f.queue(ctx, t, c, byBus, func(j *job) {
 		passed := false

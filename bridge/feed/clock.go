@@ -48,6 +48,22 @@ func (c *clock) estimate(local time.Time) time.Time {
 	return local
 }
 
+// saw is clock.saw, and has Now know.
+func (f *Feed) saw(db, local time.Time) {
+	f.clock.saw(db, local)
+	known := f.clock
+	f.known.Store(&known)
+}
+
+// Now gives what the database's clock shows, as near as is known. Any goroutine may ask.
+func (f *Feed) Now() time.Time {
+	now := time.Now()
+	if c := f.known.Load(); c != nil {
+		return c.estimate(now)
+	}
+	return now
+}
+
 // aheadBy is how far a row's time must be beyond the estimate of the database's clock for the row
 // to count as dated ahead without asking the database, which is done now and then all the same.
 // Such a row is read again by each pass, and never moves a cursor.

@@ -360,7 +360,7 @@ func (f *Feed) checkDue(at time.Time) time.Time {
 // tell something. It happens once between two of the regular passes, for under load each pass
 // leaves some.
 func (f *Feed) lookAgain() {
-	if r := &f.read; f.live && f.whole && !r.check && r.checkAt.IsZero() && !r.pass.left.IsZero() {
+	if r := &f.read; f.live && f.whole && !r.check && r.checkAt.IsZero() && (r.pass.odd || !r.pass.left.IsZero()) {
 		r.checkAt = r.last.Add(f.wait() + clockMargin)
 	}
 }

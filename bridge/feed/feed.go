@@ -113,6 +113,7 @@ type Feed struct {
 	primed chan struct{} // closed once every table is
 	paces  chan Pace     // holds one that was set and not taken on yet
 	latest atomic.Pointer[Report]
+	known  atomic.Pointer[clock] // what clock was last; see Now
 	readAt atomic.Int64 // when a pass last ended well, in nanoseconds since 1970; at first, when the feed was made
 	stats  stats
 
@@ -362,7 +363,7 @@ func (f *Feed) heard(ctx context.Context, e *phoenix.Change) {
 	f.heardAt = time.Now()
 	if !c.Commit.IsZero() { // of a table without a key there is none
 		f.heardCommit, f.lastLag = c.Commit, max(0, f.heardAt.Sub(c.Commit))
-		f.clock.saw(c.Commit, f.heardAt)
+		f.saw(c.Commit, f.heardAt)
 	}
 	f.arrived(t, c, byChanges)
 	part := c.Action != Delete && incomplete(c.Row, e)

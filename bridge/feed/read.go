@@ -51,6 +51,7 @@ type reading struct {
 type pass struct {
 	began time.Time
 	left  time.Time // the oldest version that it found and left to the live feed; zero: none
+	odd   bool      // it left a row whose version tells nothing of when it was committed
 }
 
 type answer struct {
@@ -239,7 +240,7 @@ func (f *Feed) reached(ctx context.Context, t *tableFeed, v version) {
 	r := &f.read
 	s := t.strands[r.strand]
 	if !v.at.IsZero() && v.text != oldest {
-		f.clock.saw(v.at, r.sent)
+		f.saw(v.at, r.sent)
 	}
 	if r.asking {
 		s.passed(v)
@@ -319,7 +320,7 @@ func (f *Feed) take(ctx context.Context, t *tableFeed, record json.RawMessage) {
 
 // leave leaves a row that a read found to the live feed, for now.
 func (f *Feed) leave(t *tableFeed, s *strand, key string, v version) {
-	f.read.pass.leave(v.at)
+	f.read.pass.leave(v.at, v.at.IsZero() || f.datedAhead(v.at))
 	s.leave(v.at)
 	if key != "" && len(t.leaving) < maxLeft {
 		since := f.read.sent
@@ -336,8 +337,11 @@ func (f *Feed) leave(t *tableFeed, s *strand, key string, v version) {
 // maxLeft bounds the rows of a table of which it is known when they were left first.
 const maxLeft = 10_000
 
-func (p *pass) leave(version time.Time) {
-	if p.left.IsZero() || version.Before(p.left) {
+func (p *pass) leave(version time.Time, odd bool) {
+	switch {
+	case odd:
+		p.odd = true
+	case p.left.IsZero() || version.Before(p.left):
 		p.left = version
 	}
 }
@@ -356,10 +360,15 @@ func (f *Feed) Settled(instant, version time.Time) bool {
 	if len(f.rereads.queues) > 0 {
 		return false // something waits that may be older
 	}
-	if !p.began.After(instant) || !p.left.IsZero() && !p.left.After(version) {
+	then := f.clock.estimate(instant).Add(clockSkew)
+	overdue := time.Since(instant) > longestWay
+	if overdue && f.datedAhead(version) {
+		version = then // else whatever is left later would count as older
+	}
+	if !p.began.After(instant) || p.odd || !p.left.IsZero() && !p.left.After(version) {
 		return false
 	}
-	return f.heardCommit.After(instant.Add(clockSkew)) || time.Since(instant) > longestWay
+	return f.heardCommit.After(then) || overdue
 }
 
 // overdue reports whether the live feed, being whole, must have brought a row or lost it. Either its version is older than

@@ -35,7 +35,7 @@ function latest(told, opened) {
 class Browser {
   rooms = new Map(); // conversation -> { joined, opened: when, less the overlap, told: id -> updated_at of what events brought, or what was there on opening }
   rows = new Map(); // id -> { room, n }: what is shown
-  gone = new Set(); // ids whose delete was told or found
+  gone = new Map(); // id -> { room, n, at }: of the last delete that was told, n being the state before it; a row that moved is deleted where it was
   got = new Map(); // id -> the n that an event brought last
   opened = new Map(); // id -> the n that was there when its room was opened
   count = { states: 0, events: 0, duplicated: 0, disordered: 0, told: 0, found: 0, connects: 0, recovered: 0, since: 0, resyncs: 0, fallbacks: 0 };
@@ -188,7 +188,9 @@ class Browser {
         this.count.found++;
       }
       if (how === 'ids') return;
-      for (const row of rows) this.show(row.id, id, counter(row));
+      for (const row of rows) {
+        if (!(this.gone.get(row.id)?.at >= began)) this.show(row.id, id, counter(row));
+      }
       if (how === 'anew') return;
       const room = this.rooms.get(id);
       const { told } = room;
@@ -202,7 +204,7 @@ class Browser {
   }
 
   show(key, room, n) {
-    if (this.gone.has(key) || (this.rows.get(key)?.n ?? 0) >= n) return;
+    if (this.leftBefore(key, room, n) || (this.rows.get(key)?.n ?? 0) >= n) return;
     this.rows.set(key, { room, n });
   }
 
@@ -228,7 +230,7 @@ class Browser {
     } else if (n < before) {
       this.count.disordered++;
       this.note(`${event} ${row.id} n=${n} came after n=${before}`);
-    } else if (this.gone.has(row.id)) {
+    } else if (this.leftBefore(row.id, row.conversation_id, n)) {
       this.count.disordered++;
       this.note(`${event} ${row.id} n=${n} came after its delete`);
     } else {
@@ -242,18 +244,28 @@ class Browser {
     }
   }
 
+  // deleted takes the delete of a message in a room. A message that moved comes anew where it is, with a younger state.
   deleted(row) {
     const id = row.id ?? row.messageId;
-    this.write(`message_deleted ${id}`);
-    if (this.gone.has(id)) {
+    const room = row.conversationId ?? row.conversation_id ?? this.rows.get(id)?.room;
+    const n = Math.max(this.got.get(id) ?? 0, this.opened.get(id) ?? 0);
+    this.write(`message_deleted ${room} ${id}`);
+    const before = this.gone.get(id);
+    if (before?.room === room && before.n === n) {
       this.count.duplicated++;
-      this.note(`message_deleted ${id} came twice`);
+      this.note(`message_deleted ${id} in ${room} came twice`);
       return;
     }
     this.count.told++;
-    this.gone.add(id);
-    this.rows.delete(id);
-    for (const { told } of this.rooms.values()) told.delete(id);
+    this.gone.set(id, { room, n, at: Date.now() });
+    this.rooms.get(room)?.told.delete(id);
+    if (this.rows.get(id)?.room === room) this.rows.delete(id);
+  }
+
+  // leftBefore tells whether a state of a message is no younger than the one in which it left a room.
+  leftBefore(id, room, n) {
+    const gone = this.gone.get(id);
+    return gone?.room === room && gone.n >= n;
   }
 
   drop() {

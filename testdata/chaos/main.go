@@ -15,7 +15,7 @@
 //   - lost: the row's last committed state was brought by no event, nor by the read with which a conversation was opened. What `resync` has a browser read
 //     does not count as brought. States that another overwrote are listed as "no event" and are not lost: a read can only find the last.
 //   - duplicated: an event brought a state, or told a delete, that one had before on the same browser.
-//   - out of order: an event brought an older state than one before it, or any after the delete.
+//   - out of order: an event brought an older state than one before it, or one no younger than the delete in its room. A row that moves is deleted where it was.
 //   - rooms unlike the database: in the end the browser shows other rows, or other states, than the database holds. Deletes count here: they reach a
 //     browser as events, or by its reading the ids, after a join or when `resync` asks for it.
 //

@@ -3,6 +3,7 @@
 import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
+import { connect as dial, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, afterEach, before, describe, test } from 'node:test';
@@ -190,6 +191,55 @@ describe('socket.io-client', () => {
       await ask(other, 'publish', 'recovery', 'news', 21);
       await until('the last', () => heard.at(-1)[0] === 21);
       assert.deepEqual(heard, Array.from({ length: 22 }, (_, n) => [n, n > 0 && n < 21 && n % 5 === 0 ? [n] : undefined]));
+    });
+  }
+
+  for (const transports of [['polling'], ['websocket']]) {
+    test(`a client whose line is cut while it gets what it missed gets none of it twice (${transports})`, async () => {
+      let left = Infinity; // bytes that a connection may bring
+      const sockets = new Set();
+      const proxy = createServer((near) => {
+        const far = dial(port, '127.0.0.1');
+        let budget = left;
+        const end = () => [near, far].forEach((socket) => socket.destroy());
+        for (const socket of [near, far]) sockets.add(socket.on('error', end).on('close', end));
+        near.pipe(far);
+        far.on('data', (bytes) => {
+          near.write(bytes.subarray(0, Math.max(0, budget)));
+          if ((budget -= bytes.length) < 0) near.end(() => end());
+        });
+      });
+      await new Promise((resolve) => proxy.listen(0, '127.0.0.1', resolve));
+      try {
+        const client = io(`http://127.0.0.1:${proxy.address().port}`, {
+          forceNew: true, transports, reconnectionDelay: 20, reconnectionDelayMax: 50,
+        });
+        clients.push(client);
+        await once(client, 'connect');
+        const other = await connected();
+        const heard = [];
+        client.on('news', (n) => heard.push(n));
+        await ask(client, 'join', 'cut');
+        await ask(other, 'publish', 'cut', 'news', 0);
+        await until('the first', () => heard.length === 1);
+        client.io.reconnection(false);
+        await away(client);
+        const large = 'x'.repeat(2000);
+        for (let n = 1; n <= 100; n++) await ask(other, 'publish', 'cut', 'news', n, large);
+        client.io.reconnection(true);
+        let failures = 0;
+        client.io.on('close', () => failures++);
+        client.io.on('error', () => failures++);
+        left = 60_000;
+        client.connect();
+        await until('some tries to fail', () => failures >= 3);
+        left = Infinity;
+        await until('the last', () => heard.at(-1) === 100);
+        assert.deepEqual(heard, Array.from({ length: 101 }, (_, n) => n));
+      } finally {
+        for (const socket of sockets) socket.destroy();
+        proxy.close();
+      }
     });
   }
 
