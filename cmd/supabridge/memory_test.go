@@ -67,10 +67,10 @@ var memoryAttacks = map[string]memoryAttack{
 		}
 		return send(conn, post("/socket.io/?EIO=4&transport=polling&sid="+string(sid[1]), address, 1_000_000, ""), filler[:999_000])
 	}},
-	"headers that never end": {1000, func(conn net.Conn, address string) error {
+	"headers that never end": {800, func(conn net.Conn, address string) error {
 		return send(conn, []byte("GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: "+address+"\r\nCookie: "), filler[:31<<10])
 	}},
-	"long headers of websockets": {1500, func(conn net.Conn, address string) error {
+	"long headers of websockets": {800, func(conn net.Conn, address string) error {
 		return send(conn, []byte("GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: "+address+"\r\nCookie: "), filler[:31<<10],
 			[]byte("\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"))
 	}},

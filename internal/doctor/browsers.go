@@ -29,8 +29,11 @@ func (p *patient) browsers(ctx context.Context) {
 	}
 	origins := slices.Clone(p.cfg.SocketIO.CORS.Origins)
 	switch {
+	case p.cfg.Auth.InsecureDev: // whatever is named
+		origins = []string{"http://localhost:3000"}
 	case len(origins) == 0:
-		p.add(Finding{Check: "cors", Level: Hint, Text: "only pages of the daemon's own origin may poll, and pages of every origin use websockets: name those of your app", Fix: yaml("socketio.cors.origins", `["https://app.example.com"]`)})
+		p.add(Finding{Check: "cors", Level: Hint, Text: "only pages of the daemon's own origin, and on this machine those of localhost, may connect: name those of your app",
+			Fix: yaml("socketio.cors.origins", `["https://app.example.com"]`)})
 		origins = []string{""}
 	case slices.Contains(origins, "*"):
 		origins = []string{"https://any.example.com"}
@@ -80,7 +83,7 @@ func (p *patient) polls(ctx context.Context, address, path string, given bool, o
 			p.add(Finding{Check: "endpoint", About: address, Level: Fail, Text: err.Error(), Fix: "--url # the address that browsers use: NEXT_PUBLIC_SOCKET_URL of the app"})
 			return false
 		case got.status != http.StatusOK || !strings.HasPrefix(string(got.body), "0{"):
-			p.add(p.wrongPath(address, path, got))
+			p.add(p.wrongPath(address, path, origin, got))
 			return false
 		}
 		p.hangUp(ctx, endpoint, got.body, headers)
@@ -92,7 +95,7 @@ func (p *patient) polls(ctx context.Context, address, path string, given bool, o
 	return true
 }
 
-func (p *patient) wrongPath(address, path string, got answer) Finding {
+func (p *patient) wrongPath(address, path string, origin string, got answer) Finding {
 	f := Finding{Check: "endpoint", About: address + path, Level: Fail, Text: fmt.Sprintf("it answers %d, and not as Socket.IO does", got.status),
 		Fix: "location " + path + "/ { proxy_pass http://127.0.0.1:3001; } # nginx: the path must arrive as it is"}
 	var e struct {
@@ -102,6 +105,9 @@ func (p *patient) wrongPath(address, path string, got answer) Finding {
 	if json.Unmarshal(got.body, &e) == nil && e.Message != "" {
 		f.Text += ": " + e.Message
 		f.Fix = yaml("socketio.transports", `["polling", "websocket"]`)
+		if e.Message == "Origin not allowed" { // as engineio says it
+			f.Check, f.About, f.Fix = "cors", origin, yaml("socketio.cors.origins", fmt.Sprintf("[%q]", origin))+" # in the file that the daemon runs with"
+		}
 	}
 	return f
 }

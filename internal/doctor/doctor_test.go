@@ -157,6 +157,15 @@ func found(r *Report) []string {
 	return all
 }
 
+// Under insecure_dev the origins that are named may not connect; config check warns of that, and pages of localhost may.
+func TestOriginsBesideInsecureDevAreNoFault(t *testing.T) {
+	s := healthy(t)
+	s.cfg.Auth.InsecureDev = true
+	if got := found(s.examine(t)); len(got) > 0 {
+		t.Errorf("found %q", got)
+	}
+}
+
 func TestNothingIsFoundWhereNothingIsWrong(t *testing.T) {
 	r := healthy(t).examine(t)
 	if got := found(r); len(got) > 0 || !r.Healthy() {
@@ -292,6 +301,10 @@ func TestEachFaultIsFoundAndNothingElse(t *testing.T) {
 				})
 			}
 		}, []string{"fail cors " + page}, `origins: ["https://app.example.com"]`},
+		{"an origin that the daemon doesn't have", func(_ *testing.T, s *setting) {
+			s.ready = func(*testing.T, *standin.Server) { s.cfg.SocketIO.CORS.Origins = []string{"https://other.example"} }
+		}, []string{"fail cors https://other.example"}, `origins: ["https://other.example"]`},
+		{"no origins", func(_ *testing.T, s *setting) { s.cfg.SocketIO.CORS.Origins = nil }, []string{"hint cors"}, "origins:"},
 		{"a proxy that adds its own origin", func(_ *testing.T, s *setting) {
 			s.front = func(next http.Handler) http.Handler {
 				return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
