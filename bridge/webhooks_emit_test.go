@@ -63,17 +63,19 @@ func (w *world) eachOnce(b *browser, prefix string, n int) {
 		return m.Content, m.ID
 	}
 	seen := make(map[string]bool)
-	var last string // which await takes out of what the browser holds
-	b.await("the messages", func(p string) bool {
-		if content, _ := read(p); strings.HasPrefix(content, prefix) {
-			seen[content], last = true, p
-		}
-		return len(seen) == n
-	})
+	var first []string // which await takes out of what the browser holds
+	for len(first) < n {
+		first = append(first, b.await(fmt.Sprintf("message %d of %d", len(first)+1, n), func(p string) bool {
+			content, _ := read(p)
+			return strings.HasPrefix(content, prefix) && !seen[content]
+		}))
+		content, _ := read(first[len(first)-1])
+		seen[content] = true
+	}
 	id := w.write(bakery, "marker")
 	b.await("the marker", func(p string) bool { _, got := read(p); return got == id })
 	came, rows := make(map[string]int), make(map[string]string)
-	for _, p := range append(b.held, last) {
+	for _, p := range append(b.held, first...) {
 		if content, id := read(p); strings.HasPrefix(content, prefix) {
 			came[content]++
 			rows[content] = id
