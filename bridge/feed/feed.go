@@ -114,7 +114,7 @@ type Feed struct {
 	paces  chan Pace     // holds one that was set and not taken on yet
 	latest atomic.Pointer[Report]
 	known  atomic.Pointer[clock] // what clock was last; see Now
-	readAt atomic.Int64 // when a pass last ended well, in nanoseconds since 1970; at first, when the feed was made
+	readAt atomic.Int64          // when a pass last ended well, in nanoseconds since 1970; at first, when the feed was made
 	stats  stats
 
 	// Owned by Run's goroutine.
