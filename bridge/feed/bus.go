@@ -138,7 +138,7 @@ func (f *Feed) Mark() Mark {
 			m.Cursors[s.name(t.Name)] = s.cursor.text
 		}
 	}
-	if len(f.rereads.queues) > 0 || f.read.passed.odd {
+	if f.rereads.waits() || f.read.passed.odd {
 		m.Began = time.Time{} // something waits, or was left, that it would vouch for
 	}
 	return m

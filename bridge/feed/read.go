@@ -125,14 +125,16 @@ func (f *Feed) due() time.Time {
 func (f *Feed) plan(ctx context.Context) {
 	r := &f.read
 	f.settleAwaited()
+	f.rereadFailed()
+	next := earliest(f.nextAwaited(), f.nextFailed())
 	if r.passing {
-		if next := f.nextAwaited(); !next.IsZero() {
+		if !next.IsZero() {
 			r.timer.Reset(time.Until(next))
 		}
 		return
 	}
 	if wait := time.Until(f.due()); wait > 0 {
-		if next := f.nextAwaited(); !next.IsZero() {
+		if !next.IsZero() {
 			wait = min(wait, max(0, time.Until(next)))
 		}
 		r.timer.Reset(wait)
@@ -357,7 +359,7 @@ const (
 // had a long time for it. For the Sink, on Run's goroutine.
 func (f *Feed) Settled(instant, version time.Time) bool {
 	p := f.read.passed
-	if len(f.rereads.queues) > 0 {
+	if f.rereads.waits() {
 		return false // something waits that may be older
 	}
 	then := f.clock.estimate(instant).Add(clockSkew)

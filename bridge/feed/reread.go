@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"slices"
 	"sync"
+	"time"
 )
 
 // A change that came incomplete, or can't be placed, has its row read by the key beside the stream. Until that is answered the changes of the same row wait, and those of
@@ -30,6 +31,7 @@ type rereads struct {
 	cancel  context.CancelFunc
 	ctx     context.Context
 	all     sync.WaitGroup
+	failed  []*job // to be read once more, in the order in which they failed
 }
 
 // job is what is to be done with one change.
@@ -40,8 +42,10 @@ type job struct {
 	by     lane
 	keys   []string
 	run    func(*job)
-	reads  bool   // its row is being read, or about to be
-	began  uint64 // the merger's count then
+	reads  bool      // its row is being read, or about to be
+	tries  int       // that failed
+	again  time.Time // when its row is read once more, after one failed; nothing waits for that
+	began  uint64    // the merger's count then
 }
 
 type rereadAnswer struct {
@@ -189,6 +193,9 @@ func (f *Feed) exact(a rereadAnswer) {
 	t, c := j.table, j.change
 	if a.err != nil || t.merger.changedSince(j.key(), j.began) {
 		f.settle()
+		if a.err != nil {
+			f.rereadLater(j)
+		}
 		return
 	}
 	var told Change
@@ -205,6 +212,53 @@ func (f *Feed) exact(a rereadAnswer) {
 		f.opts.Sink.Change(j.ctx, told)
 	}
 }
+
+// What no read by time finds, such as an update that leaves the time of update as it was, has its row read again where that failed.
+const (
+	maxFailed = 1000 // rows that are to be read again
+	maxTries  = 10   // for one row: some four minutes
+)
+
+// rereadLater has the row of a change read once more after a while. Nothing waits for that: the row is passed on as it is by then.
+func (f *Feed) rereadLater(j *job) {
+	q := &f.rereads
+	if j.tries++; j.tries >= maxTries || len(q.failed) >= maxFailed {
+		return
+	}
+	again := *j
+	again.keys, again.run = nil, nil
+	again.again = time.Now().Add(min(retryMin<<(j.tries-1), retryMax))
+	q.failed = append(q.failed, &again)
+}
+
+// rereadFailed reads what is due, but for what was passed on since.
+func (f *Feed) rereadFailed() {
+	q := &f.rereads
+	now := time.Now()
+	q.failed = slices.DeleteFunc(q.failed, func(j *job) bool {
+		if j.again.After(now) {
+			return false
+		}
+		if !j.table.merger.changedSince(j.key(), j.began) {
+			q.count++ // finish counts it off
+			q.bytes += j.size()
+			q.begin = append(q.begin, j)
+		}
+		return true
+	})
+	f.startRereads()
+}
+
+// nextFailed is when rereadFailed has something to do; zero: never.
+func (f *Feed) nextFailed() (next time.Time) {
+	for _, j := range f.rereads.failed {
+		next = earliest(next, j.again)
+	}
+	return next
+}
+
+// waits reports whether something that was heard has not been passed on.
+func (q *rereads) waits() bool { return q.count > 0 || len(q.failed) > 0 }
 
 // end stops reading, and passes on what waited; the changes whose rows were being read are found by the reads of who starts next.
 func (f *Feed) end() {

@@ -197,3 +197,41 @@ func TestWhatWaitsForAReadIsPassedOnAtTheEnd(t *testing.T) {
 		t.Errorf("told %q at the end, want the 20 rows that waited behind others", end.told)
 	}
 }
+
+func TestARowThatCouldNotBeReadAndThatNoReadFindsIsReadAgain(t *testing.T) {
+	inRooms(t, func(b *bench, r *rooms) {
+		b.goLive()
+		b.hear(r.put("a", "r1", false))
+		b.expect("INSERT a")
+		time.Sleep(time.Hour)
+		r.mu.Lock()
+		r.takes["a"] = -1 // REST hangs
+		version := r.database.rows["a"]
+		c := r.database.set("a", version, version) // an update that leaves its time as it was
+		whole := strings.Replace(string(c.Record), `{"id"`, `{"room":"r1","id"`, 1)
+		r.rows["a"] = strings.Replace(whole, `"b"`, `"new"`, 1)
+		c.Record = json.RawMessage(strings.Replace(whole, `,"body":"b"`, "", 1))
+		c.Columns = append(c.Columns, phoenix.Column{Name: "room", Type: "text"})
+		r.mu.Unlock()
+		b.hear(c)
+		for range 3 {
+			time.Sleep(2 * rereadWait)
+			b.expect()
+			if b.settled(time.Now().Add(-time.Hour), time.Now().Add(-time.Hour)) {
+				t.Error("all is said to have been passed on while a row has to be read yet")
+			}
+		}
+		r.mu.Lock()
+		r.takes["a"] = 0
+		r.mu.Unlock()
+		time.Sleep(retryMax + rereadWait)
+		b.expect("UPDATE a")
+		time.Sleep(time.Hour)
+		b.expect()
+		b.must(b.feed.Do(b.t.Context(), func() {
+			if q := &b.feed.rereads; q.count != 0 || q.bytes != 0 || len(q.failed) != 0 {
+				t.Errorf("%d wait with %d bytes, %d are to be read again, want none", q.count, q.bytes, len(q.failed))
+			}
+		}))
+	})
+}
