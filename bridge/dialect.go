@@ -12,6 +12,7 @@ import (
 	"github.com/supabridge/supabridge/bridge/auth"
 	"github.com/supabridge/supabridge/bridge/feed"
 	"github.com/supabridge/supabridge/bridge/vocabulary"
+	"github.com/supabridge/supabridge/bridge/webhook"
 	"github.com/supabridge/supabridge/config"
 	"github.com/supabridge/supabridge/socketio"
 )
@@ -106,8 +107,8 @@ func (c *client) listen(event string) {
 // emit sends an occasion in each style in use, to every socket of this node that is in any of the rooms it goes to, once. Other nodes do the same when they
 // hear of it: which styles are in use each knows of itself.
 func (b *Bridge) emit(to reach, o *vocabulary.Occasion) {
-	if kind := reported(o.Event); kind != "" && !to.remote {
-		b.reporter.tell(kind, to.conversation[0], o.Plain())
+	if o.Event == vocabulary.MessagesRead && !to.remote {
+		b.webhooks.Report(webhook.MessagesRead, to.conversation[0], o.Plain())
 	}
 	b.metrics.told.WithLabelValues(o.Event.String()).Inc()
 	styles := b.dialects.inUse(b.words().Preset())

@@ -1,4 +1,4 @@
-package bridge
+package webhook
 
 import (
 	"encoding/json"
@@ -23,9 +23,10 @@ type databaseWebhook struct {
 	Old    json.RawMessage `json:"old_record"`
 }
 
-// takeDatabase offers a change of a row to the feed. It is a second source: what fails here comes by Realtime or is read.
-func (h *webhooks) takeDatabase(w http.ResponseWriter, r *http.Request) {
-	c := h.b.cfg().Webhooks.Supabase
+// takeDatabase offers a change of a row to the feed. It is a second source: what fails here comes
+// by Realtime or is read.
+func (h *Webhooks) takeDatabase(w http.ResponseWriter, r *http.Request) {
+	c := h.opts.Config.Supabase
 	if err := publish.Authenticate(r.Header, nil, []byte(c.Secret.Reveal()), 0, time.Now()); err != nil {
 		h.refused("database", r, err)
 		ops.WriteJSON(w, http.StatusUnauthorized, map[string]string{"error": "the secret is wrong"})
@@ -57,14 +58,14 @@ func (h *webhooks) takeDatabase(w http.ResponseWriter, r *http.Request) {
 }
 
 // unfollowed says why nothing can come of a Database Webhook, "" where something can.
-func (h *webhooks) unfollowed(change databaseWebhook) string {
-	cfg := h.b.cfg()
-	known := []string{cfg.Tables.Conversations.Name, cfg.Tables.Messages.Name, cfg.Tables.Notifications.Name}
+func (h *Webhooks) unfollowed(change databaseWebhook) string {
+	t := h.opts.Tables
+	known := []string{t.Conversations.Name, t.Messages.Name, t.Notifications.Name}
 	switch {
 	case change.Type != feed.Insert && change.Type != feed.Update && change.Type != feed.Delete:
 		return fmt.Sprintf("type %.40q is none of INSERT, UPDATE, DELETE", string(change.Type))
-	case change.Schema != cfg.Supabase.Schema:
-		return fmt.Sprintf("schema %.80q is not followed; supabase.schema is %q", change.Schema, cfg.Supabase.Schema)
+	case change.Schema != h.opts.Schema:
+		return fmt.Sprintf("schema %.80q is not followed; supabase.schema is %q", change.Schema, h.opts.Schema)
 	case change.Table == "" || !slices.Contains(known, change.Table):
 		return fmt.Sprintf("table %.80q is not followed; see tables in the configuration", change.Table)
 	}
