@@ -40,7 +40,8 @@ func (h *Webhooks) takeDatabase(w http.ResponseWriter, r *http.Request) {
 	}
 	var change databaseWebhook
 	if err != nil || json.Unmarshal(body, &change) != nil {
-		ops.WriteJSON(w, http.StatusBadRequest, map[string]string{"error": "the body is not that of a Database Webhook"})
+		reason := "the body is not that of a Database Webhook"
+		ops.WriteJSON(w, http.StatusBadRequest, map[string]string{"error": reason})
 		return
 	}
 	record := change.Record

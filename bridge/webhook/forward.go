@@ -74,7 +74,8 @@ func (h *Webhooks) forward(ctx context.Context, item outbox.Item) error {
 		}
 	}
 	token := h.tokens[0]
-	if i := slices.IndexFunc(h.tokens, func(t string) bool { return fingerprint(t) == item.Header[signerEntry] }); i >= 0 {
+	signer := func(token string) bool { return fingerprint(token) == item.Header[signerEntry] }
+	if i := slices.IndexFunc(h.tokens, signer); i >= 0 {
 		token = h.tokens[i]
 	}
 	req.Header.Set(twilio.SignatureHeader, twilio.Sign(token, address, params))

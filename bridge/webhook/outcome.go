@@ -58,11 +58,13 @@ func appOutcome(resp *http.Response, what string) error {
 	case code == http.StatusGone, code >= 400 && code <= 499 && resp.Header.Get(NoRetryHeader) != "":
 		return outbox.Permanent(fmt.Errorf("%w: the application refuses it", failure))
 	case code >= 300 && code <= 399:
-		return outbox.Unavailable(fmt.Errorf("%w: redirects are not followed; configure the address it leads to", failure), after)
+		failure = fmt.Errorf("%w: redirects are not followed; configure the address it leads to", failure)
+		return outbox.Unavailable(failure, after)
 	case code == http.StatusTooManyRequests:
 		return outbox.Unavailable(failure, max(after, deadlineSlow))
 	case code == http.StatusInternalServerError, code == http.StatusBadRequest, code == http.StatusConflict,
-		code == http.StatusRequestEntityTooLarge, code == http.StatusUnprocessableEntity, code == http.StatusRequestTimeout:
+		code == http.StatusRequestEntityTooLarge, code == http.StatusUnprocessableEntity,
+		code == http.StatusRequestTimeout:
 		return failure // it may be about this webhook alone: only its lane waits
 	}
 	return outbox.Unavailable(failure, after)

@@ -46,7 +46,7 @@ const (
 	reportRetry    = time.Second     // after the disk did not take them
 	flushWait      = 5 * time.Second // for the last of them, when the bridge stops
 	maxLane        = 1000            // bytes of a lane's name
-	roomsKept      = 5 * time.Second // how long, beyond two leases, a node that isn't the reporter keeps what it would report
+	roomsKept      = 5 * time.Second // beyond two leases, for which a node keeps what the reporter is to send
 	maxRoomChanges = 4096            // that are kept for that
 )
 

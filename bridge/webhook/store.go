@@ -23,7 +23,8 @@ func (h *Webhooks) toTables(ctx context.Context, item outbox.Item) error {
 	record, err := h.store.Apply(ctx, event)
 	if errors.Is(err, twilio.ErrNotYet) {
 		if item.Reason == err.Error() && time.Since(item.Since) > statusWait {
-			return outbox.Permanent(fmt.Errorf("%w, for %s: it is none of this application's, or it was lost", err, statusWait))
+			err = fmt.Errorf("%w, for %s: it is none of this application's, or it was lost", err, statusWait)
+			return outbox.Permanent(err)
 		}
 		return err
 	}

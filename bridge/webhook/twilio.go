@@ -158,7 +158,9 @@ func (h *Webhooks) takeTwilio(w http.ResponseWriter, r *http.Request) {
 }
 
 // keep puts a webhook on disk for each of its targets; added is false where it was taken before.
-func (h *Webhooks) keep(ctx context.Context, r *http.Request, key string, event twilio.Event, token string, form, body []byte) (added bool, err error) {
+func (h *Webhooks) keep(
+	ctx context.Context, r *http.Request, key string, event twilio.Event, token string, form, body []byte,
+) (added bool, err error) {
 	if h.box == nil {
 		known, _ := h.seen.ContainsOrAdd(key, struct{}{})
 		return !known, nil
@@ -167,15 +169,18 @@ func (h *Webhooks) keep(ctx context.Context, r *http.Request, key string, event 
 	modes := h.opts.Config.Twilio.Modes
 	if slices.Contains(modes, "forward") {
 		entries = append(entries, outbox.Entry{
-			Target: toApp, Lane: event.Conversation(), Header: h.opts.Traces.Carry(ctx, forwardedHeader(r, token)), Body: body,
+			Target: toApp, Lane: event.Conversation(), Body: body,
+			Header: h.opts.Traces.Carry(ctx, forwardedHeader(r, token)),
 		})
 	}
-	if slices.Contains(modes, "store") && h.uses(event) && (event.Kind != twilio.Other || !slices.Contains(modes, "forward")) {
+	if slices.Contains(modes, "store") && h.uses(event) &&
+		(event.Kind != twilio.Other || !slices.Contains(modes, "forward")) {
 		lane := event.Conversation()
 		if event.Kind == twilio.Status {
 			lane = event.Sid // a status waits for its message to be stored, and nobody else for the status
 		}
-		entries = append(entries, outbox.Entry{Target: toTables, Lane: lane, Header: h.opts.Traces.Carry(ctx, nil), Body: form})
+		header := h.opts.Traces.Carry(ctx, nil)
+		entries = append(entries, outbox.Entry{Target: toTables, Lane: lane, Header: header, Body: form})
 	}
 	return h.box.Add(ctx, key, entries...)
 }

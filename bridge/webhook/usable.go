@@ -23,7 +23,8 @@ func (h *Webhooks) unusable(event twilio.Event, isForm bool) (code int, reason s
 	case slices.Contains(modes, "forward"), event.PreAction():
 	case !isForm:
 		return http.StatusUnsupportedMediaType,
-			"only forms are taken; Event Streams and other JSON need the mode forward, or an address of the application's own"
+			"only forms are taken; Event Streams and other JSON need the mode forward, " +
+				"or an address of the application's own"
 	case len(event.Params) == 0:
 		return http.StatusBadRequest, "the webhook has no parameters"
 	case event.Kind == twilio.Status && !stores:

@@ -69,7 +69,8 @@ func New(opts Options) (*Webhooks, error) {
 	h.failure = rate.Sometimes{First: 10, Interval: logEvery}
 	h.client = &http.Client{
 		Transport: &http.Transport{
-			Proxy: http.ProxyFromEnvironment, ForceAttemptHTTP2: true, MaxIdleConnsPerHost: 32, IdleConnTimeout: 90 * time.Second,
+			Proxy: http.ProxyFromEnvironment, ForceAttemptHTTP2: true,
+			MaxIdleConnsPerHost: 32, IdleConnTimeout: 90 * time.Second,
 		},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
@@ -129,14 +130,15 @@ func (h *Webhooks) watch() {
 	}))
 	for name, g := range map[string]struct {
 		help  string
-		value func(outbox.Stats) float64
+		value func(outbox.Stats) int64
 	}{
-		"outbox_waiting":      {"Entries that wait to be delivered.", func(s outbox.Stats) float64 { return float64(s.Waiting) }},
-		"outbox_dead_letters": {"Entries that were given up and are kept aside.", func(s outbox.Stats) float64 { return float64(s.Dead) }},
-		"outbox_bytes":        {"Bytes of all entries.", func(s outbox.Stats) float64 { return float64(s.Bytes) }},
+		"outbox_waiting": {"Entries that wait to be delivered.", func(s outbox.Stats) int64 { return int64(s.Waiting) }},
+		"outbox_dead_letters": {"Entries that were given up and are kept aside.",
+			func(s outbox.Stats) int64 { return int64(s.Dead) }},
+		"outbox_bytes": {"Bytes of all entries.", func(s outbox.Stats) int64 { return s.Bytes }},
 	} {
 		h.opts.Register.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: g.help},
-			func() float64 { return g.value(h.box.Stats()) }))
+			func() float64 { return float64(g.value(h.box.Stats())) }))
 	}
 }
 
