@@ -29,6 +29,7 @@ import (
 	"github.com/supabridge/supabridge/bridge/supabase"
 	"github.com/supabridge/supabridge/bridge/typing"
 	"github.com/supabridge/supabridge/bridge/vocabulary"
+	"github.com/supabridge/supabridge/bridge/webhook"
 	"github.com/supabridge/supabridge/config"
 	"github.com/supabridge/supabridge/socketio"
 	"github.com/supabridge/supabridge/socketio/admin"
@@ -62,8 +63,7 @@ type Bridge struct {
 	upstream   *upstream
 	keys       *keys
 	lane       *laneWatch
-	webhooks   *webhooks             // nil where none is configured
-	reporter   *reporter             // nil where none is sent
+	webhooks   *webhook.Webhooks
 	sharer     *realtimeshare.Sharer // nil where nothing is shared over Realtime
 	cluster    *cluster              // nil for a node that is alone
 	serial     atomic.Uint64         // of connections
@@ -149,9 +149,6 @@ func (b *Bridge) build(ctx context.Context) (err error) {
 	if b.webhooks, err = b.newWebhooks(); err != nil {
 		return err
 	}
-	if cfg.Webhooks.Outgoing.URL != "" {
-		b.reporter = newReporter(b, cfg.Webhooks.Outgoing, b.webhooks.box)
-	}
 	b.sharer = b.newSharer()
 	if err = b.listen(); err != nil {
 		return err
@@ -178,9 +175,7 @@ func (b *Bridge) Handler() http.Handler {
 		mux.Handle(path, endpoint)
 		mux.Handle(path+"/", endpoint)
 	}
-	if b.webhooks != nil {
-		b.webhooks.mount(mux)
-	}
+	b.webhooks.Mount(mux)
 	b.mountPublishing(mux)
 	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
 		ops.WriteJSON(w, http.StatusNotFound, map[string]string{"error": "there is nothing here; the Socket.IO endpoint is at " + b.cfg().SocketIO.Paths[0]})
@@ -239,12 +234,7 @@ func (b *Bridge) Run(ctx context.Context) error {
 func (b *Bridge) runHooks(ctx context.Context) (stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	var hooks sync.WaitGroup
-	if b.webhooks != nil {
-		hooks.Go(func() { b.webhooks.run(ctx) })
-	}
-	if b.reporter != nil {
-		hooks.Go(func() { b.reporter.run(ctx) })
-	}
+	hooks.Go(func() { b.webhooks.Run(ctx) })
 	if b.admin != nil {
 		hooks.Go(func() { b.admin.Run(ctx) })
 	}
@@ -278,10 +268,7 @@ func (b *Bridge) Close() {
 		b.presence.close()
 	}
 	if b.webhooks != nil {
-		if b.reporter != nil {
-			b.reporter.stop()
-		}
-		b.webhooks.close()
+		b.webhooks.Close()
 	}
 	if b.authorizer != nil {
 		b.authorizer.fresh.close()

@@ -106,7 +106,7 @@ func (c *cluster) resign() {
 
 // speaks tells whether this node is the one that tells the application what all nodes know: the leader, or one that hears no other.
 // While nobody can lead, since Redis takes no writes, it is the node that stands in.
-func (c *cluster) speaks() bool { return c == nil || c.leads() || c.standsIn.Load() || !c.up() }
+func (c *cluster) speaks() bool { return c.leads() || c.standsIn.Load() || !c.up() }
 
 // keyOf names a key of the leader's, in the same slot of a Redis Cluster as the lease.
 func (c *cluster) keyOf(what string) string { return "{" + c.key + "}:" + what }

@@ -3,6 +3,8 @@ package bridge
 import (
 	"sync"
 	"time"
+
+	"github.com/supabridge/supabridge/bridge/webhook"
 )
 
 // Where the application is told which rooms are occupied, each node knows which are at each other, as it does of presence: so whoever leads can tell, and a node that dies
@@ -84,7 +86,7 @@ func (c *cluster) tellAllRooms(to string) {
 
 // metRooms takes what a node says of its rooms. The caller holds mu.
 func (c *cluster) metRooms(p *peer, n note) {
-	if !c.b.reporter.watchesRooms() {
+	if !c.b.webhooks.ReportsRooms() {
 		return
 	}
 	r := &p.rooms
@@ -148,10 +150,7 @@ func (r *roomsThere) takePart(n note) {
 // roomsElsewhere calls f for each room at another node. Those of one that said farewell stay for the grace of presence, in which its browsers come back at others, and until those
 // have looked.
 func (c *cluster) roomsElsewhere(f func(room string)) {
-	if c == nil {
-		return
-	}
-	grace := c.b.cfg().Presence.Grace + 2*roomsEvery
+	grace := c.b.cfg().Presence.Grace + 2*webhook.RoomsEvery
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, p := range c.peers {
@@ -166,9 +165,6 @@ func (c *cluster) roomsElsewhere(f func(room string)) {
 
 // lastLed is when another node was last heard to lead.
 func (c *cluster) lastLed() time.Time {
-	if c == nil {
-		return time.Time{}
-	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.ledElsewhere

@@ -10,6 +10,7 @@ import (
 	"github.com/supabridge/supabridge/bridge/auth"
 	"github.com/supabridge/supabridge/bridge/emit"
 	"github.com/supabridge/supabridge/bridge/vocabulary"
+	"github.com/supabridge/supabridge/bridge/webhook"
 	"github.com/supabridge/supabridge/config"
 	"github.com/supabridge/supabridge/socketio"
 )
@@ -57,8 +58,8 @@ func (c *client) listen(event string) {
 
 // emit reports an occasion to the application where it wants to know, and sends it to its audience.
 func (b *Bridge) emit(to emit.Audience, o *vocabulary.Occasion) {
-	if kind := reported(o.Event); kind != "" && !to.Remote {
-		b.reporter.tell(kind, to.Conversation[0], o.Plain())
+	if o.Event == vocabulary.MessagesRead && !to.Remote {
+		b.webhooks.Report(webhook.MessagesRead, to.Conversation[0], o.Plain())
 	}
 	b.emitter.Emit(to, o)
 }

@@ -129,7 +129,8 @@ func (s sink) deliver(ctx context.Context, c feed.Change) {
 		c.Place = s.b.cluster.changes().passOn(c)
 	}
 	defer s.b.passed(c.Place)
-	if s.b.webhooks != nil && s.b.webhooks.recognise(c) {
+	if s.b.webhooks.Recognise(c) {
+		s.b.router.learn(c)
 		return
 	}
 	ctx, span := s.b.traces.Change(ctx, c)
@@ -172,8 +173,8 @@ func (s sink) Resync(since time.Time, reason string) {
 
 // State logs a state and tells it to every browser, and webhooks that wait for Supabase try again when it is there.
 func (s sink) State(r feed.Report) {
-	if s.b.webhooks != nil && (r.State == feed.Live || r.State == feed.Polling) {
-		s.b.webhooks.rouse()
+	if r.State == feed.Live || r.State == feed.Polling {
+		s.b.webhooks.Rouse()
 	}
 	event := s.b.log.Info()
 	if r.State == feed.Down || r.State == feed.Polling {

@@ -73,10 +73,10 @@ func (b *Bridge) status() ops.Status {
 	s.Machine()
 	s.Feed(b.upstream.feed, b.metrics.changes)
 	s.Sockets(b.io, b.spaces, emit.StyleRoom)
-	if b.webhooks != nil && b.webhooks.box != nil {
-		o := b.webhooks.box.Stats()
+	if box := b.webhooks.Outbox(); box != nil {
+		o := box.Stats()
 		s.Outbox = &ops.Outbox{Waiting: o.Waiting, Dead: o.Dead, Bytes: o.Bytes}
-		if oldest, ok := b.webhooks.box.Oldest(); ok {
+		if oldest, ok := box.Oldest(); ok {
 			s.Outbox.Oldest, s.Outbox.Reason = s.Now.Sub(oldest.At).Seconds(), oldest.Reason
 		}
 	}

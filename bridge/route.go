@@ -82,6 +82,13 @@ func (r *router) route(ctx context.Context, c feed.Change) {
 	}
 }
 
+// learn notes where a message is whose events were sent before its row came.
+func (r *router) learn(c feed.Change) {
+	t := r.tables.Messages
+	where := message{c.Row.Text(t.Conversation), c.Row.Text(t.Status), c.Row.Text(t.Tenant)}
+	r.messages.Add(c.Row.Text(t.ID), where)
+}
+
 func (r *router) routeMessage(c feed.Change) {
 	t := r.tables.Messages
 	row, old := c.Row, c.Old

@@ -9,6 +9,7 @@ import (
 	"github.com/supabridge/supabridge/bridge/realtimeshare"
 	"github.com/supabridge/supabridge/bridge/typing"
 	"github.com/supabridge/supabridge/bridge/vocabulary"
+	"github.com/supabridge/supabridge/bridge/webhook"
 )
 
 // tellTyping tells a conversation who types in it.
@@ -39,10 +40,10 @@ func (b *Bridge) tellPresence(a attended) {
 	var told []*vocabulary.Occasion
 	switch {
 	case a.came:
-		b.report(userOnline, a.tenant+"/"+who.UserID, object("userId", who.UserID, b.words().TenantKey(), a.tenant))
+		b.webhooks.ReportOnce(webhook.UserOnline, a.tenant+"/"+who.UserID, object("userId", who.UserID, b.words().TenantKey(), a.tenant))
 		told = append(told, about(who, vocabulary.UserOnline, user, name))
 	case a.went:
-		b.report(userOffline, a.tenant+"/"+who.UserID, object("userId", who.UserID, b.words().TenantKey(), a.tenant, "lastSeen", seen))
+		b.webhooks.ReportOnce(webhook.UserOffline, a.tenant+"/"+who.UserID, object("userId", who.UserID, b.words().TenantKey(), a.tenant, "lastSeen", seen))
 		told = append(told, about(who, vocabulary.UserOffline, user, name, last))
 	}
 	told = append(told, about(who, vocabulary.PresenceUpdate, user, name, vocabulary.String("status", a.state), vocabulary.Bool("isOnline", !a.went), last))
@@ -58,11 +59,6 @@ func (b *Bridge) moved() {
 	if b.sharer != nil {
 		b.sharer.Nudge()
 	}
-}
-
-// report tells the application what all nodes know, once.
-func (b *Bridge) report(kind, lane string, data json.RawMessage) {
-	b.reporter.share(kind, lane, data)
 }
 
 // tellRead tells a conversation what a user has read; to holds what is not known from that.

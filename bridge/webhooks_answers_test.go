@@ -3,14 +3,10 @@ package bridge
 import (
 	"encoding/json"
 	"fmt"
-	"net/http"
-	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/supabridge/supabridge/bridge/outbox"
-	"github.com/supabridge/supabridge/bridge/supabase"
 	"github.com/supabridge/supabridge/config"
 	"github.com/supabridge/supabridge/internal/eventually"
 	"github.com/supabridge/supabridge/internal/redistest"
@@ -124,24 +120,5 @@ func TestANodeThatDoesNotLeadSaysThatItHandedARowToTheLeader(t *testing.T) {
 	}
 	if got := ana.event("new_message"); got["content"] != "by webhook" {
 		t.Errorf("new_message %v", got)
-	}
-}
-
-func TestNobodyMayAskToBeLeftAloneForHours(t *testing.T) {
-	t.Parallel()
-	for _, code := range []int{http.StatusPaymentRequired, http.StatusTooManyRequests, http.StatusServiceUnavailable} {
-		w := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-			w.Header().Set("Retry-After", "86400")
-			w.WriteHeader(code)
-		}))
-		db, err := supabase.New(w.URL, "k", supabase.Options{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		_, _, err = db.Row(t.Context(), "messages", "id", "1")
-		if got, want := tablesVerdict(err), outbox.Unavailable(err, maxRetryAfter); got != want {
-			t.Errorf("HTTP %d: %#v, want %#v", code, got, want)
-		}
-		w.Close()
 	}
 }

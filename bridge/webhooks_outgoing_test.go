@@ -2,7 +2,6 @@ package bridge
 
 import (
 	"encoding/json"
-	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -13,7 +12,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/supabridge/supabridge/bridge/outbox"
+	"github.com/supabridge/supabridge/bridge/webhook"
 	"github.com/supabridge/supabridge/config"
 	"github.com/supabridge/supabridge/internal/redistest"
 )
@@ -60,90 +59,17 @@ func (l *hookListener) times(what string) int {
 	return l.told[what]
 }
 
-func (l *hookListener) events() int {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return len(l.ids)
-}
-
 // toldTo configures webhooks to an application.
 func toldTo(t *testing.T, url string, change func(*config.Config)) func(*config.Config) {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "outbox.db")
 	return func(c *config.Config) {
-		c.Webhooks.Outgoing = config.Outgoing{URL: url, Secret: ourSecret, Events: []string{userOnline, userOffline, messagesRead}}
+		c.Webhooks.Outgoing = config.Outgoing{URL: url, Secret: ourSecret, Events: []string{webhook.UserOnline, webhook.UserOffline, webhook.MessagesRead}}
 		c.Webhooks.Outbox.Path = path
 		c.Presence.Grace = time.Millisecond
 		if change != nil {
 			change(c)
 		}
-	}
-}
-
-func TestAFloodOfOutgoingWebhooksLosesNone(t *testing.T) {
-	t.Parallel()
-	const events = 8000
-	l := newHookListener(t)
-	l.closed.Store(true)
-	w := newWorld(t, toldTo(t, l.URL, nil))
-	for i := range events {
-		w.bridge.reporter.tell(messagesRead, fmt.Sprint("lane ", i%100), object("n", i+1))
-	}
-	w.eventually("all are on disk", func() bool { return w.bridge.webhooks.box.Stats().Waiting == events })
-	if s := w.scrape(); !strings.Contains(s, "supabridge_outgoing_dropped_total 0") || !strings.Contains(s, "supabridge_outgoing_pending 0") {
-		t.Error("the metrics count some as dropped or pending")
-	}
-}
-
-func TestOutgoingWebhooksWaitForRoomInTheOutbox(t *testing.T) {
-	t.Parallel()
-	const events = 200
-	l := newHookListener(t)
-	l.closed.Store(true)
-	w := newWorld(t, toldTo(t, l.URL, func(c *config.Config) { c.Webhooks.Outbox.MaxSize = 4000 }))
-	for i := range events {
-		w.bridge.reporter.tell(messagesRead, fmt.Sprint("lane ", i), object("n", i+1))
-	}
-	w.eventually("the outbox is full", func() bool { return strings.Contains(w.log.String(), "could not be kept") })
-	l.closed.Store(false)
-	w.eventually("all have come", func() bool { return l.events() == events })
-}
-
-func TestOutgoingWebhooksThatAStopLosesAreCounted(t *testing.T) {
-	t.Parallel()
-	l := newHookListener(t)
-	l.closed.Store(true)
-	w := newWorld(t, nil)
-	n := w.node(toldTo(t, l.URL, func(c *config.Config) { c.Webhooks.Outbox.MaxSize = 1000 }))
-	for i := range 100 {
-		n.bridge.reporter.tell(messagesRead, fmt.Sprint("lane ", i), object("n", i+1))
-	}
-	n.stop()
-	if !strings.Contains(w.log.String(), "webhooks to the application are lost: the bridge stops before the outbox took them") {
-		t.Errorf("the log doesn't say that webhooks are lost:\n%s", w.log)
-	}
-}
-
-func TestOutgoingWebhooksOfTheLastMomentAreOnDisk(t *testing.T) {
-	t.Parallel()
-	const events = 3000
-	l := newHookListener(t)
-	l.closed.Store(true)
-	w := newWorld(t, nil)
-	change := toldTo(t, l.URL, nil)
-	n := w.node(change)
-	for i := range events {
-		n.bridge.reporter.tell(messagesRead, strings.Repeat("a lane with a long name ", 100)+fmt.Sprint(i%10), object("n", i+1))
-	}
-	n.stop()
-	n.bridge.reporter.tell(messagesRead, "after the end", nil) // reaches nobody and breaks nothing
-	box, err := outbox.Open(outbox.Options{Path: n.bridge.cfg().Webhooks.Outbox.Path, ExistingOnly: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { w.must(box.Close()) }()
-	if s := box.Stats(); s.Waiting != events {
-		t.Errorf("%d of %d are on disk", s.Waiting, events)
 	}
 }
 
@@ -183,18 +109,18 @@ func TestOutgoingWebhooksOfAClusterNeedNoWriteToRedis(t *testing.T) {
 					return true
 				}
 			}
-			w.eventually("both are told to be online", told(userOnline, anaID, benID))
+			w.eventually("both are told to be online", told(webhook.UserOnline, anaID, benID))
 			w.eventually("the metric says that Redis takes no writes", func() bool {
 				code, ready := w.get("/readyz")
 				return strings.Contains(w.scrape(), "supabridge_cluster_up 0") && code == 200 && strings.Contains(ready, `"up":false`) && strings.Contains(ready, "OOM")
 			})
 			// Long after anybody could lead.
 			dora := connect(t, other.address, map[string]string{"token": w.token(doraID)})
-			w.eventually("one who comes later is told to be online", told(userOnline, doraID))
+			w.eventually("one who comes later is told to be online", told(webhook.UserOnline, doraID))
 			for _, b := range []*browser{ana, ben, dora} {
 				w.must(b.conn.Close())
 			}
-			w.eventually("all are told to be offline", told(userOffline, anaID, benID, doraID))
+			w.eventually("all are told to be offline", told(webhook.UserOffline, anaID, benID, doraID))
 			set("0")
 			w.eventually("Redis takes writes again", func() bool {
 				return strings.Contains(w.scrape(), "supabridge_cluster_up 1") && both[0].cluster.leads() != both[1].cluster.leads()

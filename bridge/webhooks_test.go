@@ -4,25 +4,25 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/http/httptest"
 	"net/url"
 	"path/filepath"
-	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/supabridge/supabridge/bridge/publish"
 	"github.com/supabridge/supabridge/bridge/twilio"
 	"github.com/supabridge/supabridge/config"
+	"github.com/supabridge/supabridge/internal/hooktest"
 )
 
 const (
-	authToken = "the auth token of this test"
+	authToken = hooktest.AuthToken
 	ourSecret = "a secret of this test, long enough"
-	hookBase  = "https://hooks.example.com"
+	hookBase  = hooktest.Base
 )
+
+var inbound, status = hooktest.Inbound, hooktest.Status
 
 // twilioModes configures Twilio's webhooks.
 func twilioModes(t *testing.T, change func(*config.Config), modes ...string) func(*config.Config) {
@@ -37,15 +37,6 @@ func twilioModes(t *testing.T, change func(*config.Config), modes ...string) fun
 			change(c)
 		}
 	}
-}
-
-// inbound is a message of the bakery's customer.
-func inbound(sid, body string) url.Values {
-	return url.Values{"MessageSid": {sid}, "SmsStatus": {"received"}, "From": {"whatsapp:+15550111"}, "To": {"whatsapp:+15550100"}, "Body": {body}, "NumMedia": {"0"}, "New": {"x"}}
-}
-
-func status(sid, status string) url.Values {
-	return url.Values{"MessageSid": {sid}, "MessageStatus": {status}, "From": {"whatsapp:+15550100"}, "To": {"whatsapp:+15550111"}}
 }
 
 // twilioPosts posts a webhook as Twilio does and gives the answer.
@@ -88,11 +79,11 @@ func (w *world) delivered() {
 	defer timeout.Stop()
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
-	for w.bridge.webhooks.box.Stats().Waiting > 0 {
+	for w.bridge.webhooks.Outbox().Stats().Waiting > 0 {
 		select {
 		case <-tick.C:
 		case <-timeout.C:
-			w.t.Fatalf("the outbox is not delivered: %+v; log:\n%s", w.bridge.webhooks.box.Stats(), w.log)
+			w.t.Fatalf("the outbox is not delivered: %+v; log:\n%s", w.bridge.webhooks.Outbox().Stats(), w.log)
 		}
 	}
 }
@@ -113,7 +104,7 @@ func TestTwilioMessageIsStoredOnceAndReachesBrowsersOnce(t *testing.T) {
 	ana := w.as(anaID)
 	ana.must("join_conversation", bakery)
 	for range 3 {
-		if code, body := w.twilioPosts(inbound("SM1", "hello")); code != 200 || body != emptyTwiML {
+		if code, body := w.twilioPosts(inbound("SM1", "hello")); code != 200 || body != `<?xml version="1.0" encoding="UTF-8"?><Response/>` {
 			t.Fatalf("answer %d %s", code, body)
 		}
 	}
@@ -135,72 +126,6 @@ func TestTwilioMessageIsStoredOnceAndReachesBrowsersOnce(t *testing.T) {
 	}
 	if log := w.log.String(); strings.Contains(log, "hello") || strings.Contains(log, authToken) || strings.Contains(log, "api.twilio.com") {
 		t.Errorf("the log has a body, a token or a media URL:\n%s", log)
-	}
-}
-
-func TestTheIdempotencyTokenDecidesWhatIsARepetition(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t, twilioModes(t, nil, "store"))
-	w.twilioPosts(inbound("SM1", "a"), twilio.IdempotencyHeader, "t1")
-	w.twilioPosts(inbound("SM2", "b"), twilio.IdempotencyHeader, "t1")
-	w.twilioPosts(inbound("SM1", "a"), twilio.IdempotencyHeader, "t2") // taken, and stored once for all that
-	w.delivered()
-	if rows := w.rest("GET", "messages?external_message_id=in.(SM1,SM2)", ""); len(rows) != 1 {
-		t.Errorf("%d rows, want 1", len(rows))
-	}
-}
-
-func TestStatusesInAnyOrderOnlyGoUp(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t, twilioModes(t, func(c *config.Config) {
-		c.Webhooks.Twilio.Store.Statuses = []string{"sent=SENT", "delivered=DELIVERED", "read=READ", "failed=FAILED"}
-		c.Webhooks.Twilio.Store.FailureColumns = []string{"ai_extracted_intent?={ErrorCode}"}
-	}, "store"))
-	row := func(sid string) map[string]any {
-		return w.rest("GET", "messages?external_message_id=eq."+sid, "")[0]
-	}
-	for i, c := range []struct {
-		order []string
-		want  string
-	}{
-		{[]string{"read", "sent", "delivered"}, "READ"},
-		{[]string{"delivered", "sent"}, "DELIVERED"},
-		{[]string{"failed", "sent", "read"}, "FAILED"},
-		{[]string{"delivered", "failed"}, "DELIVERED"},
-		{[]string{"queued", "sending", "sent"}, "SENT"},
-	} {
-		sid := fmt.Sprintf("SM%d", i)
-		w.rest("POST", "messages", fmt.Sprintf(`{"conversation_id":%q,"content":"x","external_message_id":%q,"status":"PENDING"}`, bakery, sid))
-		for _, s := range c.order {
-			values := status(sid, s)
-			if s == "failed" {
-				values.Set("ErrorCode", "63016")
-			}
-			w.twilioPosts(values)
-		}
-		w.delivered()
-		if got := row(sid); got["status"] != c.want {
-			t.Errorf("%q ends as %v, want %s", c.order, got["status"], c.want)
-		}
-	}
-	if got := row("SM2"); got["ai_extracted_intent"] != "63016" {
-		t.Errorf("the error code is %v", got["ai_extracted_intent"])
-	}
-	if dead := w.bridge.webhooks.box.Stats().Dead; dead != 0 {
-		t.Errorf("%d dead letters", dead)
-	}
-}
-
-func TestStatusWaitsForItsMessageAndHoldsNobodyUp(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t, twilioModes(t, nil, "store"))
-	w.twilioPosts(status("SM9", "read"))
-	w.twilioPosts(inbound("SM10", "meanwhile"))
-	w.once(w.joined(), "nothing")
-	w.rest("POST", "messages", fmt.Sprintf(`{"conversation_id":%q,"content":"x","external_message_id":"SM9","status":"SENT"}`, bakery))
-	w.delivered()
-	if got := w.rest("GET", "messages?external_message_id=eq.SM9", "")[0]["status"]; got != "READ" {
-		t.Errorf("the status is %v", got)
 	}
 }
 
@@ -234,154 +159,6 @@ func TestConversationIsMadeForAnUnknownCustomer(t *testing.T) {
 	}
 	if rows := w.rest("GET", "conversations?customer_phone=eq.%2B15559999", ""); len(rows) != 1 || rows[0]["customer_name"] != "Nova Café" {
 		t.Errorf("conversations %v", rows)
-	}
-}
-
-func TestWebhooksWaitWhileSupabaseIsAway(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t, twilioModes(t, nil, "store"))
-	w.upstream.cut()
-	const posts = 200
-	for i := range posts {
-		began := time.Now()
-		if code, _ := w.twilioPosts(inbound(fmt.Sprintf("SM%d", i), "x")); code != 200 {
-			t.Fatalf("webhook %d: %d", i, code)
-		}
-		if took := time.Since(began); took > 5*time.Second {
-			t.Fatalf("webhook %d was answered after %s", i, took)
-		}
-	}
-	w.upstream.mend()
-	w.delivered()
-	if rows := w.rest("GET", "messages?external_message_id=like.SM*", ""); len(rows) != posts {
-		t.Errorf("%d rows, want %d", len(rows), posts)
-	}
-}
-
-func TestForgedAndOverlongWebhooksAreRefused(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t, twilioModes(t, func(c *config.Config) { c.Webhooks.Twilio.MaxBody = 2048 }, "store"))
-	form := []string{"Content-Type", "application/x-www-form-urlencoded"}
-	for name, c := range map[string]struct {
-		body   string
-		header []string
-		want   int
-	}{
-		"unsigned":           {"MessageSid=SM1&Body=x", form, 403},
-		"signed by none":     {"MessageSid=SM1&Body=x", append(form, twilio.SignatureHeader, "AAAA"), 403},
-		"JSON, no hash":      {`{}`, []string{"Content-Type", "application/json", twilio.SignatureHeader, twilio.Sign(authToken, hookBase+"/webhooks/twilio", nil)}, 403},
-		"a broken escape":    {"MessageSid=%zz", append(form, twilio.SignatureHeader, "AAAA"), 400},
-		"too long":           {"Body=" + strings.Repeat("x", 3000), append(form, twilio.SignatureHeader, "AAAA"), 413},
-		"too long, unsigned": {"Body=" + strings.Repeat("x", 3000), form, 403},
-	} {
-		if code, _ := w.post("/webhooks/twilio", c.body, c.header...); code != c.want {
-			t.Errorf("%s: %d, want %d", name, code, c.want)
-		}
-	}
-	if s := w.bridge.webhooks.box.Stats(); s.Waiting+s.Dead != 0 {
-		t.Errorf("something was kept: %+v", s)
-	}
-}
-
-func TestFullOutboxAnswers503(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t, twilioModes(t, func(c *config.Config) { c.Webhooks.Outbox.MaxSize = 1500 }, "store"))
-	w.upstream.cut()
-	code, body := 200, ""
-	for i := 0; code == 200 && i < 100; i++ {
-		code, body = w.twilioPosts(inbound(fmt.Sprintf("SM%d", i), strings.Repeat("x", 100)))
-	}
-	if code != 503 || !strings.Contains(body, "outbox is full") {
-		t.Errorf("%d %s", code, body)
-	}
-	w.upstream.mend()
-	w.delivered()
-	if code, _ := w.twilioPosts(inbound("SM999", "again")); code != 200 {
-		t.Errorf("after there is room again: %d", code)
-	}
-}
-
-// app is the application's server: it keeps what is posted to it. The mutex guards all fields.
-type app struct {
-	*httptest.Server
-
-	mu     sync.Mutex
-	fail   int // this many requests are answered 500
-	bodies []string
-	heads  []http.Header
-	paths  []string
-	came   chan struct{}
-}
-
-func newApp(t *testing.T) *app {
-	t.Helper()
-	a := &app{came: make(chan struct{}, 1000)}
-	a.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		body, err := io.ReadAll(r.Body)
-		if err != nil {
-			return
-		}
-		a.mu.Lock()
-		defer a.mu.Unlock()
-		if a.fail > 0 {
-			a.fail--
-			w.WriteHeader(500)
-			return
-		}
-		a.bodies, a.heads, a.paths = append(a.bodies, string(body)), append(a.heads, r.Header.Clone()), append(a.paths, r.RequestURI)
-		a.came <- struct{}{}
-	}))
-	t.Cleanup(a.Close)
-	return a
-}
-
-func (a *app) await(t *testing.T, n int) {
-	t.Helper()
-	timeout := time.NewTimer(patience)
-	defer timeout.Stop()
-	for range n {
-		select {
-		case <-a.came:
-		case <-timeout.C:
-			t.Fatal("the application was not told")
-		}
-	}
-}
-
-func TestForwardedAsItCameAndSignedAnew(t *testing.T) {
-	t.Parallel()
-	a := newApp(t)
-	w := newWorld(t, twilioModes(t, func(c *config.Config) { c.Webhooks.Twilio.ForwardURL = a.URL + "/api/twilio?from=bridge" }, "forward", "store"))
-	a.mu.Lock()
-	a.fail = 1
-	a.mu.Unlock()
-	w.twilioPosts(inbound("SM1", "first & foremost +1"), twilio.IdempotencyHeader, "t1")
-	w.twilioPosts(inbound("SM2", "second"))
-	w.twilioPosts(url.Values{"EventType": {"onConversationAdded"}, "A": {"1", "2"}})
-	a.await(t, 3)
-	w.delivered()
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if !slices.Equal(a.bodies[:1], []string{inbound("SM1", "first & foremost +1").Encode()}) && !strings.Contains(a.bodies[0], "EventType") {
-		t.Errorf("bodies %q", a.bodies)
-	}
-	if first := slices.Index(a.bodies, inbound("SM1", "first & foremost +1").Encode()); first < 0 || slices.Index(a.bodies, inbound("SM2", "second").Encode()) < first {
-		t.Errorf("a conversation's webhooks out of order: %q", a.bodies)
-	}
-	for i, body := range a.bodies {
-		params, err := twilio.ParseForm([]byte(body))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if want := twilio.Sign(authToken, a.URL+a.paths[i], params); a.heads[i].Get(twilio.SignatureHeader) != want {
-			t.Errorf("signature of %s: %s, want %s", a.paths[i], a.heads[i].Get(twilio.SignatureHeader), want)
-		}
-		if strings.Contains(body, "SM1") && a.heads[i].Get(twilio.IdempotencyHeader) != "t1" {
-			t.Errorf("headers %v", a.heads[i])
-		}
-	}
-	if rows := w.rest("GET", "messages?external_message_id=in.(SM1,SM2)", ""); len(rows) != 2 {
-		t.Errorf("%d rows, want 2: the modes combine", len(rows))
 	}
 }
 
@@ -467,27 +244,27 @@ func TestServerPublishesToRoomsAndUsersAndDisconnects(t *testing.T) {
 
 func TestApplicationIsToldWhoIsOnlineAndWhatWasRead(t *testing.T) {
 	t.Parallel()
-	a := newApp(t)
+	a := hooktest.NewApp(t)
 	w := newWorld(t, func(c *config.Config) {
 		c.Webhooks.Outgoing = config.Outgoing{URL: a.URL + "/hook", Secret: ourSecret, Events: []string{"user_online", "room_occupied", "room_vacated", "messages_read"}}
 		c.Webhooks.Outbox.Path = filepath.Join(t.TempDir(), "outbox.db")
 	})
 	ana := w.joined()
-	a.await(t, 2) // online, and the conversation's room
+	a.Await(t, 2) // online, and the conversation's room
 	ana.must("mark_read", map[string]any{"conversationId": bakery, "messageIds": []string{"m1"}})
-	a.await(t, 1)
+	a.Await(t, 1)
 	ana.must("leave_conversation", bakery)
-	a.await(t, 1)
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	all := strings.Join(a.bodies, "\n")
+	a.Await(t, 1)
+	a.Mu.Lock()
+	defer a.Mu.Unlock()
+	all := strings.Join(a.Bodies, "\n")
 	for _, want := range []string{`"type":"user_online"`, `"type":"room_occupied","at"`, `"type":"messages_read"`, `"type":"room_vacated"`, `"room":"conversation:` + bakery, `"m1"`, anaID} {
 		if !strings.Contains(all, want) {
 			t.Errorf("no %s in:\n%s", want, all)
 		}
 	}
-	for i, body := range a.bodies {
-		if err := publish.Authenticate(a.heads[i], []byte(body), []byte(ourSecret), time.Minute, time.Now()); err != nil {
+	for i, body := range a.Bodies {
+		if err := publish.Authenticate(a.Heads[i], []byte(body), []byte(ourSecret), time.Minute, time.Now()); err != nil {
 			t.Errorf("signature of %s: %v", body, err)
 		}
 	}

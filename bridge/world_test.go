@@ -137,6 +137,7 @@ type gate struct {
 type held struct {
 	fits                    func(*http.Request) bool
 	reached, open, answered chan struct{}
+	lost                    bool // the request is carried out and its answer cut off
 }
 
 func (g *gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -152,17 +153,48 @@ func (g *gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		defer close(h.answered)
 		close(h.reached)
 		<-h.open
+		if h.lost {
+			g.next.ServeHTTP(httptest.NewRecorder(), r)
+			panic(http.ErrAbortHandler)
+		}
 	}
 	g.next.ServeHTTP(w, r)
 }
 
 // hold keeps the next request to Supabase that fits waiting.
 func (w *world) hold(fits func(*http.Request) bool) *held {
-	h := &held{fits, make(chan struct{}), make(chan struct{}), make(chan struct{})}
-	w.gate.mu.Lock()
-	defer w.gate.mu.Unlock()
-	w.gate.held = h
+	h := &held{fits: fits, reached: make(chan struct{}), open: make(chan struct{}), answered: make(chan struct{})}
+	w.gate.set(h)
 	return h
+}
+
+// lose has the next request that fits carried out and its answer cut off.
+func (w *world) lose(fits func(*http.Request) bool) *held {
+	h := &held{fits: fits, lost: true, reached: make(chan struct{}), open: make(chan struct{}), answered: make(chan struct{})}
+	close(h.open)
+	w.gate.set(h)
+	return h
+}
+
+func (g *gate) set(h *held) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.held = h
+}
+
+// eventually waits for something that another goroutine brings about.
+func (w *world) eventually(what string, is func() bool) {
+	w.t.Helper()
+	eventually.Nothing(w.t, what, func() string {
+		if is() {
+			return ""
+		}
+		stats := "none"
+		if box := w.bridge.webhooks.Outbox(); box != nil {
+			stats = fmt.Sprintf("%+v", box.Stats())
+		}
+		return fmt.Sprintf("outbox %s; log:\n%s", stats, w.log)
+	})
 }
 
 // paused is a feed that does not go on.

@@ -1,4 +1,4 @@
-package bridge
+package webhook
 
 import (
 	"encoding/json"
@@ -24,8 +24,8 @@ type databaseWebhook struct {
 }
 
 // takeDatabase offers a change of a row to the feed. It is a second source: what fails here comes by Realtime or is read.
-func (h *webhooks) takeDatabase(w http.ResponseWriter, r *http.Request) {
-	c := h.b.cfg().Webhooks.Supabase
+func (h *Webhooks) takeDatabase(w http.ResponseWriter, r *http.Request) {
+	c := h.opts.Config.Supabase
 	if err := publish.Authenticate(r.Header, nil, []byte(c.Secret.Reveal()), 0, time.Now()); err != nil {
 		h.refused("database", r, err)
 		ops.WriteJSON(w, http.StatusUnauthorized, map[string]string{"error": "the secret is wrong"})
@@ -47,25 +47,22 @@ func (h *webhooks) takeDatabase(w http.ResponseWriter, r *http.Request) {
 		h.answerDatabase(w, r, http.StatusUnprocessableEntity, result, reason)
 		return
 	}
-	h.answerDatabase(w, r, http.StatusOK, h.offer(r.Context(), change.Table, change.Type, record), "")
+	h.answerDatabase(w, r, http.StatusOK, string(h.offer(r.Context(), change.Table, change.Type, record)), "")
 }
 
-// What becomes of a Database Webhook: a label of webhooks_total, and the field "result" of the answer.
+// What becomes of a Database Webhook beside an Outcome: a label of webhooks_total, and the field
+// "result" of the answer.
 const (
-	taken       = "taken"        // the feed passed it on to browsers
-	repeated    = "repeated"     // it is no news to the feed
-	handedOn    = "handed_on"    // the leader has it, and decides whether it is news
-	notTaken    = "not_taken"    // the feed didn't come to it in time: Realtime or a read brings the row
 	unfollowed  = "unfollowed"   // its table or its schema isn't in the configuration
 	unknownType = "unknown_type" // neither INSERT nor UPDATE nor DELETE
 	unreadable  = "unreadable"   // no JSON, too long, or no row with a key
 )
 
 // answerDatabase answers a Database Webhook and counts it. A reason means that nothing can come of it.
-func (h *webhooks) answerDatabase(w http.ResponseWriter, r *http.Request, code int, result, reason string) {
+func (h *Webhooks) answerDatabase(w http.ResponseWriter, r *http.Request, code int, result, reason string) {
 	h.count("database", result)
 	if reason == "" {
-		ops.WriteJSON(w, code, map[string]any{"passed": result == taken, "result": result})
+		ops.WriteJSON(w, code, map[string]any{"passed": result == string(Taken), "result": result})
 		return
 	}
 	h.logRefused("database", r, errors.New(reason))
@@ -73,12 +70,12 @@ func (h *webhooks) answerDatabase(w http.ResponseWriter, r *http.Request, code i
 }
 
 // readDatabase gives the row of a Database Webhook. Where nothing can come of it, it gives the result and the reason.
-func (h *webhooks) readDatabase(change databaseWebhook) (record json.RawMessage, result, reason string) {
-	cfg := h.b.cfg()
+func (h *Webhooks) readDatabase(change databaseWebhook) (record json.RawMessage, result, reason string) {
+	t := h.opts.Tables
 	keys := map[string]string{
-		cfg.Tables.Conversations.Name: cfg.Tables.Conversations.ID,
-		cfg.Tables.Messages.Name:      cfg.Tables.Messages.ID,
-		cfg.Tables.Notifications.Name: cfg.Tables.Notifications.ID,
+		t.Conversations.Name: t.Conversations.ID,
+		t.Messages.Name:      t.Messages.ID,
+		t.Notifications.Name: t.Notifications.ID,
 	}
 	key, followed := keys[change.Table]
 	name := "record"
@@ -89,8 +86,8 @@ func (h *webhooks) readDatabase(change databaseWebhook) (record json.RawMessage,
 	switch {
 	case change.Type != feed.Insert && change.Type != feed.Update && change.Type != feed.Delete:
 		return nil, unknownType, fmt.Sprintf("type %.40q is none of INSERT, UPDATE, DELETE", string(change.Type))
-	case change.Schema != cfg.Supabase.Schema:
-		return nil, unfollowed, fmt.Sprintf("schema %.80q is not followed; supabase.schema is %q", change.Schema, cfg.Supabase.Schema)
+	case change.Schema != h.opts.Schema:
+		return nil, unfollowed, fmt.Sprintf("schema %.80q is not followed; supabase.schema is %q", change.Schema, h.opts.Schema)
 	case change.Table == "" || !followed:
 		return nil, unfollowed, fmt.Sprintf("table %.80q is not followed; see tables in the configuration", change.Table)
 	}

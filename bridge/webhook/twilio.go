@@ -1,4 +1,4 @@
-package bridge
+package webhook
 
 import (
 	"context"
@@ -16,7 +16,7 @@ import (
 	"github.com/supabridge/supabridge/config"
 )
 
-func (h *webhooks) setTwilio(c config.Twilio, deliver map[string]outbox.Deliver) error {
+func (h *Webhooks) setTwilio(c config.Twilio, deliver map[string]outbox.Deliver) error {
 	for token := range strings.SplitSeq(c.AuthTokens.Reveal(), ",") {
 		h.tokens = append(h.tokens, strings.TrimSpace(token))
 	}
@@ -41,9 +41,10 @@ func (h *webhooks) setTwilio(c config.Twilio, deliver map[string]outbox.Deliver)
 	if !slices.Contains(c.Modes, "store") && !slices.Contains(c.Modes, "emit") {
 		return nil
 	}
-	t := h.b.cfg().Tables
+	t := h.opts.Tables
 	store := twilio.StoreOptions{
-		Messages: t.Messages.Name, Sid: c.Store.SidColumn, StatusColumn: t.Messages.Status, Conversations: t.Conversations.Name, ConversationsKey: t.Conversations.ID,
+		Messages: t.Messages.Name, Sid: c.Store.SidColumn, StatusColumn: t.Messages.Status,
+		Conversations: t.Conversations.Name, ConversationsKey: t.Conversations.ID,
 		Conversation: t.Messages.Conversation,
 		Statuses:     make(map[string]string), Function: c.Store.ConversationFunction,
 	}
@@ -57,7 +58,8 @@ func (h *webhooks) setTwilio(c config.Twilio, deliver map[string]outbox.Deliver)
 		to  *twilio.Columns
 	}{
 		{"columns", c.Store.Columns, &store.Columns}, {"failure_columns", c.Store.FailureColumns, &store.Failure},
-		{"conversation_find", c.Store.ConversationFind, &store.Find}, {"conversation_create", c.Store.ConversationCreate, &store.Create},
+		{"conversation_find", c.Store.ConversationFind, &store.Find},
+		{"conversation_create", c.Store.ConversationCreate, &store.Create},
 	} {
 		if *m.to, err = twilio.ParseColumns(m.of); err != nil {
 			return fmt.Errorf("store.%s: %w", m.key, err)
@@ -66,7 +68,7 @@ func (h *webhooks) setTwilio(c config.Twilio, deliver map[string]outbox.Deliver)
 	if store.Lookups, err = twilio.ParseLookups(c.Store.Lookups); err != nil {
 		return fmt.Errorf("store.lookups: %w", err)
 	}
-	h.store = twilio.NewStore(h.b.rows, store)
+	h.store = twilio.NewStore(h.opts.Rows, store)
 	return nil
 }
 
@@ -74,8 +76,8 @@ func (h *webhooks) setTwilio(c config.Twilio, deliver map[string]outbox.Deliver)
 const emptyTwiML = `<?xml version="1.0" encoding="UTF-8"?><Response/>`
 
 // takeTwilio answers once the request is on disk, whatever Supabase or the application is doing.
-func (h *webhooks) takeTwilio(w http.ResponseWriter, r *http.Request) {
-	ctx, span := h.b.traces.Webhook(r.Context(), "twilio")
+func (h *Webhooks) takeTwilio(w http.ResponseWriter, r *http.Request) {
+	ctx, span := h.opts.Traces.Webhook(r.Context(), "twilio")
 	defer span.End()
 	if r.Header.Get(twilio.SignatureHeader) == "" { // whose body isn't worth reading
 		h.refused("twilio", r, twilio.ErrNoSignature)
@@ -83,7 +85,7 @@ func (h *webhooks) takeTwilio(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "the signature does not fit", http.StatusForbidden)
 		return
 	}
-	body, done, err := h.b.guard.bodies.Read(w, r, int64(h.b.cfg().Webhooks.Twilio.MaxBody))
+	body, done, err := h.opts.Bodies.Read(w, r, int64(h.opts.Config.Twilio.MaxBody))
 	defer done()
 	if errors.Is(err, bodies.ErrBudget) {
 		w.Header().Set("Retry-After", "1")
@@ -120,7 +122,7 @@ func (h *webhooks) takeTwilio(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	event := twilio.Read(params)
-	h.b.traces.Describe(span, event)
+	h.opts.Traces.Describe(span, event)
 	if code, reason := h.unusable(event, form != nil); code != 0 {
 		h.refused("twilio", r, errors.New(reason))
 		http.Error(w, reason, code)
@@ -134,7 +136,7 @@ func (h *webhooks) takeTwilio(w http.ResponseWriter, r *http.Request) {
 	key := event.DedupeKey(r.Header.Get(twilio.IdempotencyHeader), append([]byte(r.URL.RawQuery+"\n"), body...))
 	added, err := h.keep(ctx, r, key, event, token, form, body)
 	if err != nil {
-		h.failure.Do(func() { h.b.log.Error().Err(err).Msg("a webhook could not be kept") })
+		h.failure.Do(func() { h.opts.Log.Error().Err(err).Msg("a webhook could not be kept") })
 		h.count("twilio", "not_kept")
 		ops.Fail(span, err)
 		w.Header().Set("Retry-After", fullRetry)
@@ -157,22 +159,29 @@ func (h *webhooks) takeTwilio(w http.ResponseWriter, r *http.Request) {
 }
 
 // keep puts a webhook on disk for each of its targets; added is false where it was taken before.
-func (h *webhooks) keep(ctx context.Context, r *http.Request, key string, event twilio.Event, token string, form, body []byte) (added bool, err error) {
+func (h *Webhooks) keep(
+	ctx context.Context, r *http.Request, key string, event twilio.Event, token string, form, body []byte,
+) (added bool, err error) {
 	if h.box == nil {
 		known, _ := h.seen.ContainsOrAdd(key, struct{}{})
 		return !known, nil
 	}
 	var entries []outbox.Entry
-	modes := h.b.cfg().Webhooks.Twilio.Modes
+	modes := h.opts.Config.Twilio.Modes
 	if slices.Contains(modes, "forward") {
-		entries = append(entries, outbox.Entry{Target: toApp, Lane: event.Conversation(), Header: h.b.traces.Carry(ctx, forwardedHeader(r, token)), Body: body})
+		entries = append(entries, outbox.Entry{
+			Target: toApp, Lane: event.Conversation(), Body: body,
+			Header: h.opts.Traces.Carry(ctx, forwardedHeader(r, token)),
+		})
 	}
-	if slices.Contains(modes, "store") && h.uses(event) && (event.Kind != twilio.Other || !slices.Contains(modes, "forward")) {
+	if slices.Contains(modes, "store") && h.uses(event) &&
+		(event.Kind != twilio.Other || !slices.Contains(modes, "forward")) {
 		lane := event.Conversation()
 		if event.Kind == twilio.Status {
 			lane = event.Sid // a status waits for its message to be stored, and nobody else for the status
 		}
-		entries = append(entries, outbox.Entry{Target: toTables, Lane: lane, Header: h.b.traces.Carry(ctx, nil), Body: form})
+		header := h.opts.Traces.Carry(ctx, nil)
+		entries = append(entries, outbox.Entry{Target: toTables, Lane: lane, Header: header, Body: form})
 	}
 	return h.box.Add(ctx, key, entries...)
 }

@@ -1,4 +1,4 @@
-package bridge
+package webhook
 
 import (
 	"bytes"
@@ -15,22 +15,26 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/rs/zerolog"
 	"golang.org/x/time/rate"
 
 	"github.com/supabridge/supabridge/bridge/outbox"
 	"github.com/supabridge/supabridge/bridge/publish"
-	"github.com/supabridge/supabridge/bridge/vocabulary"
 	"github.com/supabridge/supabridge/config"
 )
 
-// The kinds of what is told to the application.
+// The kinds of reports, as webhooks.outgoing.events names them.
 const (
-	userOnline   = "user_online"
-	userOffline  = "user_offline"
+	UserOnline   = "user_online"
+	UserOffline  = "user_offline"
+	MessagesRead = "messages_read"
 	roomOccupied = "room_occupied"
 	roomVacated  = "room_vacated"
-	messagesRead = "messages_read"
 )
+
+// RoomsEvery is how often it is looked which rooms are occupied, where the application is informed
+// of that.
+const RoomsEvery = time.Second
 
 // Bounds of reports.
 const (
@@ -42,12 +46,11 @@ const (
 	reportRetry    = time.Second     // after the disk did not take them
 	flushWait      = 5 * time.Second // for the last of them, when the bridge stops
 	maxLane        = 1000            // bytes of a lane's name
-	roomsEvery     = time.Second     // how often rooms are looked over
-	roomsKept      = 5 * time.Second // how long, beyond two leases, their changes are kept for the case that this node comes to tell of them
+	roomsKept      = 5 * time.Second // beyond two leases, for which a node keeps what the reporter is to send
 	maxRoomChanges = 4096            // that are kept for that
 )
 
-// report is what the application is told, as it is posted.
+// report is what is reported to the application, as it is posted.
 type report struct {
 	ID   string          `json:"id"` // the same when it is sent again
 	Type string          `json:"type"`
@@ -57,24 +60,27 @@ type report struct {
 	lane string
 }
 
-// reporter takes what happens to the outbox. Those to whom it happens hand it over and go on: they touch only what mu guards. Its goroutine owns what is below
-// wake.
+// reporter puts reports into the outbox. Those who make a report hand it over and go on: they touch
+// only what mu guards. run's goroutine owns what is below wake. A reporter without kinds of events
+// takes none.
 type reporter struct {
-	b      *Bridge
-	events []string
-	box    *outbox.Outbox
+	events    []string
+	box       *outbox.Outbox
+	nodes     Nodes
+	roomsHere func() map[string]bool
+	log       zerolog.Logger
 
 	mu      sync.Mutex
 	queue   []report // not on disk yet, in their order
 	bytes   int      // of their data
-	late    []report // which another node reports, or this one if that is gone
+	late    []report // which another node sends, or this one if that is gone
 	dropped prometheus.Counter
 	lines   rate.Sometimes // holds the log lines of what goes wrong
 
 	wake     chan struct{}   // of capacity 1
 	occupied map[string]bool // at any node
-	changes  []roomChange    // that another node is to tell, of late
-	speaks   bool            // this node told the last ones
+	changes  []roomChange    // of late, which another node is to report
+	leads    bool            // this node reported the last ones
 }
 
 // roomChange is that a room came to be occupied, or vacated.
@@ -83,12 +89,19 @@ type roomChange struct {
 	at         time.Time
 }
 
-func newReporter(b *Bridge, c config.Outgoing, box *outbox.Outbox) *reporter {
-	r := &reporter{b: b, events: c.Events, box: box, wake: make(chan struct{}, 1), occupied: make(map[string]bool)}
+func newReporter(opts Options, box *outbox.Outbox) *reporter {
+	r := &reporter{
+		box: box, nodes: opts.Nodes, roomsHere: opts.Occupied, log: opts.Log,
+		wake: make(chan struct{}, 1), occupied: make(map[string]bool),
+	}
 	r.lines = rate.Sometimes{First: 3, Interval: logEvery}
 	r.dropped = prometheus.NewCounter(prometheus.CounterOpts{Name: "outgoing_dropped_total",
 		Help: "Webhooks to the application that were lost, since the outbox took none for too long."})
-	b.metrics.register.MustRegister(r.dropped, prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "outgoing_pending",
+	if opts.Config.Outgoing.URL == "" {
+		return r
+	}
+	r.events = opts.Config.Outgoing.Events
+	opts.Register.MustRegister(r.dropped, prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "outgoing_pending",
 		Help: "Webhooks to the application that are not in the outbox yet."}, func() float64 {
 		r.mu.Lock()
 		defer r.mu.Unlock()
@@ -97,9 +110,9 @@ func newReporter(b *Bridge, c config.Outgoing, box *outbox.Outbox) *reporter {
 	return r
 }
 
-// tell hands an event over, and never waits. A nil reporter tells nobody.
-func (r *reporter) tell(kind, lane string, data json.RawMessage) {
-	if r == nil || !slices.Contains(r.events, kind) {
+// add queues a report and never waits.
+func (r *reporter) add(kind, lane string, data json.RawMessage) {
+	if !slices.Contains(r.events, kind) {
 		return
 	}
 	r.mu.Lock()
@@ -107,15 +120,16 @@ func (r *reporter) tell(kind, lane string, data json.RawMessage) {
 	r.put(report{ID: uuid.NewString(), Type: kind, At: time.Now().UTC(), Data: data, lane: lane})
 }
 
-// share hands over what all nodes know: one of them reports it. The others keep it for a while, in case that node is gone before it has.
+// share takes a report that all nodes make: one of them sends it. The others keep it for a while,
+// in case that node is gone before it has.
 func (r *reporter) share(kind, lane string, data json.RawMessage) {
-	if r == nil || !slices.Contains(r.events, kind) {
+	if !slices.Contains(r.events, kind) {
 		return
 	}
 	e := report{ID: uuid.NewString(), Type: kind, At: time.Now().UTC(), Data: data, lane: lane}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.b.cluster.speaks() && len(r.late) == 0 {
+	if r.nodes.Reporter() && len(r.late) == 0 {
 		r.put(e)
 		return
 	}
@@ -125,17 +139,14 @@ func (r *reporter) share(kind, lane string, data json.RawMessage) {
 	r.late = append(r.late, e)
 }
 
-// takeOver reports what another node may not have reported, once this node speaks, and else forgets what that one has.
+// takeOver sends what another node may not have sent, once this node is the reporter. Else it
+// forgets what that one has sent.
 func (r *reporter) takeOver(now time.Time) {
-	c := r.b.cluster
-	if c == nil {
-		return
-	}
-	speaks, since := c.speaks(), c.lastLed().Add(-roomsEvery)
+	leads, since := r.nodes.Reporter(), r.nodes.LastReporter().Add(-RoomsEvery)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if !speaks {
-		keep := now.Add(-2*c.lease - roomsKept) // another node takes over within less
+	if !leads {
+		keep := now.Add(-2*r.nodes.Lease() - roomsKept) // another node takes over within less
 		r.late = slices.DeleteFunc(r.late, func(e report) bool { return e.At.Before(keep) })
 		return
 	}
@@ -156,7 +167,7 @@ func (r *reporter) put(e report) {
 	if len(e.Data) > maxReport || len(r.queue) >= maxReports || r.bytes+len(e.Data) > maxReportBytes {
 		r.dropped.Inc()
 		r.lines.Do(func() {
-			r.b.log.Error().Str("type", e.Type).Int("bytes", len(e.Data)).Int("pending", len(r.queue)).
+			r.log.Error().Str("type", e.Type).Int("bytes", len(e.Data)).Int("pending", len(r.queue)).
 				Msg("a webhook to the application is lost: it is too large, or the outbox takes none (webhooks.outbox)")
 		})
 		return
@@ -169,9 +180,12 @@ func (r *reporter) put(e report) {
 	}
 }
 
-// run puts events on disk and looks rooms over until ctx ends.
+// run puts reports on disk and looks which rooms are occupied, until ctx ends.
 func (r *reporter) run(ctx context.Context) {
-	tick := time.NewTicker(roomsEvery)
+	if len(r.events) == 0 {
+		return
+	}
+	tick := time.NewTicker(RoomsEvery)
 	defer tick.Stop()
 	retry := time.NewTimer(0)
 	defer retry.Stop()
@@ -203,10 +217,11 @@ func (r *reporter) stop() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.dropped.Add(float64(len(r.queue)))
-	r.b.log.Error().Int("events", len(r.queue)).Msg("webhooks to the application are lost: the bridge stops before the outbox took them")
+	r.log.Error().Int("events", len(r.queue)).Msg("webhooks to the application are lost: the bridge stops before the outbox took them")
 }
 
-// flush puts what is queued on disk, many in one write; false where the disk did not take all. What it did not take stays queued.
+// flush puts what is queued on disk, many in one write. It reports whether the disk took all; the
+// rest stays queued.
 func (r *reporter) flush(ctx context.Context) bool {
 	most := reportBatch
 	for {
@@ -222,7 +237,8 @@ func (r *reporter) flush(ctx context.Context) bool {
 		if err != nil {
 			if ctx.Err() == nil {
 				r.lines.Do(func() {
-					r.b.log.Error().Err(err).Int("events", len(entries)).Msg("webhooks to the application could not be kept; they are kept in memory and tried again")
+					r.log.Error().Err(err).Int("events", len(entries)).
+						Msg("webhooks to the application could not be kept; they are kept in memory and tried again")
 				})
 			}
 			return false
@@ -242,7 +258,7 @@ func (r *reporter) batch(most int) (entries []outbox.Entry, bytes int) {
 	for _, e := range first {
 		body, err := json.Marshal(e)
 		if err != nil {
-			panic("bridge: a report can't be marshaled: " + err.Error())
+			panic("webhook: a report can't be marshaled: " + err.Error())
 		}
 		if bytes += len(e.Data); bytes > maxReport && len(entries) > 0 {
 			return entries, bytes - len(e.Data)
@@ -252,26 +268,19 @@ func (r *reporter) batch(most int) (entries []outbox.Entry, bytes int) {
 	return entries, bytes
 }
 
-// watchesRooms tells whether the application is told of rooms.
+// watchesRooms reports whether the application is informed of rooms.
 func (r *reporter) watchesRooms() bool {
-	return r != nil && (slices.Contains(r.events, roomOccupied) || slices.Contains(r.events, roomVacated))
+	return slices.Contains(r.events, roomOccupied) || slices.Contains(r.events, roomVacated)
 }
 
-// look tells which rooms of conversations and tenants came and went since the last time, at all nodes together.
+// look finds which rooms of conversations and tenants came and went since the last time, at all
+// nodes together.
 func (r *reporter) look() {
-	now := make(map[string]bool)
-	for _, space := range r.b.spaces {
-		for room := range space.Rooms() {
-			if isRoom(r.b.cfg().Rooms.Conversation, room) || isRoom(r.b.cfg().Rooms.Tenant, room) {
-				now[room] = true
-			}
-		}
-	}
-	if r.b.cluster != nil {
-		r.b.cluster.tellRooms(now)
-		now = maps.Clone(now)
-		r.b.cluster.roomsElsewhere(func(room string) { now[room] = true })
-	}
+	here := r.roomsHere()
+	r.nodes.ShareRooms(here)
+	now := make(map[string]bool, len(here))
+	maps.Copy(now, here)
+	r.nodes.RemoteRooms(func(room string) { now[room] = true })
 	at := time.Now()
 	for room := range now {
 		if !r.occupied[room] {
@@ -284,51 +293,47 @@ func (r *reporter) look() {
 		}
 	}
 	r.occupied = now
-	r.tellChanges(at)
+	r.sendChanges(at)
 }
 
-// tellChanges tells the application what has changed, if this node is the one that does. One that has just become it begins where the one before may have
-// ended, and of each room tells the last: so that in this moment something may be told twice, rather than not.
-func (r *reporter) tellChanges(now time.Time) {
-	c := r.b.cluster
-	if !c.speaks() {
-		r.speaks = false
-		keep := now.Add(-2*c.lease - roomsKept) // another takes its place within less
+// sendChanges reports what has changed, if this node is the reporter. One that has just become it
+// begins where the one before may have ended, and reports the last change of each room: at that
+// moment something may be reported twice, rather than not at all.
+func (r *reporter) sendChanges(now time.Time) {
+	if !r.nodes.Reporter() {
+		r.leads = false
+		keep := now.Add(-2*r.nodes.Lease() - roomsKept) // another node takes over within less
 		r.changes = slices.DeleteFunc(r.changes, func(change roomChange) bool { return change.at.Before(keep) })
 		r.changes = r.changes[max(0, len(r.changes)-maxRoomChanges):]
 		return
 	}
-	if !r.speaks {
-		since := c.lastLed().Add(-roomsEvery)
+	if !r.leads {
+		since := r.nodes.LastReporter().Add(-RoomsEvery)
 		last := make(map[string]time.Time)
 		for _, change := range r.changes {
 			last[change.room] = change.at
 		}
-		r.changes = slices.DeleteFunc(r.changes, func(change roomChange) bool { return change.at.Before(since) || change.at != last[change.room] })
+		r.changes = slices.DeleteFunc(r.changes, func(change roomChange) bool {
+			return change.at.Before(since) || change.at != last[change.room]
+		})
 	}
 	for _, change := range r.changes {
-		r.tell(change.kind, change.room, object("room", change.room))
+		r.add(change.kind, change.room, roomData(change.room))
 	}
-	r.changes, r.speaks = nil, true
+	r.changes, r.leads = nil, true
 }
 
-// isRoom tells whether a name is one that the template makes.
-func isRoom(kind config.Room, name string) bool {
-	_, ok := roomID(kind, name)
-	return ok
-}
-
-// reported gives the kind under which the application is told of an event that browsers get; "" for the others.
-func reported(event vocabulary.Event) string {
-	if event == vocabulary.MessagesRead {
-		return messagesRead
+// roomData is what a report of a room says.
+func roomData(room string) json.RawMessage {
+	data, err := json.Marshal(map[string]string{"room": room})
+	if err != nil {
+		panic("webhook: a room's name can't be marshaled: " + err.Error())
 	}
-	return ""
+	return data
 }
 
-// deliverReport posts an event to the application, signed.
-func (b *Bridge) deliverReport(client *http.Client) outbox.Deliver {
-	c := b.cfg().Webhooks.Outgoing
+// deliverReport posts a report to the application, signed.
+func deliverReport(c config.Outgoing, client *http.Client) outbox.Deliver {
 	return func(ctx context.Context, item outbox.Item) error {
 		req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.URL, bytes.NewReader(item.Body))
 		if err != nil {

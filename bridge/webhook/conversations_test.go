@@ -1,4 +1,4 @@
-package bridge
+package webhook_test
 
 import (
 	"crypto/sha256"
@@ -11,7 +11,9 @@ import (
 
 	"github.com/supabridge/supabridge/bridge/outbox"
 	"github.com/supabridge/supabridge/bridge/twilio"
+	"github.com/supabridge/supabridge/bridge/webhook"
 	"github.com/supabridge/supabridge/config"
+	"github.com/supabridge/supabridge/internal/hooktest"
 )
 
 // added is a message that somebody wrote in a Twilio Conversation.
@@ -22,26 +24,14 @@ func added(sid, conversation, author, source, body string) url.Values {
 	}
 }
 
-// mappedConversations says everything that a message of a Twilio Conversation needs. The stand-in's tables have no
-// columns of these names, so others hold the values.
+// mappedConversations says everything that a message of a Twilio Conversation needs. The stand-in's
+// tables have no columns of these names, so others hold the values.
 func mappedConversations(c *config.Config) {
 	s := &c.Webhooks.Twilio.Store
 	s.Columns = []string{"conversation_id={conversation}", "content={Body}", "is_from_customer:={from_customer}", "status={status}",
 		"attachments:={media}", "ai_extracted_intent={Author}"}
 	s.ConversationFind = []string{"customer_name={ConversationSid}"}
 	s.ConversationCreate = []string{"customer_phone={FromNumber}", "distributor_id=" + harbour}
-}
-
-func (w *world) dead() (reasons []string) {
-	w.t.Helper()
-	items, err := w.bridge.webhooks.box.List(true, 0, 0)
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	for _, item := range items {
-		reasons = append(reasons, item.Reason)
-	}
-	return reasons
 }
 
 func TestAConversationsMessagesKeepTheirAuthorsApart(t *testing.T) {
@@ -183,9 +173,9 @@ func TestNothingIsTakenAndDropped(t *testing.T) {
 		"another that is asked for":    {conversation("onParticipantAdd"), []string{"store"}, 200, "", "unneeded"},
 		"asked for, emit":              {conversation("onMessageAdd"), []string{"emit"}, 200, "", "unneeded"},
 		"a receipt without a status":   {withSid(conversation("onDeliveryUpdated")), []string{"store"}, 200, "onDeliveryUpdated is not stored", "taken"},
-		"a status of tomorrow":         {status("SM1", "teleported"), []string{"store"}, 200, `status "teleported"`, "taken"},
-		"a status without a word":      {status("SM1", "queued"), []string{"store"}, 200, "", "unneeded"},
-		"a status, emit":               {status("SM1", "read"), []string{"emit"}, 422, "", "refused"},
+		"a status of tomorrow":         {hooktest.Status("SM1", "teleported"), []string{"store"}, 200, `status "teleported"`, "taken"},
+		"a status without a word":      {hooktest.Status("SM1", "queued"), []string{"store"}, 200, "", "unneeded"},
+		"a status, emit":               {hooktest.Status("SM1", "read"), []string{"emit"}, 422, "", "refused"},
 		"a message not mapped, emit":   {added("IM1", "CH1", "ana", "SDK", "x"), []string{"emit"}, 422, "", "refused"},
 		"without its conversation":     {added("IM1", "", "+15550111", "SMS", "x"), []string{"store"}, 200, "no ConversationSid", "taken"},
 		"a conversation's, emit":       {conversation("onParticipantAdded"), []string{"emit"}, 422, "", "refused"},
@@ -193,7 +183,7 @@ func TestNothingIsTakenAndDropped(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			a := newApp(t)
+			a := hooktest.NewApp(t)
 			w := newWorld(t, twilioModes(t, func(cfg *config.Config) { cfg.Webhooks.Twilio.ForwardURL = a.URL }, c.modes...))
 			code, body := w.twilioPosts(c.form)
 			if code != c.code || code >= 400 && strings.TrimSpace(body) == "" {
@@ -202,7 +192,7 @@ func TestNothingIsTakenAndDropped(t *testing.T) {
 			if strings.HasPrefix(c.form.Get("EventType"), "on") && code == 200 && body != "" {
 				t.Errorf("an event of Conversations is answered %q", body)
 			}
-			if w.bridge.webhooks.box != nil {
+			if w.hooks.Outbox() != nil {
 				w.delivered()
 				dead := w.dead()
 				if c.dead == "" && len(dead) != 0 || c.dead != "" && (len(dead) != 1 || !strings.Contains(dead[0], c.dead)) {
@@ -220,38 +210,38 @@ func TestEventStreamsAreRefusedUnlessTheApplicationGetsThem(t *testing.T) {
 	t.Parallel()
 	const events = `[{"specversion":"1.0","type":"com.twilio.messaging.inbound-message.received","id":"EZ1","data":{"messageSid":"SM1"}}]`
 	target := "/webhooks/twilio?bodySHA256=" + sha256Hex(events)
-	header := []string{"Content-Type", "application/json", twilio.SignatureHeader, twilio.Sign(authToken, hookBase+target, nil)}
+	header := []string{"Content-Type", "application/json", twilio.SignatureHeader, twilio.Sign(hooktest.AuthToken, hooktest.Base+target, nil)}
 	w := newWorld(t, twilioModes(t, nil, "store"))
 	if code, body := w.post(target, events, header...); code != http.StatusUnsupportedMediaType || !strings.Contains(body, "Event Streams") {
 		t.Errorf("%d %q, want 415", code, body)
 	}
-	a := newApp(t)
+	a := hooktest.NewApp(t)
 	w = newWorld(t, twilioModes(t, func(c *config.Config) { c.Webhooks.Twilio.ForwardURL = a.URL }, "forward"))
 	if code, _ := w.post(target, events, header...); code != 200 {
 		t.Errorf("with forward: %d", code)
 	}
-	a.await(t, 1)
+	a.Await(t, 1)
 }
 
 func TestAStatusWhoseMessageNeverComesIsADeadLetter(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, twilioModes(t, nil, "store"))
-	w.twilioPosts(status("SM404", "read"))
+	w.twilioPosts(hooktest.Status("SM404", "read"))
 	var entry outbox.Item
 	w.eventually("it waits, with a reason", func() bool {
-		entry, _ = w.bridge.webhooks.box.Oldest()
+		entry, _ = w.hooks.Outbox().Oldest()
 		return strings.Contains(entry.Reason, "not stored yet")
 	})
 	late := entry
-	late.Since = late.Since.Add(-statusWait)
-	if err := w.bridge.webhooks.toTables(t.Context(), late); err == nil || !strings.Contains(err.Error(), "none of this application's") {
+	late.Since = late.Since.Add(-webhook.StatusWait)
+	if err := w.hooks.Store(t.Context(), late); err == nil || !strings.Contains(err.Error(), "none of this application's") {
 		t.Errorf("after a quarter of an hour: %v, want that it is given up with a reason", err)
 	}
 	// One that only waited while Supabase was away is not given up for that.
 	waited := entry
-	waited.At, waited.Reason = waited.At.Add(-2*statusWait), "no answer"
+	waited.At, waited.Reason = waited.At.Add(-2*webhook.StatusWait), "no answer"
 	waited.Since = waited.At
-	if err := w.bridge.webhooks.toTables(t.Context(), waited); err == nil || strings.Contains(err.Error(), "none of this application's") {
+	if err := w.hooks.Store(t.Context(), waited); err == nil || strings.Contains(err.Error(), "none of this application's") {
 		t.Errorf("after an outage of half an hour: %v, want that it goes on waiting", err)
 	}
 }
@@ -263,7 +253,7 @@ func TestTextThatPostgresCantHoldArrives(t *testing.T) {
 	w := newWorld(t, twilioModes(t, func(c *config.Config) {
 		c.Webhooks.Twilio.Store.Columns = append(c.Webhooks.Twilio.Store.Columns, "ai_extracted_intent={ProfileName}")
 	}, "store"))
-	if code, _ := w.post("/webhooks/twilio", raw, twilioHeader(t, authToken, "/webhooks/twilio", raw)...); code != 200 {
+	if code, _ := w.post("/webhooks/twilio", raw, hooktest.Header(t, hooktest.AuthToken, "/webhooks/twilio", raw)...); code != 200 {
 		t.Fatalf("answered %d", code)
 	}
 	w.delivered()

@@ -1,4 +1,4 @@
-package bridge
+package webhook
 
 import (
 	"context"
@@ -15,9 +15,12 @@ import (
 	"github.com/supabridge/supabridge/bridge/twilio"
 )
 
-// hopHeaders are between two hosts and not for the next; those of the signature and the address are written anew.
-var hopHeaders = []string{"Connection", "Keep-Alive", "Proxy-Authenticate", "Proxy-Authorization", "Proxy-Connection", "Te", "Trailer", "Transfer-Encoding",
-	"Upgrade", "Content-Length", "Host", twilio.SignatureHeader}
+// hopHeaders are between two hosts and not for the next; those of the signature and the address are
+// written anew.
+var hopHeaders = []string{
+	"Connection", "Keep-Alive", "Proxy-Authenticate", "Proxy-Authorization", "Proxy-Connection", "Te", "Trailer",
+	"Transfer-Encoding", "Upgrade", "Content-Length", "Host", twilio.SignatureHeader,
+}
 
 // Entries of a forwarded request's header that are not headers.
 const (
@@ -42,10 +45,11 @@ func forwardedHeader(r *http.Request, token string) map[string]string {
 	return header
 }
 
-// forward posts a webhook to the application, signed anew for its address there with the token that Twilio signed with, or the first where that is gone. What the
-// application answers is not Twilio's answer: that was given.
-func (h *webhooks) forward(ctx context.Context, item outbox.Item) error {
-	address := h.b.cfg().Webhooks.Twilio.ForwardURL
+// forward posts a webhook to the application. It is signed anew for the address there, with the
+// token that Twilio signed with, or with the first where that is gone. Twilio has had its answer
+// and doesn't get the application's.
+func (h *Webhooks) forward(ctx context.Context, item outbox.Item) error {
+	address := h.opts.Config.Twilio.ForwardURL
 	if query := item.Header[queryEntry]; query != "" {
 		join := "?"
 		if strings.Contains(address, "?") {
@@ -58,7 +62,8 @@ func (h *webhooks) forward(ctx context.Context, item outbox.Item) error {
 		return outbox.Permanent(errors.New("forward: the address can't be made"))
 	}
 	for name, value := range item.Header {
-		if !strings.HasPrefix(name, ":") && (name != "Authorization" || req.URL.User == nil) { // the application's own address may name who is let in
+		// The application's own address may have credentials in it.
+		if !strings.HasPrefix(name, ":") && (name != "Authorization" || req.URL.User == nil) {
 			req.Header.Set(name, value)
 		}
 	}
@@ -69,11 +74,12 @@ func (h *webhooks) forward(ctx context.Context, item outbox.Item) error {
 		}
 	}
 	token := h.tokens[0]
-	if i := slices.IndexFunc(h.tokens, func(t string) bool { return fingerprint(t) == item.Header[signerEntry] }); i >= 0 {
+	signer := func(token string) bool { return fingerprint(token) == item.Header[signerEntry] }
+	if i := slices.IndexFunc(h.tokens, signer); i >= 0 {
 		token = h.tokens[i]
 	}
 	req.Header.Set(twilio.SignatureHeader, twilio.Sign(token, address, params))
-	h.b.traces.Request(ctx, req.Header)
+	h.opts.Traces.Request(ctx, req.Header)
 	return post(h.client, req, "forward")
 }
 
@@ -85,7 +91,7 @@ func post(client *http.Client, req *http.Request, what string) error {
 	}
 	_, _ = io.Copy(io.Discard, io.LimitReader(resp.Body, 64<<10)) // so that the connection serves again
 	_ = resp.Body.Close()
-	return appVerdict(resp, what)
+	return appOutcome(resp, what)
 }
 
 // bare takes the address off an error of net/http: it may have parameters in it.

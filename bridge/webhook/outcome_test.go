@@ -1,109 +1,21 @@
-package bridge
+package webhook_test
 
 import (
-	"bytes"
 	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
-	"net/http/httputil"
-	"net/url"
 	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
-	"time"
 
+	"github.com/supabridge/supabridge/bridge/outbox"
+	"github.com/supabridge/supabridge/bridge/supabase"
+	"github.com/supabridge/supabridge/bridge/webhook"
 	"github.com/supabridge/supabridge/config"
+	"github.com/supabridge/supabridge/internal/hooktest"
 )
-
-// faultyFront stands before Supabase and answers writes and reads of rows itself while a fault is set.
-type faultyFront struct {
-	*httptest.Server
-	fault  atomic.Pointer[fault]
-	failed atomic.Int64 // requests answered by a fault
-	after  atomic.Bool  // the answer to the next insert is lost, after it was carried out
-}
-
-// fault is an answer. fits is nil where every request to PostgREST gets it; a status of 0 cuts the connection.
-type fault struct {
-	status       int
-	header, body string
-	fits         func(r *http.Request, body string) bool
-}
-
-func newFaultyFront(t *testing.T, upstream string) *faultyFront {
-	t.Helper()
-	target, err := url.Parse(upstream)
-	if err != nil {
-		t.Fatal(err)
-	}
-	proxy := httputil.NewSingleHostReverseProxy(target)
-	proxy.ErrorHandler = func(w http.ResponseWriter, _ *http.Request, _ error) { w.WriteHeader(http.StatusBadGateway) }
-	f := &faultyFront{}
-	f.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Method == http.MethodPost && strings.HasSuffix(r.URL.Path, "/messages") && f.after.CompareAndSwap(true, false) {
-			proxy.ServeHTTP(httptest.NewRecorder(), r)
-			f.failed.Add(1)
-			panic(http.ErrAbortHandler)
-		}
-		bad := f.fault.Load()
-		if bad == nil || !strings.HasPrefix(r.URL.Path, "/rest/v1/") {
-			proxy.ServeHTTP(w, r)
-			return
-		}
-		body, err := io.ReadAll(r.Body)
-		if err != nil {
-			return
-		}
-		if bad.fits != nil && !bad.fits(r, string(body)) {
-			r.Body = io.NopCloser(bytes.NewReader(body))
-			proxy.ServeHTTP(w, r)
-			return
-		}
-		f.failed.Add(1)
-		if bad.status == 0 {
-			panic(http.ErrAbortHandler)
-		}
-		if name, value, ok := strings.Cut(bad.header, ": "); ok {
-			w.Header().Set(name, value)
-		}
-		w.WriteHeader(bad.status)
-		_, _ = io.WriteString(w, bad.body)
-	}))
-	t.Cleanup(f.Close)
-	return f
-}
-
-// onFaulty is a world whose bridge reaches Supabase by a faulty front.
-func onFaulty(t *testing.T, change func(*config.Config), modes ...string) (*world, *faultyFront) {
-	t.Helper()
-	var front *faultyFront
-	w := newWorld(t, twilioModes(t, func(c *config.Config) {
-		front = newFaultyFront(t, c.Supabase.URL)
-		c.Supabase.URL = front.URL
-		if change != nil {
-			change(c)
-		}
-	}, modes...))
-	return w, front
-}
-
-// eventually waits for something that another goroutine brings about.
-func (w *world) eventually(what string, is func() bool) {
-	w.t.Helper()
-	timeout := time.NewTimer(patience)
-	defer timeout.Stop()
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for !is() {
-		select {
-		case <-tick.C:
-		case <-timeout.C:
-			w.t.Fatalf("not in time: %s; outbox %+v; log:\n%s", what, w.bridge.webhooks.box.Stats(), w.log)
-		}
-	}
-}
 
 const page = "<!doctype html><html><body>moment, please</body></html>"
 
@@ -133,28 +45,31 @@ func TestWhatSaysNothingAboutTheRowIsTriedAgainAndKeepsTheOrder(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			const posts = 40
-			w, front := onFaulty(t, nil, "store")
-			ana := w.joined()
-			front.fault.Store(&bad)
+			w := newWorld(t, twilioModes(t, nil, "store"))
+			w.front.fault.Store(&bad)
 			for i := range posts {
-				if code, _ := w.twilioPosts(inbound(fmt.Sprintf("SM%d", i), fmt.Sprint("text ", i))); code != 200 {
+				if code, _ := w.twilioPosts(hooktest.Inbound(fmt.Sprintf("SM%d", i), fmt.Sprint("text ", i))); code != 200 {
 					t.Fatalf("webhook %d: %d", i, code)
 				}
 			}
 			w.eventually("the fault is met twice", func() bool {
-				return w.bridge.webhooks.box.Stats().Failed >= 2 || w.bridge.webhooks.box.Stats().Dead > 1
+				return w.hooks.Outbox().Stats().Failed >= 2 || w.hooks.Outbox().Stats().Dead > 1
 			})
-			if oldest, ok := w.bridge.webhooks.box.Oldest(); !ok || oldest.Reason == "" {
+			if oldest, ok := w.hooks.Outbox().Oldest(); !ok || oldest.Reason == "" {
 				t.Errorf("the oldest entry is %+v, want one with a reason", oldest)
 			}
-			front.fault.Store(nil)
-			for i := range posts {
-				if got := ana.event("new_message"); got["content"] != fmt.Sprint("text ", i) {
-					t.Fatalf("message %d is %v; dead letters: %d", i, got["content"], w.bridge.webhooks.box.Stats().Dead)
+			w.front.fault.Store(nil)
+			w.delivered()
+			offered := w.changes.offers()
+			if len(offered) != posts {
+				t.Fatalf("%d rows were sent on, want %d; dead letters: %d", len(offered), posts, w.hooks.Outbox().Stats().Dead)
+			}
+			for i, got := range offered {
+				if want := fmt.Sprintf(`"text %d"`, i); !strings.HasPrefix(got, "INSERT messages ") || !strings.Contains(got, want) {
+					t.Fatalf("row %d is %s, want an insert with %s", i, got, want)
 				}
 			}
-			w.delivered()
-			if dead := w.bridge.webhooks.box.Stats().Dead; dead != 0 {
+			if dead := w.hooks.Outbox().Stats().Dead; dead != 0 {
 				t.Errorf("%d of %d are dead letters", dead, posts)
 			}
 			if rows := w.rest("GET", "messages?external_message_id=like.SM*", ""); len(rows) != posts {
@@ -166,21 +81,21 @@ func TestWhatSaysNothingAboutTheRowIsTriedAgainAndKeepsTheOrder(t *testing.T) {
 
 func TestTwoSecondsOf402LoseNothingOf200(t *testing.T) {
 	t.Parallel()
-	w, front := onFaulty(t, func(c *config.Config) {
+	w := newWorld(t, twilioModes(t, func(c *config.Config) {
 		c.Webhooks.Twilio.Store.ConversationCreate = []string{"distributor_id=" + harbour}
-	}, "store")
+	}, "store"))
 	bad := passingFaults["402"]
-	front.fault.Store(&bad)
+	w.front.fault.Store(&bad)
 	const posts = 200
 	for i := range posts {
-		values := inbound(fmt.Sprintf("SM%d", i), "x")
+		values := hooktest.Inbound(fmt.Sprintf("SM%d", i), "x")
 		values.Set("From", fmt.Sprintf("whatsapp:+1666%04d", i/2))
 		w.twilioPosts(values)
 	}
-	w.eventually("the fault is met", func() bool { return front.failed.Load() >= 4 })
-	front.fault.Store(nil)
+	w.eventually("the fault is met", func() bool { return w.front.failed.Load() >= 4 })
+	w.front.fault.Store(nil)
 	w.delivered()
-	if dead := w.bridge.webhooks.box.Stats().Dead; dead != 0 {
+	if dead := w.hooks.Outbox().Stats().Dead; dead != 0 {
 		t.Errorf("%d of %d are dead letters", dead, posts)
 	}
 	if rows := w.rest("GET", "messages?external_message_id=like.SM*", ""); len(rows) != posts {
@@ -190,24 +105,24 @@ func TestTwoSecondsOf402LoseNothingOf200(t *testing.T) {
 
 func TestPoisonedRequestsHoldNobodyElseUp(t *testing.T) {
 	t.Parallel()
-	w, front := onFaulty(t, func(c *config.Config) {
+	w := newWorld(t, twilioModes(t, func(c *config.Config) {
 		c.Webhooks.Twilio.Store.ConversationCreate = []string{"distributor_id=" + harbour}
-	}, "store")
-	front.fault.Store(&fault{status: 400, body: page, fits: func(_ *http.Request, body string) bool { return strings.Contains(body, "poison") }})
+	}, "store"))
+	w.front.fault.Store(&fault{status: 400, body: page, fits: func(_ *http.Request, body string) bool { return strings.Contains(body, "poison") }})
 	for i := range 8 { // more than it takes for the target to count as away
-		values := inbound(fmt.Sprintf("SM%d", i), "poison")
+		values := hooktest.Inbound(fmt.Sprintf("SM%d", i), "poison")
 		values.Set("From", fmt.Sprintf("whatsapp:+1666%04d", i))
 		w.twilioPosts(values)
 	}
 	w.eventually("the target counts as away", func() bool { return strings.Contains(w.log.String(), "the target is away") })
 	for i := range 5 {
-		values := inbound(fmt.Sprintf("OK%d", i), "well")
+		values := hooktest.Inbound(fmt.Sprintf("OK%d", i), "well")
 		values.Set("From", fmt.Sprintf("whatsapp:+1777%04d", i))
 		w.twilioPosts(values)
 	}
 	w.eventually("those of others are stored", func() bool { return len(w.rest("GET", "messages?external_message_id=like.OK*", "")) == 5 })
 	w.eventually("the poison waits, and nothing else", func() bool {
-		s := w.bridge.webhooks.box.Stats()
+		s := w.hooks.Outbox().Stats()
 		return s.Waiting == 8 && s.Dead == 0
 	})
 }
@@ -215,14 +130,14 @@ func TestPoisonedRequestsHoldNobodyElseUp(t *testing.T) {
 func TestTheDatabasesRefusalOfARowIsADeadLetterAtOnce(t *testing.T) {
 	t.Parallel()
 	for _, code := range []string{"22001", "22P02", "22P05", "23502", "23505", "23514", "54000", "P0001"} {
-		w, front := onFaulty(t, nil, "store")
-		front.fault.Store(&fault{status: 400, body: `{"code":"` + code + `","message":"no"}`, fits: func(r *http.Request, body string) bool {
+		w := newWorld(t, twilioModes(t, nil, "store"))
+		w.front.fault.Store(&fault{status: 400, body: `{"code":"` + code + `","message":"no"}`, fits: func(r *http.Request, body string) bool {
 			return r.Method == http.MethodPost && strings.Contains(body, "poison")
 		}})
-		w.twilioPosts(inbound("SM1", "poison"))
-		w.twilioPosts(inbound("SM2", "after it"))
+		w.twilioPosts(hooktest.Inbound("SM1", "poison"))
+		w.twilioPosts(hooktest.Inbound("SM2", "after it"))
 		w.delivered()
-		items, err := w.bridge.webhooks.box.List(true, 0, 0)
+		items, err := w.hooks.Outbox().List(true, 0, 0)
 		if err != nil || len(items) != 1 || items[0].Attempts != 1 || !strings.Contains(items[0].Reason, code) {
 			t.Errorf("%s: dead letters %+v (%v)", code, items, err)
 		}
@@ -268,12 +183,12 @@ func TestTheApplicationsAnswersThatPassAreTriedAgain(t *testing.T) {
 			w := newWorld(t, twilioModes(t, func(c *config.Config) { c.Webhooks.Twilio.ForwardURL = address }, "forward"))
 			var want []string
 			for i := range 5 {
-				values := inbound(fmt.Sprintf("SM%d", i), "x")
+				values := hooktest.Inbound(fmt.Sprintf("SM%d", i), "x")
 				want = append(want, values.Encode())
 				w.twilioPosts(values)
 			}
 			w.delivered()
-			if dead := w.bridge.webhooks.box.Stats().Dead; dead != 0 {
+			if dead := w.hooks.Outbox().Stats().Dead; dead != 0 {
 				t.Errorf("%d dead letters", dead)
 			}
 			if got := taken(); !slices.Equal(got, want) {
@@ -291,15 +206,34 @@ func TestTheApplicationRefusesAWebhookForGoodBy410OrAHeader(t *testing.T) {
 	} {
 		address, taken := answering(t, 1, answer)
 		w := newWorld(t, twilioModes(t, func(c *config.Config) { c.Webhooks.Twilio.ForwardURL = address }, "forward"))
-		w.twilioPosts(inbound("SM1", "x"))
-		w.twilioPosts(inbound("SM2", "x"))
+		w.twilioPosts(hooktest.Inbound("SM1", "x"))
+		w.twilioPosts(hooktest.Inbound("SM2", "x"))
 		w.delivered()
-		items, err := w.bridge.webhooks.box.List(true, 0, 0)
+		items, err := w.hooks.Outbox().List(true, 0, 0)
 		if err != nil || len(items) != 1 || items[0].Attempts != 1 || !strings.Contains(items[0].Reason, "refuses") {
 			t.Errorf("%s: dead letters %+v (%v)", name, items, err)
 		}
 		if got := taken(); len(got) != 1 || !strings.Contains(got[0], "SM2") {
 			t.Errorf("%s: the application took %q, want the second", name, got)
 		}
+	}
+}
+
+func TestNobodyMayAskToBeLeftAloneForHours(t *testing.T) {
+	t.Parallel()
+	for _, code := range []int{http.StatusPaymentRequired, http.StatusTooManyRequests, http.StatusServiceUnavailable} {
+		w := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Retry-After", "86400")
+			w.WriteHeader(code)
+		}))
+		db, err := supabase.New(w.URL, "k", supabase.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _, err = db.Row(t.Context(), "messages", "id", "1")
+		if got, want := webhook.TablesOutcome(err), outbox.Unavailable(err, webhook.MaxRetryAfter); got != want {
+			t.Errorf("HTTP %d: %#v, want %#v", code, got, want)
+		}
+		w.Close()
 	}
 }
