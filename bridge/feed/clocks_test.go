@@ -29,7 +29,7 @@ func (d *apart) Newest(_ context.Context, p supabase.Page) (newest string, _ err
 }
 
 func TestARealtimeThatLosesAFewLosesNothingWhicheverClockIsWrong(t *testing.T) {
-	const rows = 600
+	const rows = 300
 	for _, by := range []time.Duration{-30 * time.Minute, -3 * time.Minute, 0, 3 * time.Minute} {
 		for _, share := range []int{100, 7} {
 			t.Run(fmt.Sprintf("the database's ahead by %s, one of %d lost", by, share), func(t *testing.T) {
