@@ -130,7 +130,7 @@ func (s *Server) serveToken(w http.ResponseWriter, r *http.Request, _ Claims, bo
 		}
 	case "refresh_token":
 		for i := range s.seed.users {
-			if u := &s.seed.users[i]; hmac.Equal([]byte(s.refreshToken(u)), []byte(asked.RefreshToken)) {
+			if u := &s.seed.users[i]; hmac.Equal([]byte(s.tokens.RefreshToken(u.id)), []byte(asked.RefreshToken)) {
 				user = u
 			}
 		}
@@ -149,12 +149,9 @@ func (s *Server) serveToken(w http.ResponseWriter, r *http.Request, _ Claims, bo
 	}
 	writeJSON(w, r, http.StatusOK, map[string]any{
 		"access_token": token, "token_type": "bearer", "expires_in": int64(s.tokenTTL / time.Second), "expires_at": s.now().Add(s.tokenTTL).Unix(),
-		"refresh_token": s.refreshToken(user), "user": user.document(),
+		"refresh_token": s.tokens.RefreshToken(user.id), "user": user.document(),
 	})
 }
-
-// refreshToken follows from the secret and the user alone: it never ends and needs no storage.
-func (s *Server) refreshToken(u *seedUser) string { return s.tokens.derive("refresh " + u.id) }
 
 // refuseBearer is the auth service's answer to a token it doesn't take.
 func refuseBearer(w http.ResponseWriter, r *http.Request, err error) {

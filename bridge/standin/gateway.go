@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/supabridge/supabridge/bridge/standin/tokens"
 )
 
 // Bounds of one request.
@@ -70,7 +72,7 @@ func (s *Server) identified(refuse func(http.ResponseWriter, *http.Request, erro
 			writeJSON(w, r, http.StatusUnauthorized, gatewayError{"Invalid API key", "Double check your Supabase `anon` or `service_role` API key."})
 			return
 		}
-		if bearer, ok := bearerToken(r.Header); ok {
+		if bearer, ok := tokens.Bearer(r.Header); ok {
 			if token := s.tokens.Exchange(bearer); token != key {
 				if claims, err = s.tokens.Verify(token, s.now()); err != nil {
 					refuse(w, r, err)
@@ -91,19 +93,10 @@ func (s *Server) identified(refuse func(http.ResponseWriter, *http.Request, erro
 	})
 }
 
-// bearerToken is the token of the Authorization header.
-func bearerToken(h http.Header) (string, bool) {
-	scheme, token, ok := strings.Cut(h.Get("Authorization"), " ")
-	if !ok || !strings.EqualFold(scheme, "bearer") {
-		return "", false
-	}
-	return strings.TrimSpace(token), true
-}
-
 // refuseToken is PostgREST's answer to a token it doesn't take.
 func (s *Server) refuseToken(w http.ResponseWriter, r *http.Request, err error) {
 	e := &Error{Code: "PGRST301", status: http.StatusUnauthorized}
-	token, _ := bearerToken(r.Header)
+	token, _ := tokens.Bearer(r.Header)
 	parts := strings.Count(token, ".") + 1
 	switch {
 	case errors.Is(err, ErrTokenExpired):

@@ -220,6 +220,16 @@ func TestReads(t *testing.T) {
 	}
 }
 
+// signWith signs claims as another project might.
+func signWith(t *testing.T, method jwt.SigningMethod, key any, claims jwt.MapClaims) string {
+	t.Helper()
+	token, err := jwt.NewWithClaims(method, claims).SignedString(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return token
+}
+
 func TestRefusals(t *testing.T) {
 	s := openShop(t, Options{})
 	expired, err := s.tokens.Mint(roleAuthenticated, "u", nil, time.Now(), -time.Minute)

@@ -1,4 +1,4 @@
-package standin
+package tokens
 
 import (
 	"crypto/hmac"
@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/http"
 	"strings"
 	"time"
 
@@ -19,6 +20,12 @@ import (
 
 // Claims is what a verified token says about its bearer.
 type Claims = phxserver.Claims
+
+// The roles of the project's own keys.
+const (
+	roleAnon    = "anon"
+	roleService = "service_role"
+)
 
 // DefaultJWTSecret is the secret with which local Supabase stacks sign their tokens.
 const DefaultJWTSecret = "super-secret-jwt-token-with-at-least-32-characters-long"
@@ -53,7 +60,7 @@ func (e *expiredError) Error() string {
 
 func (e *expiredError) Is(target error) bool { return target == ErrTokenExpired }
 
-// Tokens mints and verifies the JWTs of one project, signed HS256 with one secret, or ES256 once Server.RotateKeys has made
+// Tokens mints and verifies the JWTs of one project, signed HS256 with one secret, or ES256 once RotateKeys has made
 // a key. It is safe for any number of goroutines.
 type Tokens struct {
 	secret      []byte
@@ -68,9 +75,9 @@ type Tokens struct {
 // keyExpiry is when the project's own keys expire: 2100-01-01. It is fixed so that a restart gives the same keys.
 var keyExpiry = time.Date(2100, time.January, 1, 0, 0, 0, 0, time.UTC)
 
-// NewTokens makes the tokens of a project that signs with the given secret. The project's keys follow from the secret
+// New makes the tokens of a project that signs with the given secret. The project's keys follow from the secret
 // alone. It fails if the secret is empty.
-func NewTokens(secret string) (*Tokens, error) {
+func New(secret string) (*Tokens, error) {
 	if secret == "" {
 		return nil, errors.New("standin: the JWT secret is empty")
 	}
@@ -100,6 +107,19 @@ func (t *Tokens) mac(text string) []byte {
 	h := hmac.New(sha256.New, t.secret)
 	h.Write([]byte(text))
 	return h.Sum(nil)
+}
+
+// RefreshToken is the refresh token of a user. It follows from the secret and the user alone, so it
+// never ends and needs no storage.
+func (t *Tokens) RefreshToken(user string) string { return t.derive("refresh " + user) }
+
+// Bearer returns the token of an Authorization header.
+func Bearer(h http.Header) (token string, ok bool) {
+	scheme, token, ok := strings.Cut(h.Get("Authorization"), " ")
+	if !ok || !strings.EqualFold(scheme, "bearer") {
+		return "", false
+	}
+	return strings.TrimSpace(token), true
 }
 
 // AnonKey is the project's anon key, a JWT.
