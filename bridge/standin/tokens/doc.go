@@ -11,6 +11,6 @@
 //	}
 //	claims, err := project.Verify(token, time.Now())
 //
-// A Tokens owns the project's secret and its signing keys. A mutex guards the signing keys; the rest
-// is immutable. The package starts no goroutine.
+// A Tokens owns the project's secret and its signing keys. A mutex guards the signing keys; the
+// rest is immutable. The package starts no goroutine.
 package tokens

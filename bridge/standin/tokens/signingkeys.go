@@ -28,8 +28,8 @@ type signingKey struct {
 	public map[string]any // as it is published, a JWK
 }
 
-// RotateKeys makes a new signing key, publishes it and signs users' tokens with it from now on. Tokens
-// of the keys before stay good until RevokeKeys. It returns the new key's id.
+// RotateKeys makes a new signing key, publishes it and signs users' tokens with it from now on.
+// Tokens of the keys before stay good until RevokeKeys. It returns the new key's id.
 func (t *Tokens) RotateKeys() (kid string, err error) { return t.keys.rotate() }
 
 // RevokeKeys takes back every signing key but the one in use.

@@ -60,8 +60,8 @@ func (e *expiredError) Error() string {
 
 func (e *expiredError) Is(target error) bool { return target == ErrTokenExpired }
 
-// Tokens mints and verifies the JWTs of one project, signed HS256 with one secret, or ES256 once RotateKeys has made
-// a key. It is safe for any number of goroutines.
+// Tokens mints and verifies the JWTs of one project, signed HS256 with one secret, or ES256 once
+// RotateKeys has made a key. It is safe for any number of goroutines.
 type Tokens struct {
 	secret      []byte
 	keys        signingKeys
@@ -75,8 +75,8 @@ type Tokens struct {
 // keyExpiry is when the project's own keys expire: 2100-01-01. It is fixed so that a restart gives the same keys.
 var keyExpiry = time.Date(2100, time.January, 1, 0, 0, 0, 0, time.UTC)
 
-// New makes the tokens of a project that signs with the given secret. The project's keys follow from the secret
-// alone. It fails if the secret is empty.
+// New makes the tokens of a project that signs with the given secret. The project's keys follow
+// from the secret alone. It fails if the secret is empty.
 func New(secret string) (*Tokens, error) {
 	if secret == "" {
 		return nil, errors.New("standin: the JWT secret is empty")
