@@ -7,6 +7,8 @@ import (
 	"net/http"
 	"strings"
 	"time"
+
+	"github.com/supabridge/supabridge/bridge/standin/sql"
 )
 
 // User is someone of the seed who can sign in.
@@ -25,7 +27,7 @@ func (s *Server) Users() []User {
 	users := make([]User, len(s.seed.users))
 	for i, u := range s.seed.users {
 		users[i] = User{ID: u.id, Email: u.email, Name: u.name}
-		users[i].Tenant, _ = claimText(u.claims(), s.seed.tenant.claim)
+		users[i].Tenant, _ = sql.ClaimText(u.claims(), s.seed.tenant.claim)
 		users[i].TenantName = s.tenantName(users[i].Tenant)
 	}
 	return users
@@ -33,21 +35,8 @@ func (s *Server) Users() []User {
 
 // tenantName looks a tenant up by the primary key of the table of tenants.
 func (s *Server) tenantName(id string) string {
-	t, err := s.db.lookup(s.seed.tenant.table)
-	if err != nil || id == "" || len(t.key) != 1 {
-		return ""
-	}
-	label, ok := t.byName[s.seed.tenant.label]
-	key, err := t.columns[t.key[0]].typ.parse(id)
-	if err != nil || !ok {
-		return ""
-	}
-	s.db.mu.RLock()
-	defer s.db.mu.RUnlock()
-	if r := t.primary().one[t.columns[t.key[0]].typ.indexKey(key)]; r != nil {
-		return r.vals[label].text
-	}
-	return ""
+	name, _ := s.db.Text(s.seed.tenant.table, id, s.seed.tenant.label)
+	return name
 }
 
 // claims are those a user's token carries beside the registered ones.
@@ -56,7 +45,7 @@ func (u *seedUser) claims() map[string]any {
 	maps.Copy(user, u.user)
 	app := map[string]any{"provider": "email", "providers": []any{"email"}}
 	maps.Copy(app, u.app)
-	return map[string]any{"aud": roleAuthenticated, "email": u.email, "app_metadata": app, "user_metadata": user}
+	return map[string]any{"aud": sql.RoleAuthenticated, "email": u.email, "app_metadata": app, "user_metadata": user}
 }
 
 // UserToken mints an access token for a user of the seed, valid for Options.TokenTTL. An unknown id is an error with code
@@ -64,16 +53,16 @@ func (u *seedUser) claims() map[string]any {
 func (s *Server) UserToken(id string) (string, error) {
 	for i := range s.seed.users {
 		if u := &s.seed.users[i]; u.id == id {
-			return s.tokens.Mint(roleAuthenticated, u.id, u.claims(), s.now(), s.tokenTTL)
+			return s.tokens.Mint(sql.RoleAuthenticated, u.id, u.claims(), s.now(), s.tokenTTL)
 		}
 	}
-	return "", &Error{Code: "user_not_found", Message: "there is no user " + quoteShort(id)}
+	return "", &sql.Error{Code: "user_not_found", Message: "there is no user " + sql.Quote(id)}
 }
 
 // authUser is a user as the auth service describes them.
 func (u *seedUser) document() map[string]any {
 	c := u.claims()
-	return map[string]any{"id": u.id, "aud": roleAuthenticated, "role": roleAuthenticated, "email": u.email,
+	return map[string]any{"id": u.id, "aud": sql.RoleAuthenticated, "role": sql.RoleAuthenticated, "email": u.email,
 		"app_metadata": c["app_metadata"], "user_metadata": c["user_metadata"], "identities": []any{}}
 }
 
@@ -130,7 +119,7 @@ func (s *Server) serveToken(w http.ResponseWriter, r *http.Request, _ Claims, bo
 		}
 	case "refresh_token":
 		for i := range s.seed.users {
-			if u := &s.seed.users[i]; hmac.Equal([]byte(s.refreshToken(u)), []byte(asked.RefreshToken)) {
+			if u := &s.seed.users[i]; hmac.Equal([]byte(s.tokens.RefreshToken(u.id)), []byte(asked.RefreshToken)) {
 				user = u
 			}
 		}
@@ -149,12 +138,9 @@ func (s *Server) serveToken(w http.ResponseWriter, r *http.Request, _ Claims, bo
 	}
 	writeJSON(w, r, http.StatusOK, map[string]any{
 		"access_token": token, "token_type": "bearer", "expires_in": int64(s.tokenTTL / time.Second), "expires_at": s.now().Add(s.tokenTTL).Unix(),
-		"refresh_token": s.refreshToken(user), "user": user.document(),
+		"refresh_token": s.tokens.RefreshToken(user.id), "user": user.document(),
 	})
 }
-
-// refreshToken follows from the secret and the user alone: it never ends and needs no storage.
-func (s *Server) refreshToken(u *seedUser) string { return s.tokens.derive("refresh " + u.id) }
 
 // refuseBearer is the auth service's answer to a token it doesn't take.
 func refuseBearer(w http.ResponseWriter, r *http.Request, err error) {

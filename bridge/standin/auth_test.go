@@ -2,6 +2,7 @@ package standin
 
 import (
 	"encoding/json"
+	"errors"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -62,7 +63,8 @@ func TestUsersSignInAndRenew(t *testing.T) {
 	if status, keys := ask(http.MethodGet, "/auth/v1/.well-known/jwks.json", "", ""); status != 200 || len(keys["keys"].([]any)) != 0 {
 		t.Errorf("keys: %d %v", status, keys)
 	}
-	if _, err := s.UserToken("nobody"); codeOf(err) != "user_not_found" {
+	unknown := (*Error)(nil)
+	if _, err := s.UserToken("nobody"); !errors.As(err, &unknown) || unknown.Code != "user_not_found" {
 		t.Errorf("token of nobody: %v", err)
 	}
 }

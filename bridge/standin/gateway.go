@@ -1,12 +1,14 @@
 package standin
 
 import (
+	"encoding/json"
 	"errors"
 	"io"
 	"net/http"
 	"strconv"
-	"strings"
 	"time"
+
+	"github.com/supabridge/supabridge/bridge/standin/tokens"
 )
 
 // Bounds of one request.
@@ -70,7 +72,7 @@ func (s *Server) identified(refuse func(http.ResponseWriter, *http.Request, erro
 			writeJSON(w, r, http.StatusUnauthorized, gatewayError{"Invalid API key", "Double check your Supabase `anon` or `service_role` API key."})
 			return
 		}
-		if bearer, ok := bearerToken(r.Header); ok {
+		if bearer, ok := tokens.Bearer(r.Header); ok {
 			if token := s.tokens.Exchange(bearer); token != key {
 				if claims, err = s.tokens.Verify(token, s.now()); err != nil {
 					refuse(w, r, err)
@@ -91,38 +93,16 @@ func (s *Server) identified(refuse func(http.ResponseWriter, *http.Request, erro
 	})
 }
 
-// bearerToken is the token of the Authorization header.
-func bearerToken(h http.Header) (string, bool) {
-	scheme, token, ok := strings.Cut(h.Get("Authorization"), " ")
-	if !ok || !strings.EqualFold(scheme, "bearer") {
-		return "", false
+// writeJSON answers with a value as JSON.
+func writeJSON(w http.ResponseWriter, r *http.Request, status int, v any) {
+	body, err := json.Marshal(v)
+	if err != nil {
+		status, body = http.StatusInternalServerError, []byte(`{"message":"the answer can't be written as JSON"}`)
 	}
-	return strings.TrimSpace(token), true
-}
-
-// refuseToken is PostgREST's answer to a token it doesn't take.
-func (s *Server) refuseToken(w http.ResponseWriter, r *http.Request, err error) {
-	e := &Error{Code: "PGRST301", status: http.StatusUnauthorized}
-	token, _ := bearerToken(r.Header)
-	parts := strings.Count(token, ".") + 1
-	switch {
-	case errors.Is(err, ErrTokenExpired):
-		e.Code, e.Message = "PGRST303", "JWT expired"
-	case errors.Is(err, ErrTokenFields):
-		e.Code, e.Message = "PGRST303", "Parsing claims failed"
-	case errors.Is(err, ErrTokenExpiry):
-		e.Code, e.Message = "PGRST303", "The JWT 'exp' claim must be a number"
-	case errors.Is(err, ErrTokenSigner):
-		e.Message = "Wrong or unsupported encoding algorithm"
-	case errors.Is(err, ErrTokenSignature):
-		e.Message, e.Details = "No suitable key or wrong key type", "None of the keys was able to decode the JWT"
-	case token == "":
-		e.Message = "Empty JWT is sent in Authorization header"
-	case parts != 3:
-		e.Message = "Expected 3 parts in JWT; got " + strconv.Itoa(parts)
-	default:
-		e.Message = "JWT couldn't be decoded"
+	w.Header().Set("Content-Type", "application/json; charset=utf-8")
+	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
+	w.WriteHeader(status)
+	if r.Method != http.MethodHead {
+		_, _ = w.Write(body) // the client may be gone
 	}
-	w.Header().Set("WWW-Authenticate", `Bearer error="invalid_token", error_description="`+e.Message+`"`)
-	s.restError(w, r, e, roleAnon)
 }

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/supabridge/supabridge/bridge/standin/sql"
 )
 
 func TestTheLaneIsToldOfToTheServiceRoleAndGuarded(t *testing.T) {
@@ -50,7 +52,7 @@ func TestTheLaneIsToldOfToTheServiceRoleAndGuarded(t *testing.T) {
 				t.Errorf("the lane is %+v", lane)
 			}
 			for name, want := range map[string]bool{topic: c.unguarded || c.broadcast["messages"] != topic, "app:rows": true} {
-				access, err := s.realtime.Authorize(t.Context(), Claims{Role: roleAuthenticated}, name)
+				access, err := s.realtime.Authorize(t.Context(), Claims{Role: sql.RoleAuthenticated}, name)
 				if err != nil || access.ReadBroadcast != want || access.WriteBroadcast != want {
 					t.Errorf("a user may use %s: %+v, %v; want %t", name, access, err, want)
 				}

@@ -7,10 +7,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
 	"go.yaml.in/yaml/v3"
+
+	"github.com/supabridge/supabridge/bridge/standin/sql"
 )
 
 // maxSeedBytes bounds a seed's text.
@@ -23,60 +26,9 @@ var inboxSeed []byte
 // of servers.
 type Seed struct {
 	schemas []string
-	tables  []seedTable
+	tables  []sql.TableDef
 	users   []seedUser
 	tenant  seedTenant
-}
-
-type seedTable struct {
-	line      int
-	name      tableName
-	columns   []seedColumn
-	key       []string
-	unique    [][]string
-	indexes   [][]string
-	foreign   []seedForeignKey
-	full      bool
-	published bool
-	broadcast string
-	granted   map[string][]string
-	rls       bool
-	rules     []seedRule
-	rows      []seedRow
-}
-
-type seedColumn struct {
-	line     int
-	name     string
-	typ      *columnType
-	notNull  bool
-	def      string
-	hasDef   bool
-	identity bool
-	onUpdate bool
-}
-
-type seedForeignKey struct {
-	line       int
-	columns    []string
-	references string
-	to         []string
-	onDelete   deleteAction
-}
-
-type seedRule struct {
-	line       int
-	operations operation
-	roles      []string
-	everything bool
-	through    []string
-	column     string
-	claim      []string
-}
-
-type seedRow struct {
-	line   int
-	values map[string]any
 }
 
 // seedUser is someone who can sign in.
@@ -170,13 +122,13 @@ func (s *Seed) read(node *yaml.Node) error {
 		return at(node, errors.New("schemas is empty"))
 	}
 	return eachEntry(tables, func(name, n *yaml.Node) error {
-		t := seedTable{line: name.Line, name: tableName{s.schemas[0], name.Value}, published: true}
+		t := sql.TableDef{Line: name.Line, Schema: s.schemas[0], Name: name.Value, Published: true}
 		for _, schema := range s.schemas {
 			if rest, ok := strings.CutPrefix(name.Value, schema+"."); ok {
-				t.name = tableName{schema, rest}
+				t.Schema, t.Name = schema, rest
 			}
 		}
-		if err := t.read(n, enums); err != nil {
+		if err := readTable(&t, n, enums); err != nil {
 			return fmt.Errorf("table %s: %w", name.Value, err)
 		}
 		s.tables = append(s.tables, t)
@@ -184,155 +136,156 @@ func (s *Seed) read(node *yaml.Node) error {
 	})
 }
 
-func (t *seedTable) read(node *yaml.Node, enums map[string][]string) error {
+func readTable(t *sql.TableDef, node *yaml.Node, enums map[string][]string) error {
 	return eachKey(node, map[string]func(*yaml.Node) error{
 		"columns": func(n *yaml.Node) error {
 			return eachEntry(n, func(name, n *yaml.Node) error {
-				c := seedColumn{line: name.Line, name: name.Value}
-				if err := c.read(n, enums); err != nil {
+				c := sql.ColumnDef{Line: name.Line, Name: name.Value}
+				if err := readColumn(&c, n, enums); err != nil {
 					return err
 				}
-				t.columns = append(t.columns, c)
+				t.Columns = append(t.Columns, c)
 				return nil
 			})
 		},
-		"primary_key": func(n *yaml.Node) (err error) { t.key, err = readNames(n); return err },
-		"unique":      func(n *yaml.Node) (err error) { t.unique, err = readLists(n); return err },
-		"indexes":     func(n *yaml.Node) (err error) { t.indexes, err = readLists(n); return err },
+		"primary_key": func(n *yaml.Node) (err error) { t.Key, err = readNames(n); return err },
+		"unique":      func(n *yaml.Node) (err error) { t.Unique, err = readLists(n); return err },
+		"indexes":     func(n *yaml.Node) (err error) { t.Indexes, err = readLists(n); return err },
 		"foreign_keys": func(n *yaml.Node) error {
 			return eachItem(n, func(n *yaml.Node) error {
-				f := seedForeignKey{line: n.Line}
-				if err := f.read(n); err != nil {
+				f := sql.ForeignKeyDef{Line: n.Line}
+				if err := readForeignKey(&f, n); err != nil {
 					return err
 				}
-				t.foreign = append(t.foreign, f)
+				t.Foreign = append(t.Foreign, f)
 				return nil
 			})
 		},
 		"replica_identity": func(n *yaml.Node) (err error) {
-			t.full, err = readChoice(n, map[string]bool{"full": true, "default": false})
+			t.FullIdentity, err = readChoice(n, map[string]bool{"full": true, "default": false})
 			return err
 		},
-		"published": func(n *yaml.Node) error { return readScalar(n, &t.published) },
-		"broadcast": func(n *yaml.Node) error { return readScalar(n, &t.broadcast) },
+		"published": func(n *yaml.Node) error { return readScalar(n, &t.Published) },
+		"broadcast": func(n *yaml.Node) error { return readScalar(n, &t.Broadcast) },
 		"grants": func(n *yaml.Node) error {
-			t.granted = make(map[string][]string)
+			t.Granted = make(map[string][]string)
 			return eachEntry(n, func(role, n *yaml.Node) (err error) {
-				t.granted[role.Value], err = readNames(n)
+				t.Granted[role.Value], err = readNames(n)
 				return err
 			})
 		},
 		"row_security": func(n *yaml.Node) error {
-			t.rls = true
+			t.RLS = true
 			return eachItem(n, func(n *yaml.Node) error {
-				r := seedRule{line: n.Line, operations: forAll, roles: []string{roleAuthenticated}}
-				if err := r.read(n); err != nil {
+				r := sql.RuleDef{Line: n.Line, Operations: sql.ForAll, Roles: []string{sql.RoleAuthenticated}}
+				if err := readRule(&r, n); err != nil {
 					return err
 				}
-				t.rules = append(t.rules, r)
+				t.Rules = append(t.Rules, r)
 				return nil
 			})
 		},
 		"rows": func(n *yaml.Node) error {
 			return eachItem(n, func(n *yaml.Node) error {
 				r, err := readRow(n)
-				t.rows = append(t.rows, r)
+				t.Rows = append(t.Rows, r)
 				return err
 			})
 		},
 	})
 }
 
-func (c *seedColumn) read(node *yaml.Node, enums map[string][]string) (err error) {
+func readColumn(c *sql.ColumnDef, node *yaml.Node, enums map[string][]string) (err error) {
 	if node.Kind == yaml.ScalarNode {
-		if c.typ, err = parseColumnType(node.Value, enums); err != nil {
+		if c.Type, err = sql.ParseType(node.Value, enums); err != nil {
 			return at(node, err)
 		}
 		return nil
 	}
 	err = eachKey(node, map[string]func(*yaml.Node) error{
 		"type": func(n *yaml.Node) error {
-			if c.typ, err = parseColumnType(n.Value, enums); err != nil {
+			if c.Type, err = sql.ParseType(n.Value, enums); err != nil {
 				return at(n, err)
 			}
 			return nil
 		},
-		"not_null": func(n *yaml.Node) error { return readScalar(n, &c.notNull) },
+		"not_null": func(n *yaml.Node) error { return readScalar(n, &c.NotNull) },
 		"default": func(n *yaml.Node) error {
 			if n.Kind != yaml.ScalarNode {
 				return at(n, errors.New("a default is written as one text, as in SQL"))
 			}
-			c.def, c.hasDef = n.Value, n.Tag != "!!null"
+			c.Default, c.HasDefault = n.Value, n.Tag != "!!null"
 			return nil
 		},
 		"on_update": func(n *yaml.Node) (err error) {
-			c.onUpdate, err = readChoice(n, map[string]bool{"now()": true, "now": true})
+			c.OnUpdate, err = readChoice(n, map[string]bool{"now()": true, "now": true})
 			return err
 		},
-		"identity": func(n *yaml.Node) error { return readScalar(n, &c.identity) },
+		"identity": func(n *yaml.Node) error { return readScalar(n, &c.Identity) },
 	})
-	if err == nil && c.typ == nil {
-		err = at(node, fmt.Errorf("column %s has no type", c.name))
+	if err == nil && c.Type == nil {
+		err = at(node, fmt.Errorf("column %s has no type", c.Name))
 	}
 	return err
 }
 
-func (f *seedForeignKey) read(node *yaml.Node) error {
+func readForeignKey(f *sql.ForeignKeyDef, node *yaml.Node) error {
 	return eachKey(node, map[string]func(*yaml.Node) error{
-		"columns":    func(n *yaml.Node) (err error) { f.columns, err = readNames(n); return err },
-		"references": func(n *yaml.Node) error { return readScalar(n, &f.references) },
-		"to":         func(n *yaml.Node) (err error) { f.to, err = readNames(n); return err },
+		"columns":    func(n *yaml.Node) (err error) { f.Columns, err = readNames(n); return err },
+		"references": func(n *yaml.Node) error { return readScalar(n, &f.References) },
+		"to":         func(n *yaml.Node) (err error) { f.To, err = readNames(n); return err },
 		"on_delete": func(n *yaml.Node) (err error) {
-			f.onDelete, err = readChoice(n, map[string]deleteAction{"no action": deleteRefused, "restrict": deleteRefused,
-				"cascade": deleteCascades, "set null": deleteSetsNull})
+			f.OnDelete, err = readChoice(n, map[string]sql.DeleteAction{"no action": sql.NoAction, "restrict": sql.NoAction,
+				"cascade": sql.Cascade, "set null": sql.SetNull})
 			return err
 		},
 	})
 }
 
-func (r *seedRule) read(node *yaml.Node) error {
+func readRule(r *sql.RuleDef, node *yaml.Node) error {
 	err := eachKey(node, map[string]func(*yaml.Node) error{
 		"for": func(n *yaml.Node) error {
-			r.operations = 0
+			r.Operations = 0
 			return eachItem(n, func(n *yaml.Node) error {
-				op, err := readChoice(n, map[string]operation{"select": forSelect, "insert": forInsert, "update": forUpdate, "delete": forDelete})
-				r.operations |= op
+				op, err := readChoice(n, map[string]sql.Operation{"select": sql.ForSelect, "insert": sql.ForInsert, "update": sql.ForUpdate,
+					"delete": sql.ForDelete})
+				r.Operations |= op
 				return err
 			})
 		},
-		"to":         func(n *yaml.Node) (err error) { r.roles, err = readNames(n); return err },
-		"everything": func(n *yaml.Node) error { return readScalar(n, &r.everything) },
-		"through":    func(n *yaml.Node) (err error) { r.through, err = readNames(n); return err },
-		"column":     func(n *yaml.Node) error { return readScalar(n, &r.column) },
+		"to":         func(n *yaml.Node) (err error) { r.Roles, err = readNames(n); return err },
+		"everything": func(n *yaml.Node) error { return readScalar(n, &r.Everything) },
+		"through":    func(n *yaml.Node) (err error) { r.Through, err = readNames(n); return err },
+		"column":     func(n *yaml.Node) error { return readScalar(n, &r.Column) },
 		"claim": func(n *yaml.Node) error {
-			r.claim = strings.Split(n.Value, ".")
+			r.Claim = strings.Split(n.Value, ".")
 			return nil
 		},
 	})
 	switch {
 	case err != nil:
 		return err
-	case r.everything && (r.column != "" || r.claim != nil || r.through != nil):
+	case r.Everything && (r.Column != "" || r.Claim != nil || r.Through != nil):
 		return at(node, errors.New("a rule for everything takes no column, claim or through"))
-	case !r.everything && (r.column == "" || len(r.claim) == 0 || r.claim[0] == ""):
+	case !r.Everything && (r.Column == "" || len(r.Claim) == 0 || r.Claim[0] == ""):
 		return at(node, errors.New("a rule needs a column and a claim, or everything: true"))
 	}
-	for _, role := range r.roles {
-		if !knownRole(role) {
+	for _, role := range r.Roles {
+		if !sql.KnownRole(role) {
 			return at(node, fmt.Errorf("unknown role %q", role))
 		}
 	}
 	return nil
 }
 
-func readRow(node *yaml.Node) (seedRow, error) {
-	r := seedRow{line: node.Line, values: map[string]any{}}
+func readRow(node *yaml.Node) (sql.RowDef, error) {
+	r := sql.RowDef{Line: node.Line, Values: map[string]any{}}
 	err := eachEntry(node, func(name, n *yaml.Node) error {
 		switch {
 		case n.Kind == yaml.ScalarNode && n.Tag == "!!null":
-			r.values[name.Value] = nil
+			r.Values[name.Value] = nil
 		case n.Kind == yaml.ScalarNode:
-			r.values[name.Value] = n.Value
+			r.Values[name.Value] = n.Value
 		default:
 			var v any
 			if err := n.Decode(&v); err != nil {
@@ -342,7 +295,7 @@ func readRow(node *yaml.Node) (seedRow, error) {
 			if err != nil {
 				return at(n, err)
 			}
-			r.values[name.Value] = json.RawMessage(raw)
+			r.Values[name.Value] = json.RawMessage(raw)
 		}
 		return nil
 	})
@@ -474,22 +427,28 @@ func readLists(node *yaml.Node) ([][]string, error) {
 	return lists, err
 }
 
-// literal reads a seed row's value; times may be given as now() or now() - 1h30m.
-func (t *columnType) literal(v any, now time.Time) (any, error) {
-	text, ok := v.(string)
-	if !ok {
-		return v, nil
+// NewDB makes the tables of the seed and fills them. The error names the line of the seed that is
+// at fault.
+func (s *Seed) NewDB(limits Limits, now func() time.Time) (*DB, error) {
+	db, err := sql.New(s.tables, sql.Options{Schemas: s.schemas, Limits: limits, Now: now})
+	if err != nil {
+		return nil, fmt.Errorf("standin: the seed: %w", err)
 	}
-	rest, ok := strings.CutPrefix(text, "now()")
-	if !ok || (t.kind != kindTimestamptz && t.kind != kindTimestamp && t.kind != kindDate) {
-		return v, nil
+	return db, nil
+}
+
+// broadcasting is the seed with other topics for the triggers of some tables of its first schema.
+func (s *Seed) broadcasting(topics map[string]string) *Seed {
+	if len(topics) == 0 {
+		return s
 	}
-	if rest = strings.ReplaceAll(rest, " ", ""); rest != "" {
-		d, err := time.ParseDuration(rest)
-		if err != nil {
-			return nil, fmt.Errorf("%q is no time: %w", text, err)
+	changed := *s
+	changed.tables = slices.Clone(s.tables)
+	for i := range changed.tables {
+		t := &changed.tables[i]
+		if topic, ok := topics[t.Name]; ok && t.Schema == s.schemas[0] {
+			t.Broadcast = topic
 		}
-		now = now.Add(d)
 	}
-	return now, nil
+	return &changed
 }

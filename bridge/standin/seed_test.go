@@ -6,20 +6,6 @@ import (
 	"time"
 )
 
-// seeded makes the tables of a seed.
-func seeded(t testing.TB, seed string) *DB {
-	t.Helper()
-	s, err := ParseSeed(strings.NewReader(seed))
-	if err != nil {
-		t.Fatal(err)
-	}
-	db, err := newDB(s, Limits{}, time.Now)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return db
-}
-
 func TestSeedMistakesAreNamedWithTheirLine(t *testing.T) {
 	for _, c := range []struct{ name, seed, want string }{
 		{"unknown key at the top", "tabels: {}", `line 1: unknown key "tabels"`},
@@ -53,7 +39,7 @@ func TestSeedMistakesAreNamedWithTheirLine(t *testing.T) {
 	} {
 		seed, err := ParseSeed(strings.NewReader(c.seed))
 		if err == nil {
-			_, err = newDB(seed, Limits{}, time.Now)
+			_, err = seed.NewDB(Limits{}, time.Now)
 		}
 		if err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: error %v, want one with %q", c.name, err, c.want)
@@ -94,7 +80,7 @@ func TestSeedRowsTakeTimesRelativeToNow(t *testing.T) {
 		t.Fatal(err)
 	}
 	now := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
-	db, err := newDB(s, Limits{}, func() time.Time { return now })
+	db, err := s.NewDB(Limits{}, func() time.Time { return now })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -119,6 +105,6 @@ func FuzzSeed(f *testing.F) {
 		if err != nil {
 			return
 		}
-		_, _ = newDB(seed, Limits{MaxBytes: 1 << 20}, time.Now) // it must not panic; most seeds are wrong
+		_, _ = seed.NewDB(Limits{MaxBytes: 1 << 20}, time.Now) // it must not panic; most seeds are wrong
 	})
 }

@@ -5,6 +5,9 @@ import (
 	"fmt"
 	"net/http"
 	"time"
+
+	"github.com/supabridge/supabridge/bridge/standin/realtime"
+	"github.com/supabridge/supabridge/bridge/standin/rest"
 )
 
 // Options say what a Server is made of. The zero value is the inbox with the secret of local Supabase stacks.
@@ -36,10 +39,9 @@ type Server struct {
 	seed     *Seed
 	db       *DB
 	tokens   *Tokens
-	realtime *realtime
+	realtime *realtime.Realtime
+	rest     *rest.Handler
 	tokenTTL time.Duration
-	maxRows  int
-	migrated bool
 	now      func() time.Time
 	handler  http.Handler
 }
@@ -56,9 +58,6 @@ func New(opts Options) (*Server, error) {
 	if opts.TokenTTL == 0 {
 		opts.TokenTTL = 24 * time.Hour
 	}
-	if opts.MaxRows == 0 {
-		opts.MaxRows = maxResponseRows
-	}
 	if opts.Now == nil {
 		opts.Now = time.Now
 	}
@@ -66,19 +65,20 @@ func New(opts Options) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	db, err := newDB(opts.Seed, opts.Limits, opts.Now)
+	db, err := opts.Seed.broadcasting(opts.Broadcast).NewDB(opts.Limits, opts.Now)
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{seed: opts.Seed, db: db, tokens: tokens, tokenTTL: opts.TokenTTL, maxRows: opts.MaxRows, migrated: !opts.Unmigrated, now: opts.Now}
-	for name, topic := range opts.Broadcast {
-		t := db.tables[tableName{db.schemas[0], name}]
-		if t == nil {
+	for name := range opts.Broadcast {
+		if _, ok := db.Table(db.Schemas()[0], name); !ok {
 			return nil, fmt.Errorf("standin: broadcast: there is no table %q", name)
 		}
-		t.broadcast = topic
 	}
-	s.realtime = newRealtime(db, tokens, opts.Realtime)
+	s := &Server{seed: opts.Seed, db: db, tokens: tokens, tokenTTL: opts.TokenTTL, now: opts.Now}
+	s.realtime = realtime.New(db, tokens, opts.Realtime)
+	s.rest = rest.New(db, rest.Options{
+		MaxRows: opts.MaxRows, Migrated: !opts.Unmigrated, Lane: s.realtime.Lane(), Guarded: s.realtime.LaneGuard,
+	})
 	s.handler = gateway(s.now, s.mux())
 	return s, nil
 }
@@ -86,8 +86,9 @@ func New(opts Options) (*Server, error) {
 // mux lays out the paths.
 func (s *Server) mux() *http.ServeMux {
 	mux := http.NewServeMux()
-	s.realtime.mount(mux)
-	mux.Handle("/rest/v1/", s.identified(s.refuseToken, s.serveRest))
+	s.mountAdmin(mux)
+	s.realtime.Mount(mux)
+	mux.Handle("/rest/v1/", s.identified(s.rest.Refuse, s.rest.Serve))
 	mux.Handle("GET /auth/v1/user", s.identified(refuseBearer, s.serveUser))
 	mux.Handle("POST /auth/v1/token", s.identified(refuseBearer, s.serveToken))
 	mux.Handle("POST /auth/v1/logout", s.identified(refuseBearer, func(w http.ResponseWriter, _ *http.Request, _ Claims, _ []byte) {
@@ -131,9 +132,14 @@ func (s *Server) AnonKey() string { return s.tokens.AnonKey() }
 // ServiceKey is the project's service_role key.
 func (s *Server) ServiceKey() string { return s.tokens.ServiceKey() }
 
+// SetLaneGuard takes away the policy that keeps everybody but service_role off the topics of supabridge's triggers, or brings
+// it back. It is there at first, if Options.Broadcast or the seed gives a table such a topic, as after supabridge's
+// migration. Without it RealtimeOptions.Policies alone count.
+func (s *Server) SetLaneGuard(there bool) { s.realtime.SetLaneGuard(there) }
+
 // Asked is how often Realtime has asked row level security whether a subscriber may read a changed row.
-func (s *Server) Asked() uint64 { return s.realtime.asked.Load() }
+func (s *Server) Asked() uint64 { return s.realtime.Asked() }
 
 // Close ends the connections of Realtime and waits for their goroutines until ctx is done. Requests to REST end by
 // themselves.
-func (s *Server) Close(ctx context.Context) error { return s.realtime.close(ctx) }
+func (s *Server) Close(ctx context.Context) error { return s.realtime.Close(ctx) }
