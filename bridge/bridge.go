@@ -24,6 +24,7 @@ import (
 
 	"github.com/supabridge/supabridge/bridge/ops"
 	"github.com/supabridge/supabridge/bridge/ops/tail"
+	"github.com/supabridge/supabridge/bridge/presence"
 	"github.com/supabridge/supabridge/bridge/ratelimit"
 	"github.com/supabridge/supabridge/bridge/realtimeshare"
 	"github.com/supabridge/supabridge/bridge/supabase"
@@ -50,8 +51,8 @@ type Bridge struct {
 	rows       *supabase.Client
 	router     *router
 	typing     *typing.Tracker
-	emitters   sync.WaitGroup // goroutines that pass typing and presence on
-	presence   *presence      // nil where presence is off
+	emitters   sync.WaitGroup    // goroutines that pass typing and presence on
+	presence   *presence.Tracker // nil where presence is off
 	unknown    *unknownEvents
 	dialects   dialects
 	metrics    *metrics
@@ -133,9 +134,10 @@ func (b *Bridge) build(ctx context.Context) (err error) {
 	b.emitters.Go(func() { b.typing.Run(ctx, b.tellTyping) })
 	b.router.moved, b.router.wrote = b.rechecker.conversationMoved, b.typing.Wrote
 	if cfg.Presence.Enabled {
-		if b.presence, err = newPresence(func() time.Duration { return b.cfg().Presence.Grace }, cfg.Presence.Remember, b.tellPresence); err != nil {
-			return err
+		if b.presence, err = presence.New(presenceOptions(cfg)); err != nil {
+			return fmt.Errorf("bridge: %w", err)
 		}
+		b.emitters.Go(func() { b.presence.Run(ctx, b.tellPresence) })
 	}
 	if b.cluster, err = b.newCluster(); err != nil {
 		return err
@@ -273,7 +275,7 @@ func (b *Bridge) Close() {
 		b.typing.Close()
 	}
 	if b.presence != nil {
-		b.presence.close()
+		b.presence.Close()
 	}
 	if b.webhooks != nil {
 		if b.reporter != nil {

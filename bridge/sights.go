@@ -6,6 +6,7 @@ import (
 
 	"github.com/supabridge/supabridge/bridge/feed"
 	"github.com/supabridge/supabridge/bridge/ops/tail"
+	"github.com/supabridge/supabridge/bridge/presence"
 	"github.com/supabridge/supabridge/bridge/typing"
 	"github.com/supabridge/supabridge/bridge/vocabulary"
 )
@@ -54,8 +55,8 @@ func (b *Bridge) sawTyping(s typing.Change) {
 	})
 }
 
-func (b *Bridge) sawPresence(a attended) {
-	b.tap.Show(tail.Presence, func() tail.Sight { return tail.Sight{Text: a.state, Tenant: a.tenant, User: a.who.UserID} })
+func (b *Bridge) sawPresence(p presence.Change) {
+	b.tap.Show(tail.Presence, func() tail.Sight { return tail.Sight{Text: p.State, Tenant: p.Tenant, User: p.Who.UserID} })
 }
 
 func (b *Bridge) sawRefusal(address, reason string) {
