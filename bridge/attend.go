@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 
+	"github.com/supabridge/supabridge/bridge/access"
 	"github.com/supabridge/supabridge/bridge/auth"
 	"github.com/supabridge/supabridge/bridge/presence"
 	"github.com/supabridge/supabridge/bridge/vocabulary"
@@ -140,7 +141,7 @@ func (c *client) present(e *socketio.Event) (tenant string, ok bool) {
 		return tenant, true
 	case errors.Is(err, errNotHome):
 		c.fail(e, failNotJoined)
-	case errors.Is(err, errRefused):
+	case errors.Is(err, access.ErrRefused):
 		c.fail(e, failForbidden)
 	default:
 		c.b.log.Warn().Err(err).Str("socket", c.socket.ID()).

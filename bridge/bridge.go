@@ -22,6 +22,7 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"github.com/supabridge/supabridge/bridge/access"
 	"github.com/supabridge/supabridge/bridge/ops"
 	"github.com/supabridge/supabridge/bridge/ops/tail"
 	"github.com/supabridge/supabridge/bridge/presence"
@@ -44,8 +45,8 @@ type Bridge struct {
 	problems atomic.Pointer[ops.Problems] // nil where none are kept
 
 	verifier   *verifier
-	authorizer *authorizer
-	rechecker  *rechecker
+	authorizer *access.Authorizer
+	rechecker  *access.Rechecker
 	homes      *homes
 	guard      *guard
 	rows       *supabase.Client
@@ -116,11 +117,12 @@ func (b *Bridge) build(ctx context.Context) (err error) {
 	}); err != nil {
 		return fmt.Errorf("bridge: %w", err)
 	}
-	if b.authorizer, err = newAuthorizer(b.cfg, b.rows); err != nil {
-		return err
+	if b.authorizer, err = access.New(access.Options{
+		Settings: access.Compile(cfg), Rows: b.rows, Registry: b.metrics.register,
+	}); err != nil {
+		return fmt.Errorf("bridge: %w", err)
 	}
-	b.authorizer.watch(b.metrics.register)
-	b.rechecker, b.homes = newRechecker(b), newHomes(b)
+	b.rechecker, b.homes = access.NewRechecker(b.authorizer, b.metrics.register, b.log), newHomes(b)
 	b.guard = newGuard(b)
 	tenants, err := newTenants(cfg, b.rows)
 	if err != nil {
@@ -132,7 +134,7 @@ func (b *Bridge) build(ctx context.Context) (err error) {
 	b.router.waiting.watch(b.metrics.register)
 	b.typing = typing.New(typingOptions(cfg))
 	b.emitters.Go(func() { b.typing.Run(ctx, b.tellTyping) })
-	b.router.moved, b.router.wrote = b.rechecker.conversationMoved, b.typing.Wrote
+	b.router.moved, b.router.wrote = b.rechecker.ConversationMoved, b.typing.Wrote
 	if cfg.Presence.Enabled {
 		if b.presence, err = presence.New(presenceOptions(cfg)); err != nil {
 			return fmt.Errorf("bridge: %w", err)
@@ -248,7 +250,7 @@ func (b *Bridge) runHooks(ctx context.Context) (stop func()) {
 	if b.admin != nil {
 		hooks.Go(func() { b.admin.Run(ctx) })
 	}
-	hooks.Go(func() { b.rechecker.run(ctx) })
+	hooks.Go(func() { b.rechecker.Run(ctx) })
 	hooks.Go(func() { b.homes.run(ctx) })
 	if b.sharer != nil {
 		hooks.Go(func() { b.sharer.Run(ctx) })
@@ -284,8 +286,7 @@ func (b *Bridge) Close() {
 		b.webhooks.close()
 	}
 	if b.authorizer != nil {
-		b.authorizer.fresh.close()
-		b.authorizer.callback.close()
+		b.authorizer.Close()
 	}
 	if b.rows != nil {
 		b.rows.Close()

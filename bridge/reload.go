@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/supabridge/supabridge/bridge/access"
 	"github.com/supabridge/supabridge/bridge/feed"
 	"github.com/supabridge/supabridge/bridge/presence"
 	"github.com/supabridge/supabridge/bridge/ratelimit"
@@ -53,8 +54,9 @@ func (b *Bridge) Reload(cfg *config.Config) (changed []string, err error) {
 		return nil, err
 	}
 	b.settings.Store(next)
+	b.authorizer.Update(access.Compile(cfg))
 	if slices.ContainsFunc(changed, func(key string) bool { return strings.HasPrefix(key, "rooms.") }) {
-		b.rechecker.rulesChanged()
+		b.rechecker.RulesChanged()
 	}
 	b.upstream.feed.SetPace(pace(cfg))
 	b.typing.Update(typingOptions(cfg))

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"time"
 
+	"github.com/supabridge/supabridge/bridge/access"
 	"github.com/supabridge/supabridge/bridge/feed"
 	"github.com/supabridge/supabridge/bridge/ops/tail"
 	"github.com/supabridge/supabridge/bridge/presence"
@@ -71,10 +72,10 @@ func (c *client) saw(kind tail.Kind, text, detail string) {
 }
 
 // sawRoom shows how a client's entering or leaving a room ended.
-func (c *client) sawRoom(kind tail.Kind, room roomKind, id, result string) {
+func (c *client) sawRoom(kind tail.Kind, room access.RoomKind, id, result string) {
 	c.b.tap.Show(kind, func() tail.Sight {
 		s := tail.Sight{Text: result, Detail: room.String(), User: c.who.UserID, Socket: c.socket.ID(), Conversation: id, Tenant: c.who.Tenant}
-		if room == tenantRoom {
+		if room == access.TenantRoom {
 			s.Conversation, s.Tenant = "", id
 		}
 		return s
