@@ -5,7 +5,9 @@ import (
 	"errors"
 	"slices"
 
+	"github.com/supabridge/supabridge/bridge/access"
 	"github.com/supabridge/supabridge/bridge/auth"
+	"github.com/supabridge/supabridge/bridge/presence"
 	"github.com/supabridge/supabridge/bridge/vocabulary"
 	"github.com/supabridge/supabridge/socketio"
 )
@@ -32,9 +34,9 @@ func (c *client) attend(tenant string) {
 	}
 	status := c.status.get()
 	if status != "" {
-		c.b.presence.say(tenant, c.key, who, status)
+		c.b.presence.SetStatus(tenant, c.key, presence.Local, who, status)
 	} else {
-		c.b.presence.enter(tenant, c.key, who)
+		c.b.presence.Enter(tenant, c.key, presence.Local, who)
 	}
 	c.b.cluster.attend(noteEnter, attendanceOf(tenant, c.key, who, status))
 }
@@ -54,9 +56,9 @@ func (c *client) part(tenant string, who *auth.Identity) {
 	if c.b.presence == nil {
 		return
 	}
-	leave, word := c.b.presence.leave, ""
+	leave, word := c.b.presence.Leave, ""
 	if c.goodbye.Load() {
-		leave, word = c.b.presence.depart, saidGoodbye
+		leave, word = c.b.presence.Goodbye, saidGoodbye
 	}
 	if leave(tenant, c.key, who) {
 		c.b.cluster.attend(noteLeave, attendanceOf(tenant, c.key, who, word))
@@ -69,7 +71,7 @@ const saidGoodbye = "goodbye"
 // expel is part for a user who lost the right to be there: at once, and not remembered among those
 // who left.
 func (c *client) expel(tenant string, who *auth.Identity) {
-	if c.b.presence != nil && c.b.presence.expel(tenant, c.key, who) {
+	if c.b.presence != nil && c.b.presence.Revoke(tenant, c.key, who) {
 		a := attendanceOf(tenant, c.key, who, "")
 		a.Expelled = true
 		c.b.cluster.attend(noteLeave, a)
@@ -139,7 +141,7 @@ func (c *client) present(e *socketio.Event) (tenant string, ok bool) {
 		return tenant, true
 	case errors.Is(err, errNotHome):
 		c.fail(e, failNotJoined)
-	case errors.Is(err, errRefused):
+	case errors.Is(err, access.ErrRefused):
 		c.fail(e, failForbidden)
 	default:
 		c.b.log.Warn().Err(err).Str("socket", c.socket.ID()).
@@ -178,7 +180,7 @@ func (c *client) listPresence(e *socketio.Event) {
 	}
 	all := c.snapshot(tenant)
 	if len(users) > 0 {
-		all = slices.DeleteFunc(all, func(a attended) bool { return !slices.Contains(users, a.who.UserID) })
+		all = slices.DeleteFunc(all, func(p presence.Change) bool { return !slices.Contains(users, p.Who.UserID) })
 	}
 	if list := presenceList(all); !e.Ack(list) {
 		c.tellList(vocabulary.PresenceSnapshot, tenant, list)
@@ -197,17 +199,17 @@ func (c *client) tellList(event vocabulary.Event, tenant string, list json.RawMe
 	c.say(o)
 }
 
-func (c *client) snapshot(tenant string) []attended {
+func (c *client) snapshot(tenant string) []presence.Change {
 	if c.b.presence == nil {
 		return nil
 	}
-	return c.b.presence.snapshot(tenant)
+	return c.b.presence.Snapshot(tenant)
 }
 
 func (c *client) online(tenant string) json.RawMessage {
 	users := []string{}
 	if c.b.presence != nil {
-		users = c.b.presence.list(tenant)
+		users = c.b.presence.Users(tenant)
 	}
 	list, err := json.Marshal(users)
 	if err != nil {

@@ -115,7 +115,7 @@ func (c *client) takeToken(e *socketio.Event) {
 		c.user.Store(seat)
 		c.socket.Unrestrict()
 		c.arrive()
-		c.b.rechecker.watch(c) // as a socket of this user
+		c.b.rechecker.Watch(c) // as a socket of this user
 		c.tookToken(e)
 	case !c.who.Verified || who.UserID != c.who.UserID:
 		c.refuseToken(e, refusedUnauthorized, errors.New("it is not the same user's"))
@@ -124,7 +124,7 @@ func (c *client) takeToken(e *socketio.Event) {
 			c.become(who)
 			c.claimHome()
 			c.expiry.Renew(who.Ends())
-			c.b.rechecker.doubt(c)
+			c.b.rechecker.Recheck(c)
 		}
 		c.tookToken(e)
 	}

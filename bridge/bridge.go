@@ -15,15 +15,18 @@ import (
 	"fmt"
 	"net/http"
 	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/rs/zerolog"
 
+	"github.com/supabridge/supabridge/bridge/access"
 	"github.com/supabridge/supabridge/bridge/emit"
 	"github.com/supabridge/supabridge/bridge/ops"
 	"github.com/supabridge/supabridge/bridge/ops/tail"
+	"github.com/supabridge/supabridge/bridge/presence"
 	"github.com/supabridge/supabridge/bridge/ratelimit"
 	"github.com/supabridge/supabridge/bridge/realtimeshare"
 	"github.com/supabridge/supabridge/bridge/supabase"
@@ -45,15 +48,15 @@ type Bridge struct {
 	problems atomic.Pointer[ops.Problems] // nil where none are kept
 
 	verifier   *verifier
-	authorizer *authorizer
-	rechecker  *rechecker
+	authorizer *access.Authorizer
+	rechecker  *access.Rechecker
 	homes      *homes
 	guard      *guard
 	rows       *supabase.Client
 	router     *router
 	typing     *typing.Tracker
-	emitters   sync.WaitGroup // goroutines that pass typing and presence on
-	presence   *presence      // nil where presence is off
+	emitters   sync.WaitGroup    // goroutines that pass typing and presence on
+	presence   *presence.Tracker // nil where presence is off
 	unknown    *unknownEvents
 	emitter    *emit.Emitter
 	metrics    *metrics
@@ -117,11 +120,12 @@ func (b *Bridge) build(ctx context.Context) (err error) {
 	}); err != nil {
 		return fmt.Errorf("bridge: %w", err)
 	}
-	if b.authorizer, err = newAuthorizer(b.cfg, b.rows); err != nil {
-		return err
+	if b.authorizer, err = access.New(access.Options{
+		Settings: access.Compile(cfg), Rows: b.rows, Registry: b.metrics.register,
+	}); err != nil {
+		return fmt.Errorf("bridge: %w", err)
 	}
-	b.authorizer.watch(b.metrics.register)
-	b.rechecker, b.homes = newRechecker(b), newHomes(b)
+	b.rechecker, b.homes = access.NewRechecker(b.authorizer, b.metrics.register, b.log), newHomes(b)
 	b.guard = newGuard(b)
 	tenants, err := newTenants(cfg, b.rows)
 	if err != nil {
@@ -133,11 +137,12 @@ func (b *Bridge) build(ctx context.Context) (err error) {
 	b.router.waiting.watch(b.metrics.register)
 	b.typing = typing.New(typingOptions(cfg))
 	b.emitters.Go(func() { b.typing.Run(ctx, b.tellTyping) })
-	b.router.moved, b.router.occupied, b.router.wrote = b.rechecker.conversationMoved, b.occupied, b.typing.Wrote
+	b.router.moved, b.router.occupied, b.router.wrote = b.rechecker.ConversationMoved, b.occupied, b.typing.Wrote
 	if cfg.Presence.Enabled {
-		if b.presence, err = newPresence(func() time.Duration { return b.cfg().Presence.Grace }, cfg.Presence.Remember, b.tellPresence); err != nil {
-			return err
+		if b.presence, err = presence.New(presenceOptions(cfg)); err != nil {
+			return fmt.Errorf("bridge: %w", err)
 		}
+		b.emitters.Go(func() { b.presence.Run(ctx, b.tellPresence) })
 	}
 	if b.cluster, err = b.newCluster(); err != nil {
 		return err
@@ -238,7 +243,7 @@ func (b *Bridge) runHooks(ctx context.Context) (stop func()) {
 	if b.admin != nil {
 		hooks.Go(func() { b.admin.Run(ctx) })
 	}
-	hooks.Go(func() { b.rechecker.run(ctx) })
+	hooks.Go(func() { b.rechecker.Run(ctx) })
 	hooks.Go(func() { b.homes.run(ctx) })
 	if b.sharer != nil {
 		hooks.Go(func() { b.sharer.Run(ctx) })
@@ -265,14 +270,13 @@ func (b *Bridge) Close() {
 		b.typing.Close()
 	}
 	if b.presence != nil {
-		b.presence.close()
+		b.presence.Close()
 	}
 	if b.webhooks != nil {
 		b.webhooks.Close()
 	}
 	if b.authorizer != nil {
-		b.authorizer.fresh.close()
-		b.authorizer.callback.close()
+		b.authorizer.Close()
 	}
 	if b.rows != nil {
 		b.rows.Close()
@@ -285,5 +289,13 @@ func (b *Bridge) newEmitter() *emit.Emitter {
 	return emit.New(emit.Options{
 		Words: b.words, Mirrored: b.portable, Register: b.metrics.register,
 		Relay: func(to emit.Audience, said []vocabulary.Utterance) { b.cluster.relay(to, said) },
+	})
+}
+
+// occupied reports whether anybody is in a conversation's room.
+func (b *Bridge) occupied(conversation string) bool {
+	room := emit.RoomName(b.cfg().Rooms.Conversation, conversation)
+	return slices.ContainsFunc(b.spaces, func(n *socketio.Namespace) bool {
+		return len(n.Local().To(room).Sockets()) > 0
 	})
 }

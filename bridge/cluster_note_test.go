@@ -41,7 +41,7 @@ func TestNotesOfAnotherVersionAreTakenForWhatTheyHave(t *testing.T) {
 	noted(b, `{"node":"old","kind":"enter","tenant":"t","socket":"2","user":"v","serial":5,"mood":{"new":["field"]}}`)
 	noted(b, `{"node":"old","kind":"a kind to come","serial":5}`)
 	noted(b, `{"node":"old","kind":"beat","serial":5}`)
-	if got := b.presence.list("t"); fmt.Sprint(got) != "[u v]" {
+	if got := b.presence.Users("t"); fmt.Sprint(got) != "[u v]" {
 		t.Errorf("present are %v, want u and v", got)
 	}
 	if !b.cluster.peers["old"].known {

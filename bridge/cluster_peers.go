@@ -1,17 +1,13 @@
 package bridge
 
 import (
-	"strings"
 	"time"
+
+	"github.com/supabridge/supabridge/bridge/presence"
 )
 
 // overNodes begins the keys of sockets at other nodes.
 const overNodes = "node:"
-
-// notHere tells whether a key is not that of a socket of this bridge's.
-func notHere(socket string) bool {
-	return strings.HasPrefix(socket, overRealtime) || strings.HasPrefix(socket, overNodes)
-}
 
 // Bounds of what is known of other nodes.
 const (
@@ -100,8 +96,8 @@ func remoteSocket(node string, a attends) attends {
 
 // apply notes one attendance, or its end.
 func (c *cluster) apply(p *peer, kind noteKind, a attends) {
-	presence := c.b.presence
-	if presence == nil {
+	online := c.b.presence
+	if online == nil {
 		return
 	}
 	key := a.Tenant + "\x00" + a.Socket
@@ -109,11 +105,11 @@ func (c *cluster) apply(p *peer, kind noteKind, a attends) {
 		if _, there := p.there[key]; there {
 			delete(p.there, key)
 			if a.Expelled {
-				presence.expel(a.Tenant, a.Socket, a.who())
+				online.Revoke(a.Tenant, a.Socket, a.who())
 			} else if a.Word == saidGoodbye {
-				presence.depart(a.Tenant, a.Socket, a.who())
+				online.Goodbye(a.Tenant, a.Socket, a.who())
 			} else {
-				presence.leave(a.Tenant, a.Socket, a.who())
+				online.Leave(a.Tenant, a.Socket, a.who())
 			}
 		}
 		return
@@ -123,9 +119,9 @@ func (c *cluster) apply(p *peer, kind noteKind, a attends) {
 	}
 	p.there[key] = a
 	if a.Word != "" {
-		presence.say(a.Tenant, a.Socket, a.who(), a.Word)
+		online.SetStatus(a.Tenant, a.Socket, presence.Remote, a.who(), a.Word)
 	} else {
-		presence.enter(a.Tenant, a.Socket, a.who())
+		online.Enter(a.Tenant, a.Socket, presence.Remote, a.who())
 	}
 }
 
@@ -162,7 +158,9 @@ func (c *cluster) tellWhole(to string) {
 	defer c.saying.Unlock()
 	var all []attends
 	if c.b.presence != nil {
-		all = c.b.presence.attending()
+		for _, s := range c.b.presence.LocalSockets() {
+			all = append(all, attendanceOf(s.Tenant, s.Key, s.Who, s.Status))
+		}
 	}
 	for part := 0; ; part++ {
 		n := min(len(all), wholePart)
@@ -171,26 +169,6 @@ func (c *cluster) tellWhole(to string) {
 			return
 		}
 	}
-}
-
-// attending gives every attendance of a socket of this bridge's.
-func (p *presence) attending() []attends {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	var all []attends
-	for tenant, users := range p.online {
-		for _, a := range users {
-			for socket, word := range a.sockets {
-				if !notHere(socket) {
-					if a.chosen != "" {
-						word = a.chosen
-					}
-					all = append(all, attendanceOf(tenant, socket, a.who, word))
-				}
-			}
-		}
-	}
-	return all
 }
 
 // dismiss takes everybody at a node for gone.

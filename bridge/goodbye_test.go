@@ -3,7 +3,6 @@ package bridge
 import (
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/gorilla/websocket"
@@ -45,43 +44,4 @@ func TestWhoSaysGoodbyeIsOfflineSoon(t *testing.T) {
 			}
 		})
 	}
-}
-
-// TestTheGraceOfAGoodbye says when others are told, to the second.
-func TestTheGraceOfAGoodbye(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var h heard
-		p := attending(t, &h) // with a grace of 10 s
-		p.enter("d1", "s1", ana)
-		p.depart("d1", "s1", ana)
-		time.Sleep(goodbyeGrace - time.Nanosecond)
-		p.enter("d1", "s2", ana) // the page has been loaded anew
-		time.Sleep(time.Minute)
-		h.expect(t, "online ana in d1")
-
-		p.depart("d1", "s2", ana)
-		time.Sleep(goodbyeGrace)
-		h.expect(t, "offline ana in d1")
-
-		// Of two tabs one was lost, and may come back although the other was closed.
-		p.enter("d1", "s3", ana)
-		p.enter("d1", "s4", ana)
-		p.leave("d1", "s3", ana)
-		time.Sleep(time.Second)
-		p.depart("d1", "s4", ana)
-		time.Sleep(9*time.Second - time.Nanosecond)
-		h.expect(t, "online ana in d1")
-		time.Sleep(time.Nanosecond)
-		h.expect(t, "offline ana in d1")
-
-		// The other way round: what was closed is not waited for longer than for what was lost.
-		p.enter("d1", "s5", ana)
-		p.enter("d1", "s6", ana)
-		p.depart("d1", "s5", ana)
-		time.Sleep(time.Minute)
-		p.depart("d1", "s6", ana)
-		time.Sleep(goodbyeGrace)
-		h.expect(t, "online ana in d1", "offline ana in d1")
-		p.close()
-	})
 }

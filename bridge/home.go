@@ -7,8 +7,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/supabridge/supabridge/bridge/auth"
-	"github.com/supabridge/supabridge/config"
+	"github.com/supabridge/supabridge/bridge/access"
 )
 
 // home is the tenant that a client's token names. The token is a claim: the client counts as
@@ -42,17 +41,17 @@ func (c *client) claimHome() (undecided bool) {
 	}
 	stored, known := c.tenants.get(claimed)
 	if !known {
-		stored, known = c.b.authorizer.known(c.who, tenantRoom, claimed)
+		stored, known = c.b.authorizer.Known(c.who, access.TenantRoom, claimed)
 	}
 	if stored != "" {
-		c.openHome(claimed, stored)
+		c.OpenTenant(claimed, stored)
 	}
 	return !known
 }
 
-// openHome has the client count as present in the tenant that its token claims. It does nothing
+// OpenTenant has the client count as present in the tenant that its token claims. It does nothing
 // where that is another one by now.
-func (c *client) openHome(claimed, stored string) {
+func (c *client) OpenTenant(claimed, stored string) {
 	c.attending.Lock()
 	defer c.attending.Unlock()
 	if c.home.gone || c.home.claimed != claimed || c.home.stored != "" {
@@ -62,9 +61,9 @@ func (c *client) openHome(claimed, stored string) {
 	c.attend(stored)
 }
 
-// closedHome gives the claimed tenant where the rules have not let the client in and its presence
+// ClaimedTenant gives the claimed tenant where the rules have not let the client in and its presence
 // depends on them, else "".
-func (c *client) closedHome() string {
+func (c *client) ClaimedTenant() string {
 	if c.b.presence == nil || c.identity.Load().UserID == "" {
 		return ""
 	}
@@ -105,37 +104,11 @@ func (c *client) atHome(id string) (string, error) {
 	if at.stored != "" {
 		return at.stored, nil
 	}
-	stored, err := c.b.authorizer.mayEnter(c.socket.Context(), c.who, tenantRoom, at.claimed)
+	stored, err := c.b.authorizer.MayEnter(c.socket.Context(), c.who, access.TenantRoom, at.claimed)
 	if err == nil {
-		c.openHome(at.claimed, stored)
+		c.OpenTenant(at.claimed, stored)
 	}
 	return stored, err
-}
-
-// known gives the answer of mayEnter where nobody has to be asked; stored is empty where the answer
-// is no.
-func (a *authorizer) known(who *auth.Identity, kind roomKind, id string) (stored string, known bool) {
-	may, known := a.free(who)
-	if known && may {
-		return id, true
-	}
-	if known {
-		return "", true
-	}
-	room := a.cfg().Rooms.Conversation
-	if kind == tenantRoom {
-		room = a.cfg().Rooms.Tenant
-	}
-	if len(room.Rules) == 0 {
-		return "", true
-	}
-	if room.Rules[0] == ruleClaim {
-		if stored := a.claimed(room, who, kind, []string{id})[id]; stored != "" {
-			return stored, true
-		}
-	}
-	stored, known, _ = a.remembered(a.question(who, kind, id))
-	return stored, known
 }
 
 // homes asks whether clients that came may be in the tenant that their token claims, so that
@@ -163,7 +136,10 @@ func (h *homes) ask(c *client) {
 	h.mu.Lock()
 	h.waiting = append(h.waiting, c)
 	h.mu.Unlock()
-	rouse(h.wake)
+	select {
+	case h.wake <- struct{}{}:
+	default: // it is awake already
+	}
 }
 
 func (h *homes) next() *client {
@@ -219,35 +195,17 @@ func (h *homes) run(ctx context.Context) {
 
 // look asks about one client.
 func (h *homes) look(ctx context.Context, c *client) {
-	claimed := c.closedHome()
+	claimed := c.ClaimedTenant()
 	if claimed == "" {
 		return
 	}
-	stored, err := h.b.authorizer.mayEnter(ctx, c.identity.Load(), tenantRoom, claimed)
+	stored, err := h.b.authorizer.MayEnter(ctx, c.identity.Load(), access.TenantRoom, claimed)
 	switch {
 	case err == nil:
-		c.openHome(claimed, stored)
-	case !errors.Is(err, errRefused):
+		c.OpenTenant(claimed, stored)
+	case !errors.Is(err, access.ErrRefused):
 		h.mu.Lock()
 		h.failed = append(h.failed, c)
 		h.mu.Unlock()
 	}
-}
-
-// rouse wakes whoever waits on a channel that holds one.
-func rouse(wake chan<- struct{}) {
-	select {
-	case wake <- struct{}{}:
-	default: // it has been roused already
-	}
-}
-
-// longestMemory is how long a yes may be remembered at most where rights are rechecked: a yes that
-// is reused begins a stay in a room, which the next round looks at. Together they keep within
-// recheck_every.
-func longestMemory(c config.Authorization) time.Duration {
-	if c.RecheckEvery > 0 {
-		return min(c.AllowedFor, c.RecheckEvery/5)
-	}
-	return c.AllowedFor
 }

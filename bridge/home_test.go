@@ -192,7 +192,7 @@ func TestATokenThatNamesATenantCountsForNothingAtOtherNodes(t *testing.T) {
 	// Who loses the right is gone at all nodes at once, without the grace that a reload has, and
 	// isn't listed as a member who left.
 	here.rest("PATCH", "users?id=eq."+benID, `{"distributor_id":"`+alpine+`"}`)
-	here.bridge.rechecker.rulesChanged()
+	here.bridge.rechecker.RulesChanged()
 	ana.toldGone(benID)
 	ana.neverToldOf(benID)
 	ben.sync()

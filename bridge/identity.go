@@ -63,12 +63,12 @@ func (v *verifier) verify(token string) (*auth.Identity, error) {
 		return nil, fmt.Errorf("token: %w", err)
 	}
 	role, _ := claims["role"].(string)
-	if settings.Audience != "" && role != serviceRole {
+	if settings.Audience != "" && role != auth.ServiceRole {
 		if err := jwt.NewValidator(jwt.WithAudience(settings.Audience)).Validate(jwt.MapClaims{"aud": claims["aud"]}); err != nil {
 			return nil, fmt.Errorf("token: %w", err)
 		}
 	}
-	if issuer, _ := claims["iss"].(string); len(settings.Issuers) > 0 && role != serviceRole && !slices.Contains(settings.Issuers, issuer) {
+	if issuer, _ := claims["iss"].(string); len(settings.Issuers) > 0 && role != auth.ServiceRole && !slices.Contains(settings.Issuers, issuer) {
 		return nil, fmt.Errorf("token: %w", jwt.ErrTokenInvalidIssuer)
 	}
 	expires, err := claims.GetExpirationTime()
@@ -77,7 +77,7 @@ func (v *verifier) verify(token string) (*auth.Identity, error) {
 	}
 	id := &auth.Identity{Role: role, Token: token, Expires: expires.Time, Leeway: settings.Leeway, Verified: true}
 	id.UserID, _ = claims["sub"].(string)
-	if id.UserID == "" && role != serviceRole {
+	if id.UserID == "" && role != auth.ServiceRole {
 		return nil, fmt.Errorf("token: no subject: it is not a signed-in user's")
 	}
 	for _, path := range settings.TenantClaims {
@@ -92,9 +92,6 @@ func (v *verifier) verify(token string) (*auth.Identity, error) {
 	}
 	return id, nil
 }
-
-// serviceRole is the role of the project's own key: it passes Row Level Security everywhere.
-const serviceRole = "service_role"
 
 // identify tells who a connecting client is. Under insecure_dev a client without a token is taken at its word; a token that is there is checked all the same.
 func (b *Bridge) identify(h *socketio.Handshake) (*auth.Identity, error) {

@@ -19,6 +19,7 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 	"github.com/rs/zerolog"
 
+	"github.com/supabridge/supabridge/bridge/auth"
 	"github.com/supabridge/supabridge/config"
 )
 
@@ -117,7 +118,7 @@ func TestTokensThatAreRefused(t *testing.T) {
 		"an audience among several":    sign(t, jwt.SigningMethodHS256, secret, claims(jwt.MapClaims{"aud": []string{"others", "authenticated"}})),
 		"expired within the leeway":    sign(t, jwt.SigningMethodHS256, secret, claims(jwt.MapClaims{"exp": time.Now().Add(-5 * time.Second).Unix()})),
 		"valid from a moment on":       sign(t, jwt.SigningMethodHS256, secret, claims(jwt.MapClaims{"nbf": time.Now().Add(5 * time.Second).Unix()})),
-		"the project's own key":        sign(t, jwt.SigningMethodHS256, secret, claims(jwt.MapClaims{"role": serviceRole, "sub": nil, "aud": nil})),
+		"the project's own key":        sign(t, jwt.SigningMethodHS256, secret, claims(jwt.MapClaims{"role": auth.ServiceRole, "sub": nil, "aud": nil})),
 		"any issuer where none is set": sign(t, jwt.SigningMethodHS256, secret, claims(jwt.MapClaims{"iss": "https://elsewhere.example.com"})),
 	} {
 		if _, err := v.verify(token); err != nil {
@@ -278,7 +279,7 @@ func TestTheIssuerIsHeldToWhatIsConfigured(t *testing.T) {
 			t.Errorf("iss %v: %v, want it accepted: %v", issuer, err, want)
 		}
 	}
-	service := claims(jwt.MapClaims{"iss": "supabase", "role": serviceRole, "sub": nil, "aud": nil})
+	service := claims(jwt.MapClaims{"iss": "supabase", "role": auth.ServiceRole, "sub": nil, "aud": nil})
 	if _, err := v.verify(sign(t, jwt.SigningMethodHS256, []byte(testSecret), service)); err != nil {
 		t.Errorf("the project's own key: %v", err)
 	}

@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/time/rate"
 
+	"github.com/supabridge/supabridge/bridge/access"
 	"github.com/supabridge/supabridge/bridge/auth"
 	"github.com/supabridge/supabridge/bridge/emit"
 	"github.com/supabridge/supabridge/bridge/ops/tail"
@@ -41,9 +42,9 @@ type client struct {
 	buckets    ratelimit.Buckets
 	complaints *rate.Limiter // of limits exceeded, that were not asked for
 
-	passing sync.Mutex // guards next, and losing a right against being taken over
-	next    []*client  // that recovery put in this one's place: one, or several that came at once
-	checked time.Time  // when its rights were asked about last; the rechecker's mu guards it
+	passing sync.Mutex     // guards next, and losing a right against being taken over
+	next    []*client      // that recovery put in this one's place: one, or several that came at once
+	checked access.Checked // when its rights were asked about last
 
 	attending sync.Mutex // guards home, and presence against losing it
 	home      home
@@ -234,7 +235,7 @@ func (c *client) dispatch(e *socketio.Event) {
 }
 
 // enter asks whether the client may be in a room and gives the id as stored.
-func (c *client) enter(e *socketio.Event, kind roomKind, id string, rooms *entered) (asStored string, ok bool) {
+func (c *client) enter(e *socketio.Event, kind access.RoomKind, id string, rooms *entered) (asStored string, ok bool) {
 	if _, there := rooms.get(id); !there && !c.hasRoom() {
 		c.fail(e, failTooMany)
 		return "", false
@@ -251,10 +252,10 @@ func (c *client) enter(e *socketio.Event, kind roomKind, id string, rooms *enter
 	c.b.cluster.await(c.socket.Context())
 	log := c.b.log.Info().Str("socket", c.socket.ID()).Str("user", c.who.UserID).Stringer("room", kind).Str("id", id)
 	var err error
-	c.asked = c.b.authorizer.now()
-	asStored, err = c.b.authorizer.mayEnter(c.socket.Context(), c.who, kind, id)
+	c.asked = c.b.authorizer.Epoch()
+	asStored, err = c.b.authorizer.MayEnter(c.socket.Context(), c.who, kind, id)
 	switch {
-	case errors.Is(err, errRefused):
+	case errors.Is(err, access.ErrRefused):
 		log.Msg("join refused")
 		result(failForbidden.code)
 		c.fail(e, failForbidden)
@@ -280,7 +281,7 @@ func (c *client) joinConversation(e *socketio.Event) {
 	t := c.b.cfg().Tables.Messages
 	since, asked := vocabulary.SinceOf(e.Args, vocabulary.SinceColumns{ID: t.ID, Updated: t.Updated, Created: t.Created})
 	_, there := c.conversations.get(id.Text)
-	asStored, ok := c.enter(e, conversationRoom, id.Text, &c.conversations)
+	asStored, ok := c.enter(e, access.ConversationRoom, id.Text, &c.conversations)
 	if !ok {
 		return
 	}
@@ -295,7 +296,7 @@ func (c *client) joinConversation(e *socketio.Event) {
 			return
 		}
 	}
-	if !c.confirm(e, room{conversationRoom, asStored}, &c.conversations, c.b.cfg().Rooms.Conversation) {
+	if !c.confirm(e, access.Room{Kind: access.ConversationRoom, ID: asStored}, &c.conversations, c.b.cfg().Rooms.Conversation) {
 		return
 	}
 	name := idPayload(id, asStored)
@@ -338,14 +339,14 @@ func (c *client) leave(rooms ...string) {
 
 // failSince tells why a join with since did not succeed: the user may not be in the room, or nobody can say now.
 func (c *client) failSince(e *socketio.Event, asStored string, there bool, err error) {
-	refused := errors.Is(err, errRefused)
+	refused := errors.Is(err, access.ErrRefused)
 	if refused || !there {
 		c.conversations.remove(asStored)
 	}
 	if refused {
 		c.leave(emit.RoomName(c.b.cfg().Rooms.Conversation, asStored), wholeRoom(asStored))
 		c.types(vocabulary.NewID(asStored), c.who, false)
-		c.sawRoom(tail.Join, conversationRoom, asStored, failForbidden.code)
+		c.sawRoom(tail.Join, access.ConversationRoom, asStored, failForbidden.code)
 		c.fail(e, failForbidden)
 		return
 	}
@@ -377,7 +378,7 @@ func (c *client) leaveConversation(e *socketio.Event) {
 	}
 	if joined, ok := c.conversations.get(id.Text); ok {
 		c.conversations.remove(joined)
-		c.sawRoom(tail.Leave, conversationRoom, joined, "ok")
+		c.sawRoom(tail.Leave, access.ConversationRoom, joined, "ok")
 		c.types(vocabulary.NewID(joined), c.who, false)
 		c.leave(emit.RoomName(c.b.cfg().Rooms.Conversation, joined), wholeRoom(joined))
 	}
@@ -400,19 +401,19 @@ func (c *client) joinTenant(e *socketio.Event) {
 		c.fail(e, failBadRequest)
 		return
 	}
-	asStored, ok := c.enter(e, tenantRoom, id.Text, &c.tenants)
+	asStored, ok := c.enter(e, access.TenantRoom, id.Text, &c.tenants)
 	if !ok {
 		return
 	}
 	c.join(emit.RoomName(c.b.cfg().Rooms.Tenant, asStored))
 	c.about.tenant = vocabulary.ID{Text: asStored, JSON: idPayload(id, asStored)}
 	appears := c.appear(asStored)
-	if !c.confirm(e, room{tenantRoom, asStored}, &c.tenants, c.b.cfg().Rooms.Tenant) {
+	if !c.confirm(e, access.Room{Kind: access.TenantRoom, ID: asStored}, &c.tenants, c.b.cfg().Rooms.Tenant) {
 		c.loseTenant(asStored)
 		return
 	}
 	if claimed := c.who.Tenant; claimed != "" && (claimed == id.Text || claimed == asStored) {
-		c.openHome(claimed, asStored) // so that leaving the room again does not end its presence
+		c.OpenTenant(claimed, asStored) // so that leaving the room again does not end its presence
 	}
 	c.succeed(e, c.b.words().TenantKey(), c.about.tenant.JSON)
 	if appears {
@@ -428,7 +429,7 @@ func (c *client) leaveTenant(e *socketio.Event) {
 	}
 	if joined, ok := c.tenants.get(id.Text); ok {
 		c.tenants.remove(joined)
-		c.sawRoom(tail.Leave, tenantRoom, joined, "ok")
+		c.sawRoom(tail.Leave, access.TenantRoom, joined, "ok")
 		c.leave(emit.RoomName(c.b.cfg().Rooms.Tenant, joined))
 		c.vanish(joined)
 	}
@@ -534,9 +535,9 @@ func (c *client) gone(reason string) {
 		},
 		c.discount,
 		func() {
-			settled := c.b.rechecker.settled.Load() // before it is forgotten: what moves later it may have missed
+			settled := c.b.rechecker.Settled() // before it is forgotten: what moves later it may have missed
 			c.left.Store(&settled)
-			c.b.rechecker.forget(c)
+			c.b.rechecker.Forget(c)
 		},
 	} {
 		c.survive("disconnect", step)

@@ -7,6 +7,7 @@ import (
 
 	"github.com/golang-jwt/jwt/v5"
 
+	"github.com/supabridge/supabridge/bridge/auth"
 	"github.com/supabridge/supabridge/config"
 )
 
@@ -15,7 +16,7 @@ func TestATokenWithinTheLeewayStaysConnected(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, func(cfg *config.Config) { cfg.Auth.Leeway = time.Hour })
 	token := sign(t, jwt.SigningMethodHS256, []byte(testSecret), claims(jwt.MapClaims{
-		"sub": anaID, "role": serviceRole, "exp": time.Now().Add(-30 * time.Minute).Unix()}))
+		"sub": anaID, "role": auth.ServiceRole, "exp": time.Now().Add(-30 * time.Minute).Unix()}))
 	b := connect(t, w.address, map[string]string{"token": token})
 	for i := range 5 {
 		var answer struct{ Success bool }

@@ -104,7 +104,7 @@ func (b *Bridge) admit(s *socketio.Socket) (err error) {
 	if who.Pending {
 		s.Restrict() // until it has said who it is
 	}
-	s.SetData(&admission{who, before, b.rechecker.settled.Load(), ratelimit.Network(h.RemoteAddr), seat})
+	s.SetData(&admission{who, before, b.rechecker.Settled(), ratelimit.Network(h.RemoteAddr), seat})
 	return nil
 }
 
@@ -148,9 +148,9 @@ func (b *Bridge) welcome(s *socketio.Socket) {
 	}
 	s.OnAny(c.dispatch)
 	s.OnDisconnect(c.gone)
-	b.rechecker.watch(c)
+	b.rechecker.Watch(c)
 	if a.before != nil && (a.before.identity.Load().Token != c.who.Token || c.changedSince(a.epoch)) {
-		b.rechecker.doubt(c)
+		b.rechecker.Recheck(c)
 	}
 	b.log.Info().Str("socket", s.ID()).Str("user", c.who.UserID).Str("transport", string(s.Transport())).Bool("verified", c.who.Verified).
 		Bool("recovered", s.Recovered()).Msg("connected")

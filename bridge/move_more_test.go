@@ -11,6 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/supabridge/supabridge/bridge/access"
 	"github.com/supabridge/supabridge/bridge/emit"
 	"github.com/supabridge/supabridge/bridge/feed"
 	"github.com/supabridge/supabridge/bridge/standin"
@@ -172,12 +173,12 @@ func TestConversationsThatMayHaveMovedWaitTogetherNoLongerThanOneDoes(t *testing
 	synctest.Test(t, func(t *testing.T) {
 		r := newRoute(t, nil)
 		r.occupied = func(string) bool { return true }
-		r.moved = func(_ string, how moveKind) func(context.Context) {
+		r.moved = func(_ string, how access.Move) func(context.Context) {
 			return func(ctx context.Context) { // as where nobody can be asked
-				if how == moveLater {
+				if how == access.MoveLater {
 					return
 				}
-				ctx, cancel := context.WithTimeout(ctx, maxMoveWait)
+				ctx, cancel := context.WithTimeout(ctx, access.MaxMoveWait)
 				defer cancel()
 				<-ctx.Done()
 			}
@@ -187,11 +188,11 @@ func TestConversationsThatMayHaveMovedWaitTogetherNoLongerThanOneDoes(t *testing
 			r.waiting.take(t.Context(), feed.Change{Table: "conversations", Action: feed.Update,
 				Row: parsed(t, fmt.Sprintf(`{"id":"c%d","distributor_id":"d1"}`, i))})
 		}
-		r.pass(maxMoveWait)
+		r.pass(access.MaxMoveWait)
 		r.drain()
 		if told := len(r.sent); told < conversations || r.waiting.count > 0 {
 			t.Errorf("%d events of %d conversations were told after %v, and %d wait",
-				told, conversations, maxMoveWait, r.waiting.count)
+				told, conversations, access.MaxMoveWait, r.waiting.count)
 		}
 	})
 }

@@ -13,9 +13,11 @@ import (
 // clientOf gives the only client of a bridge.
 func (w *world) clientOf(user string) *client {
 	w.t.Helper()
-	for _, c := range w.bridge.rechecker.clients() {
-		if c.identity.Load().UserID == user {
-			return c
+	for _, space := range w.bridge.spaces {
+		for _, s := range space.Local().Sockets() {
+			if c, ok := s.Data().(*client); ok && c.identity.Load().UserID == user {
+				return c
+			}
 		}
 	}
 	w.t.Fatalf("%s is not connected", user)

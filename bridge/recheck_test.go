@@ -1,21 +1,16 @@
 package bridge
 
 import (
-	"context"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
-	"github.com/rs/zerolog"
 
-	"github.com/supabridge/supabridge/bridge/supabase"
 	"github.com/supabridge/supabridge/config"
 )
 
@@ -245,110 +240,5 @@ func TestRulesThatAreReloadedHoldForThoseWhoAreThere(t *testing.T) {
 	}
 	if o := ana.try("join_conversation", bakery); o.Code != "forbidden" {
 		t.Errorf("joining again: %+v, though the answer by the old rules must not count", o)
-	}
-}
-
-// counting answers yes and keeps the times of the questions.
-type counting struct {
-	policy
-	mu   sync.Mutex
-	at   []time.Time
-	rows int
-}
-
-func (c *counting) VisibleTo(_ context.Context, _, _, _ string, ids []string) ([]string, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.at, c.rows = append(c.at, time.Now()), c.rows+len(ids)
-	return ids, nil
-}
-
-// guarded is a rechecker whose clients, which add makes, are of a user each for each token, and in
-// rooms.
-func guarded(t *testing.T, rows records, change func(*config.Config)) *rechecker {
-	t.Helper()
-	cfg := config.Default()
-	change(cfg)
-	b := &Bridge{log: zerolog.Nop(), metrics: newMetrics()}
-	b.settings.Store(&settings{cfg: cfg})
-	var err error
-	if b.authorizer, err = newAuthorizer(b.cfg, rows); err != nil {
-		t.Fatal(err)
-	}
-	b.rechecker = newRechecker(b)
-	return b.rechecker
-}
-
-func (r *rechecker) add(token string, rooms ...string) *client {
-	c := &client{b: r.b}
-	who := signedIn(token)
-	who.UserID = token
-	c.become(who)
-	for _, id := range rooms {
-		c.conversations.add(id, id)
-	}
-	r.watch(c)
-	return c
-}
-
-func TestQuestionsAreSpreadOverTheIntervalOneForAllRoomsOfAToken(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		p := &counting{}
-		r := guarded(t, p, func(cfg *config.Config) { cfg.Rooms.Authorization.RecheckEvery = 100 * time.Second })
-		for i := range 50 {
-			r.add(fmt.Sprint("user ", i), "c1", "c2", "c3")
-			r.add(fmt.Sprint("user ", i), "c1", "c4") // in another tab
-		}
-		ctx, cancel := context.WithCancel(t.Context())
-		done := make(chan struct{})
-		go func() { defer close(done); r.run(ctx) }()
-		time.Sleep(75*time.Second + time.Millisecond) // three quarters of the interval
-		synctest.Wait()
-		if len(p.at) != 50 || p.rows != 200 {
-			t.Errorf("%d questions about %d rooms in the first round, want 50 about 200", len(p.at), p.rows)
-		}
-		for i := 1; i < len(p.at); i++ {
-			if gap := p.at[i].Sub(p.at[i-1]); gap != 1500*time.Millisecond {
-				t.Fatalf("question %d came %s after the one before, want 1.5s", i, gap)
-			}
-		}
-		cancel()
-		<-done
-	})
-}
-
-func TestWhatRechecksCostIsBoundedHoweverManySocketsThereAre(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		p := &counting{}
-		r := guarded(t, p, func(cfg *config.Config) {
-			cfg.Rooms.Authorization.RecheckEvery, cfg.Rooms.Authorization.RecheckRate = 10*time.Second, 20
-		})
-		for i := range 1000 {
-			r.doubt(r.add(fmt.Sprint("user ", i), "c1")) // all came back with a new token, as after a restart
-		}
-		ctx, cancel := context.WithCancel(t.Context())
-		done := make(chan struct{})
-		go func() { defer close(done); r.run(ctx) }()
-		time.Sleep(60 * time.Second)
-		synctest.Wait()
-		if n := len(p.at); n < 1180 || n > 1220+20 {
-			t.Errorf("%d questions in a minute, want 20 a second", n)
-		}
-		cancel()
-		<-done
-	})
-}
-
-func TestAThousandRoomsOfATokenAreAskedAboutInAFewQuestions(t *testing.T) {
-	t.Parallel()
-	p := &counting{}
-	r := guarded(t, p, func(*config.Config) {})
-	var rooms []string
-	for i := range 1000 {
-		rooms = append(rooms, fmt.Sprint("c", i))
-	}
-	r.check(t.Context(), stepsOf([]*client{r.add("one", rooms...)})[0], byTimer, r.pace)
-	if want := 1000 / supabase.MaxIDs; len(p.at) != want || p.rows != 1000 {
-		t.Errorf("%d questions about %d rooms, want %d about 1000", len(p.at), p.rows, want)
 	}
 }

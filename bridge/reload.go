@@ -5,7 +5,9 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/supabridge/supabridge/bridge/access"
 	"github.com/supabridge/supabridge/bridge/feed"
+	"github.com/supabridge/supabridge/bridge/presence"
 	"github.com/supabridge/supabridge/bridge/ratelimit"
 	"github.com/supabridge/supabridge/bridge/typing"
 	"github.com/supabridge/supabridge/bridge/vocabulary"
@@ -52,11 +54,15 @@ func (b *Bridge) Reload(cfg *config.Config) (changed []string, err error) {
 		return nil, err
 	}
 	b.settings.Store(next)
+	b.authorizer.Update(access.Compile(cfg))
 	if slices.ContainsFunc(changed, func(key string) bool { return strings.HasPrefix(key, "rooms.") }) {
-		b.rechecker.rulesChanged()
+		b.rechecker.RulesChanged()
 	}
 	b.upstream.feed.SetPace(pace(cfg))
 	b.typing.Update(typingOptions(cfg))
+	if b.presence != nil {
+		b.presence.Update(presenceOptions(cfg))
+	}
 	b.keys.again()
 	b.lane.verify()
 	b.io.SetCORS(cors(cfg))
@@ -72,4 +78,9 @@ func pace(cfg *config.Config) feed.Pace {
 // typingOptions are how long typing lasts.
 func typingOptions(cfg *config.Config) typing.Options {
 	return typing.Options{Timeout: cfg.Typing.Timeout, Repeat: cfg.Typing.Repeat}
+}
+
+// presenceOptions are how long a user stays online without a socket, and how many are remembered.
+func presenceOptions(cfg *config.Config) presence.Options {
+	return presence.Options{Grace: cfg.Presence.Grace, Remember: cfg.Presence.Remember}
 }

@@ -1,12 +1,37 @@
 package bridge
 
 import (
+	"slices"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/rs/zerolog"
 )
+
+// heard records what others were told.
+type heard struct {
+	mu    sync.Mutex
+	lines []string
+}
+
+func (h *heard) add(line string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.lines = append(h.lines, line)
+}
+
+func (h *heard) expect(t *testing.T, want ...string) {
+	t.Helper()
+	synctest.Wait()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if !slices.Equal(h.lines, want) {
+		t.Errorf("told %q, want %q", h.lines, want)
+	}
+	h.lines = nil
+}
 
 func TestAStormOfResyncsIsAskedForOnceAPause(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

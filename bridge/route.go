@@ -12,6 +12,7 @@ import (
 	lru "github.com/hashicorp/golang-lru/v2"
 	"github.com/rs/zerolog"
 
+	"github.com/supabridge/supabridge/bridge/access"
 	"github.com/supabridge/supabridge/bridge/emit"
 	"github.com/supabridge/supabridge/bridge/feed"
 	"github.com/supabridge/supabridge/bridge/row"
@@ -34,8 +35,8 @@ type router struct {
 	waiting  *waiting
 	found    []need // tenants that were asked for, for the change that is being routed
 	// moved is called when a conversation has another tenant, or may have, or is no more. What it
-	// returns takes out of the room who may not stay; for moveLater it waits for nothing.
-	moved    func(conversation string, how moveKind) (settle func(context.Context))
+	// returns takes out of the room who may not stay; for access.MoveLater it waits for nothing.
+	moved    func(conversation string, how access.Move) (settle func(context.Context))
 	occupied func(conversation string) bool  // somebody is in its room
 	wrote    func(conversation, user string) // a message of the user's came
 	holds    holds
@@ -63,7 +64,7 @@ func newRouter(current func() *config.Config, words func() *vocabulary.Vocabular
 	}
 	r := &router{tables: cfg.Tables, rooms: cfg.Rooms, words: words, tenants: t, messages: messages, emit: emit, resync: resync, holds: newHolds(cfg),
 		tellings: told, log: log, wrote: func(string, string) {}}
-	r.moved = func(string, moveKind) func(context.Context) { return func(context.Context) {} }
+	r.moved = func(string, access.Move) func(context.Context) { return func(context.Context) {} }
 	r.occupied = func(string) bool { return false }
 	r.waiting = newWaiting(r)
 	return r, nil
@@ -212,7 +213,7 @@ func (r *router) routeConversation(ctx context.Context, c feed.Change) {
 	switch {
 	case certain: // who may not stay has been taken out of the room
 	case c.Action == feed.Delete, r.mayHaveMoved(c):
-		r.moved(id, moveLater)(ctx)
+		r.moved(id, access.MoveLater)(ctx)
 	}
 	for _, was := range left {
 		to := r.reachOf("", was)

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"slices"
 
+	"github.com/supabridge/supabridge/bridge/access"
 	"github.com/supabridge/supabridge/bridge/emit"
 	"github.com/supabridge/supabridge/bridge/feed"
 	"github.com/supabridge/supabridge/bridge/row"
@@ -189,27 +190,18 @@ func (r *router) tenantsLeft(c feed.Change) (left []string, certain bool) {
 	return left, len(left) > 0 && c.Action != feed.Delete
 }
 
-// moveKind says how it is looked who may stay in the room of a conversation that moved.
-type moveKind uint8
-
-const (
-	moveLater    moveKind = iota // beside the feed: what comes next is told meanwhile
-	movePossible                 // its room waits; who can't be asked about stays, and is asked about again
-	moveCertain                  // its room waits; who can't be asked about is taken out
-)
-
 // moves tells how it has to be asked who may stay in a conversation's room before a change of it is told.
-func (r *router) moves(c feed.Change) moveKind {
+func (r *router) moves(c feed.Change) access.Move {
 	if c.Table != r.tables.Conversations.Name || r.conversationOf(c) == "" {
-		return moveLater
+		return access.MoveLater
 	}
 	if _, certain := r.tenantsLeft(c); certain {
-		return moveCertain
+		return access.MoveCertain
 	}
 	if r.mayHaveMoved(c) && r.occupied(r.conversationOf(c)) {
-		return movePossible
+		return access.MovePossible
 	}
-	return moveLater
+	return access.MoveLater
 }
 
 // mayHaveMoved reports whether nobody knows which tenant a conversation had before an update.

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/supabridge/supabridge/bridge/auth"
+	"github.com/supabridge/supabridge/bridge/presence"
 	"github.com/supabridge/supabridge/bridge/realtimeshare"
 	"github.com/supabridge/supabridge/bridge/vocabulary"
 	"github.com/supabridge/supabridge/config"
@@ -20,13 +21,13 @@ func (b *Bridge) newSharer() *realtimeshare.Sharer {
 	lane := func(ways, topic string, private, on bool) realtimeshare.Lane {
 		return realtimeshare.Lane{In: on && (ways == "in" || ways == "both"), Out: on && (ways == "out" || ways == "both"), Topic: topic, Private: private}
 	}
-	typing := lane(c.Typing.Share, c.Typing.Topic, c.Typing.Private, b.cfg().Typing.Enabled)
-	presence := lane(c.Presence.Share, c.Presence.Topic, c.Presence.Private, b.presence != nil)
-	if !typing.In && !typing.Out && !presence.In && !presence.Out {
+	types := lane(c.Typing.Share, c.Typing.Topic, c.Typing.Private, b.cfg().Typing.Enabled)
+	attends := lane(c.Presence.Share, c.Presence.Topic, c.Presence.Private, b.presence != nil)
+	if !types.In && !types.Out && !attends.In && !attends.Out {
 		return nil
 	}
 	return realtimeshare.New(realtimeshare.Options{
-		Typing: typing, Event: c.Typing.Event, StopEvent: c.Typing.StopEvent, Presence: presence, Seats: c.Presence.Seats,
+		Typing: types, Event: c.Typing.Event, StopEvent: c.Typing.StopEvent, Presence: attends, Seats: c.Presence.Seats,
 		MaxChannels: c.MaxChannels, PerSecond: c.BroadcastsPerSecond, Linger: c.Linger, Expiry: func() time.Duration { return b.cfg().Typing.Timeout },
 		Dial:  func() (*phoenix.Client, error) { return dial(b.cfg().Supabase, b.metrics.upstream.Hooks()) },
 		House: house{b}, Log: b.log, Registry: b.metrics.register,
@@ -69,9 +70,9 @@ func (h house) Present() map[string][]realtimeshare.User {
 		return nil
 	}
 	present := make(map[string][]realtimeshare.User)
-	for tenant, users := range h.b.presence.here() {
-		for _, a := range users {
-			present[tenant] = append(present[tenant], realtimeshare.User{ID: a.who.UserID, Name: a.who.Name, Status: a.state})
+	for tenant, users := range h.b.presence.LocalUsers() {
+		for _, p := range users {
+			present[tenant] = append(present[tenant], realtimeshare.User{ID: p.Who.UserID, Name: p.Who.Name, Status: p.State})
 		}
 	}
 	return present
@@ -92,14 +93,14 @@ func (h house) Typing(conversation string, user realtimeshare.User, on bool) {
 
 func (h house) Enter(tenant, key string, user realtimeshare.User) {
 	if user.Status == "" {
-		h.b.presence.enter(tenant, overRealtime+key, elsewhere(user))
+		h.b.presence.Enter(tenant, overRealtime+key, presence.Realtime, elsewhere(user))
 		return
 	}
-	h.b.presence.say(tenant, overRealtime+key, elsewhere(user), user.Status)
+	h.b.presence.SetStatus(tenant, overRealtime+key, presence.Realtime, elsewhere(user), user.Status)
 }
 
 func (h house) Leave(tenant, key string, user realtimeshare.User) {
-	h.b.presence.leave(tenant, overRealtime+key, elsewhere(user))
+	h.b.presence.Leave(tenant, overRealtime+key, elsewhere(user))
 }
 
 // elsewhere is a user who is known by what clients of Realtime say.

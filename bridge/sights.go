@@ -4,8 +4,10 @@ import (
 	"cmp"
 	"time"
 
+	"github.com/supabridge/supabridge/bridge/access"
 	"github.com/supabridge/supabridge/bridge/feed"
 	"github.com/supabridge/supabridge/bridge/ops/tail"
+	"github.com/supabridge/supabridge/bridge/presence"
 	"github.com/supabridge/supabridge/bridge/typing"
 	"github.com/supabridge/supabridge/bridge/vocabulary"
 )
@@ -54,8 +56,8 @@ func (b *Bridge) sawTyping(s typing.Change) {
 	})
 }
 
-func (b *Bridge) sawPresence(a attended) {
-	b.tap.Show(tail.Presence, func() tail.Sight { return tail.Sight{Text: a.state, Tenant: a.tenant, User: a.who.UserID} })
+func (b *Bridge) sawPresence(p presence.Change) {
+	b.tap.Show(tail.Presence, func() tail.Sight { return tail.Sight{Text: p.State, Tenant: p.Tenant, User: p.Who.UserID} })
 }
 
 func (b *Bridge) sawRefusal(address, reason string) {
@@ -70,10 +72,10 @@ func (c *client) saw(kind tail.Kind, text, detail string) {
 }
 
 // sawRoom shows how a client's entering or leaving a room ended.
-func (c *client) sawRoom(kind tail.Kind, room roomKind, id, result string) {
+func (c *client) sawRoom(kind tail.Kind, room access.RoomKind, id, result string) {
 	c.b.tap.Show(kind, func() tail.Sight {
 		s := tail.Sight{Text: result, Detail: room.String(), User: c.who.UserID, Socket: c.socket.ID(), Conversation: id, Tenant: c.who.Tenant}
-		if room == tenantRoom {
+		if room == access.TenantRoom {
 			s.Conversation, s.Tenant = "", id
 		}
 		return s

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/supabridge/supabridge/bridge/access"
 	"github.com/supabridge/supabridge/bridge/emit"
 	"github.com/supabridge/supabridge/bridge/feed"
 	"github.com/supabridge/supabridge/bridge/vocabulary"
@@ -96,8 +97,8 @@ func (c *client) enterSince(
 			case x.over, err == nil && c.socket.Context().Err() != nil:
 				err = errOver // nobody would look after the right to a room that a lost connection enters
 			case err == nil && !may: // the rechecker has taken it out
-				err = errRefused
-			case err == nil && shows && c.b.authorizer.changedSince(roomOf(conversation), c.asked):
+				err = access.ErrRefused
+			case err == nil && shows && c.b.authorizer.ChangedSince(roomOf(conversation), c.asked):
 				if again = try < maxFreshTries; again {
 					return
 				}
@@ -125,13 +126,15 @@ func (c *client) enterSince(
 // maxFreshTries bounds how often a join asks about its room, which moves each time.
 const maxFreshTries = 3
 
-func roomOf(conversation string) room { return room{conversationRoom, conversation} }
+func roomOf(conversation string) access.Room {
+	return access.Room{Kind: access.ConversationRoom, ID: conversation}
+}
 
 // askFresh asks anew whether the client may be in a conversation.
 func (c *client) askFresh(ctx context.Context, conversation string) error {
-	open, epoch, err := c.b.authorizer.fresh.ask(ctx, c.who, conversationRoom, []string{conversation})
+	open, epoch, err := c.b.authorizer.AskFresh(ctx, c.who, access.ConversationRoom, []string{conversation})
 	if err == nil && !open[conversation] {
-		err = errRefused
+		err = access.ErrRefused
 	}
 	c.asked = epoch
 	return err

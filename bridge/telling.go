@@ -6,6 +6,7 @@ import (
 
 	"github.com/supabridge/supabridge/bridge/auth"
 	"github.com/supabridge/supabridge/bridge/emit"
+	"github.com/supabridge/supabridge/bridge/presence"
 	"github.com/supabridge/supabridge/bridge/realtimeshare"
 	"github.com/supabridge/supabridge/bridge/typing"
 	"github.com/supabridge/supabridge/bridge/vocabulary"
@@ -14,6 +15,7 @@ import (
 
 // tellTyping tells a conversation who types in it.
 func (b *Bridge) tellTyping(s typing.Change) {
+	defer b.survive(nil, "typing")
 	b.sawTyping(s)
 	who, event := s.Who, vocabulary.TypingStopped
 	if s.Typing {
@@ -30,25 +32,26 @@ func (b *Bridge) tellTyping(s typing.Change) {
 }
 
 // tellPresence tells a tenant who came, who went, and how those are who are there.
-func (b *Bridge) tellPresence(a attended) {
-	b.sawPresence(a)
-	who := a.who
-	seen := a.lastSeen()
+func (b *Bridge) tellPresence(p presence.Change) {
+	defer b.survive(nil, "presence")
+	b.sawPresence(p)
+	who := p.Who
+	seen := lastSeen(p)
 	own := []string{emit.UserRoom(who.UserID)}
-	to := emit.Audience{Tenant: []string{emit.RoomName(b.cfg().Rooms.Tenant, a.tenant)}, User: own, Sender: own}
+	to := emit.Audience{Tenant: []string{emit.RoomName(b.cfg().Rooms.Tenant, p.Tenant)}, User: own, Sender: own}
 	user, name, last := vocabulary.String("userId", who.UserID), vocabulary.String("userName", who.Name), vocabulary.String("lastSeen", seen)
 	var told []*vocabulary.Occasion
 	switch {
-	case a.came:
-		b.webhooks.ReportOnce(webhook.UserOnline, a.tenant+"/"+who.UserID, object("userId", who.UserID, b.words().TenantKey(), a.tenant))
+	case p.Came:
+		b.webhooks.ReportOnce(webhook.UserOnline, p.Tenant+"/"+who.UserID, object("userId", who.UserID, b.words().TenantKey(), p.Tenant))
 		told = append(told, about(who, vocabulary.UserOnline, user, name))
-	case a.went:
-		b.webhooks.ReportOnce(webhook.UserOffline, a.tenant+"/"+who.UserID, object("userId", who.UserID, b.words().TenantKey(), a.tenant, "lastSeen", seen))
+	case p.Went:
+		b.webhooks.ReportOnce(webhook.UserOffline, p.Tenant+"/"+who.UserID, object("userId", who.UserID, b.words().TenantKey(), p.Tenant, "lastSeen", seen))
 		told = append(told, about(who, vocabulary.UserOffline, user, name, last))
 	}
-	told = append(told, about(who, vocabulary.PresenceUpdate, user, name, vocabulary.String("status", a.state), vocabulary.Bool("isOnline", !a.went), last))
+	told = append(told, about(who, vocabulary.PresenceUpdate, user, name, vocabulary.String("status", p.State), vocabulary.Bool("isOnline", !p.Went), last))
 	for _, o := range told {
-		o.Tenant = vocabulary.NewID(a.tenant)
+		o.Tenant = vocabulary.NewID(p.Tenant)
 		b.emit(to, o)
 	}
 	b.moved()
@@ -70,25 +73,25 @@ func (b *Bridge) tellRead(conversation vocabulary.ID, who *auth.Identity, messag
 	b.emit(to, o)
 }
 
-// lastSeen is when one who went was seen last, "" of one who is there.
-func (a attended) lastSeen() string {
-	if !a.went {
+// lastSeen is when a user who went was seen last, "" of one who is there.
+func lastSeen(p presence.Change) string {
+	if !p.Went {
 		return ""
 	}
-	return a.at.UTC().Format(time.RFC3339Nano)
+	return p.LastSeen.UTC().Format(time.RFC3339Nano)
 }
 
 // maxSnapshot bounds the users in one list of how they are, of some 150 bytes each, so that it fits what may wait for a client. Those who are online come first.
 const maxSnapshot = 1000
 
 // presenceList writes a snapshot as a list of objects.
-func presenceList(all []attended) json.RawMessage {
+func presenceList(all []presence.Change) json.RawMessage {
 	list := []byte{'['}
-	for i, a := range all[:min(len(all), maxSnapshot)] {
+	for i, p := range all[:min(len(all), maxSnapshot)] {
 		if i > 0 {
 			list = append(list, ',')
 		}
-		list = append(list, object("userId", a.who.UserID, "userName", a.who.Name, "status", a.state, "isOnline", !a.went, "lastSeen", a.lastSeen())...)
+		list = append(list, object("userId", p.Who.UserID, "userName", p.Who.Name, "status", p.State, "isOnline", !p.Went, "lastSeen", lastSeen(p))...)
 	}
 	return append(list, ']')
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/supabridge/supabridge/bridge/access"
 	"github.com/supabridge/supabridge/bridge/feed"
 )
 
@@ -16,7 +17,7 @@ import (
 // room is still being asked. Only its own rooms wait with it: changes of one conversation, and of one row, are told in the order in which the feed brought them, and all
 // others go on. In a tenant's room the changes of a conversation that waits may so come after later ones of other conversations.
 //
-// At most maxWaiting changes, or maxWaitingBytes of rows, wait. At that bound the feed itself waits until fewer do: for tenantWait or maxMoveWait at most, since every
+// At most maxWaiting changes, or maxWaitingBytes of rows, wait. At that bound the feed itself waits until fewer do: for tenantWait or access.MaxMoveWait at most, since every
 // question ends by then. Nothing is dropped for it; what Realtime's queue can't take meanwhile is read by the cursor.
 const (
 	maxWaiting      = 10_000
@@ -56,8 +57,8 @@ type pending struct {
 	gone   bool    // nothing will be
 	serial uint64
 	check  checkState
-	move   moveKind  // how it is checked
-	since  time.Time // when the check was wanted
+	move   access.Move // how it is checked
+	since  time.Time   // when the check was wanted
 }
 
 // need is a conversation whose tenant has to be known.
@@ -227,7 +228,7 @@ func (w *waiting) decided(p *pending) bool {
 	}
 	if p.check == unchecked {
 		p.check, p.move = checked, w.router.moves(p.change)
-		if p.move != moveLater {
+		if p.move != access.MoveLater {
 			p.since = time.Now()
 			p.check = checking
 			w.unchecked = append(w.unchecked, p)
@@ -252,8 +253,8 @@ func (w *waiting) begin() {
 		settle := w.router.moved(w.router.conversationOf(p.change), p.move)
 		w.checks.Go(func() {
 			ctx, cancel := p.ctx, context.CancelFunc(func() {})
-			if p.move == movePossible { // there may be many, while Supabase can't be asked
-				ctx, cancel = context.WithDeadline(ctx, p.since.Add(maxMoveWait))
+			if p.move == access.MovePossible { // there may be many, while Supabase can't be asked
+				ctx, cancel = context.WithDeadline(ctx, p.since.Add(access.MaxMoveWait))
 			}
 			settle(ctx)
 			cancel()

@@ -14,6 +14,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/supabridge/supabridge/bridge/access"
 	"github.com/supabridge/supabridge/bridge/emit"
 	"github.com/supabridge/supabridge/bridge/feed"
 	"github.com/supabridge/supabridge/bridge/supabase"
@@ -271,7 +272,7 @@ func TestEachRoomKeepsItsOrderWhateverIsAskedMeanwhile(t *testing.T) {
 				}
 			}
 			r.occupied = func(string) bool { return true }
-			r.moved = func(string, moveKind) func(context.Context) {
+			r.moved = func(string, access.Move) func(context.Context) {
 				d := time.Duration(rng.IntN(40)) * time.Millisecond
 				return func(context.Context) { time.Sleep(d) }
 			}
@@ -348,7 +349,7 @@ func TestWhatWaitsAtTheEndIsTold(t *testing.T) {
 		r := cold(t, 10)
 		r.tenants.before = func(ctx context.Context, _ []string) error { return hangs(ctx) }
 		ctx, cancel := context.WithCancel(t.Context())
-		r.moved = func(string, moveKind) func(context.Context) { return func(ctx context.Context) { <-ctx.Done() } }
+		r.moved = func(string, access.Move) func(context.Context) { return func(ctx context.Context) { <-ctx.Done() } }
 		r.router.tenants.learn("c9", "d9")
 		for i := range 20 {
 			c := "c" + strconv.Itoa(i%10)

@@ -27,6 +27,9 @@ type Identity struct {
 	Pending bool
 }
 
+// ServiceRole is the role of the project's own key: it passes Row Level Security everywhere.
+const ServiceRole = "service_role"
+
 // Ends is the instant from which on the token is refused, and at which a connection by it ends: its expiry and
 // auth.leeway. It is zero for a token without an end.
 func (who *Identity) Ends() time.Time {

@@ -1,4 +1,4 @@
-package bridge
+package access
 
 import (
 	"context"
@@ -7,22 +7,21 @@ import (
 	"fmt"
 	"slices"
 	"sync"
-	"time"
 
 	"github.com/supabridge/supabridge/bridge/auth"
 )
 
-// A remembered answer lets a socket into a room, where the rechecker looks after it. It must never
+// A remembered answer lets a session into a room, where the Rechecker looks after it. It must never
 // be the reason for which rows are handed over that were written before: the right may have ended
 // since, and nobody has noticed. Rows that a join with since has read, and what was sent to a
-// socket while it was away, go out only after the rules have been asked anew.
+// session while it was away, go out only after the rules have been asked anew.
 
-// fresh asks the rules anew, whatever is remembered. Of one token and one kind of room one question
-// is under way at a time: those that come meanwhile are put together into the next one. So a user
-// with many sockets multiplies nothing. The mutex guards what is below it. Each question has a
-// goroutine, which ends with it; close waits for all of them.
+// fresh asks the rules anew, whatever is remembered. For one token and one kind of room one
+// question is under way at a time. Questions that come meanwhile are put together into the next
+// one, so that a user with many sockets multiplies nothing. The mutex guards what is below it. Each
+// question has a goroutine, which ends with it; close waits for all of them.
 type fresh struct {
-	a     *authorizer
+	a     *Authorizer
 	slots chan struct{} // held by each question under way
 	over  context.Context
 	end   context.CancelFunc
@@ -38,7 +37,7 @@ const maxFresh = 32
 
 type askedBy struct {
 	token [sha256.Size]byte
-	kind  roomKind
+	kind  RoomKind
 }
 
 // freshQuestion is one question about some rooms. All but next is immutable once done is closed;
@@ -54,7 +53,7 @@ type freshQuestion struct {
 	err   error           // why it is not known of the others
 }
 
-func newFresh(a *authorizer) *fresh {
+func newFresh(a *Authorizer) *fresh {
 	f := &fresh{a: a, slots: make(chan struct{}, maxFresh), asking: make(map[askedBy]*freshQuestion)}
 	f.over, f.end = context.WithCancel(context.Background())
 	return f
@@ -69,15 +68,24 @@ func (f *fresh) close() {
 	f.all.Wait()
 }
 
-// errNotAsked: the bridge ends, and nobody is asked any more.
+// errNotAsked says that the bridge ends, and nobody is asked any more.
 var errNotAsked = errors.New("the bridge is stopping")
 
-// ask reports which of some rooms a user may be in, by an answer that was asked for after ask was
-// called. The ids must be as stored. epoch is the authorizer's when it was asked. An error means
-// that it could not be found out: nothing may be handed over then.
-func (f *fresh) ask(ctx context.Context, who *auth.Identity, kind roomKind, ids []string) (map[string]bool, uint64, error) {
+// AskFresh reports which of some rooms a user may be in, by an answer that was asked for after
+// AskFresh was called. The ids must be as stored. epoch is the one in which it was asked. An error
+// means that it could not be found out: nothing may be handed over then.
+func (a *Authorizer) AskFresh(
+	ctx context.Context, who *auth.Identity, kind RoomKind, ids []string,
+) (open map[string]bool, epoch uint64, err error) {
+	return a.fresh.ask(ctx, who, kind, ids)
+}
+
+// ask is AskFresh.
+func (f *fresh) ask(
+	ctx context.Context, who *auth.Identity, kind RoomKind, ids []string,
+) (map[string]bool, uint64, error) {
 	if may, known := f.a.free(who); known {
-		open, epoch := make(map[string]bool, len(ids)), f.a.now()
+		open, epoch := make(map[string]bool, len(ids)), f.a.Epoch()
 		for _, id := range ids {
 			open[id] = may
 		}
@@ -142,8 +150,8 @@ func (f *fresh) run(by askedBy, q *freshQuestion) {
 }
 
 // put asks the rules about the rooms of a question.
-func (f *fresh) put(kind roomKind, q *freshQuestion) {
-	ctx, cancel := context.WithTimeout(f.over, f.a.cfg().Supabase.RequestTimeout)
+func (f *fresh) put(kind RoomKind, q *freshQuestion) {
+	ctx, cancel := context.WithTimeout(f.over, f.a.settings.Load().FreshTimeout)
 	defer cancel()
 	select {
 	case f.slots <- struct{}{}:
@@ -152,7 +160,7 @@ func (f *fresh) put(kind roomKind, q *freshQuestion) {
 		q.err = fmt.Errorf("%d questions about rights are under way: %w", maxFresh, ctx.Err())
 		return
 	}
-	q.epoch = f.a.now()
+	q.epoch = f.a.Epoch()
 	in := &inquiry{who: q.who, kind: kind, tenants: f.byTenant()}
 	found, err := f.a.decide(ctx, in, q.ids)
 	token := sha256.Sum256([]byte(q.who.Token))
@@ -160,7 +168,7 @@ func (f *fresh) put(kind roomKind, q *freshQuestion) {
 	for _, id := range q.ids {
 		if asStored := found[id]; asStored != "" || err == nil {
 			q.open[id] = asStored != ""
-			f.a.remember(question{token, kind, id}, asStored, q.who.Expires, q.epoch)
+			f.a.remember(question{token, Room{kind, id}}, asStored, q.who.Expires, q.epoch)
 		}
 	}
 	by := "asked"
@@ -177,44 +185,16 @@ func (f *fresh) byTenant() entrance {
 		err      error
 	}
 	known := make(map[string]said)
-	return func(ctx context.Context, who *auth.Identity, kind roomKind, id string) (string, error) {
+	return func(ctx context.Context, who *auth.Identity, kind RoomKind, id string) (string, error) {
 		if s, ok := known[id]; ok {
 			return s.asStored, s.err
 		}
 		found, err := f.a.decide(ctx, &inquiry{who: who, kind: kind}, []string{id})
 		s := said{found[id], err}
 		if err == nil && s.asStored == "" {
-			s.err = errRefused
+			s.err = ErrRefused
 		}
 		known[id] = s
 		return s.asStored, s.err
 	}
-}
-
-// recoverWait bounds how long a client that comes back waits for its rights to be asked about.
-const recoverWait = 3 * time.Second
-
-// mayComeBack reports whether a user who comes back to this client's socket may be in all of its
-// rooms, by answers asked for now. What was sent there meanwhile is handed over only then; else the
-// socket is a new one, and enters its rooms anew.
-func (c *client) mayComeBack(ctx context.Context, who *auth.Identity) bool {
-	b := c.b
-	ctx, cancel := context.WithTimeout(ctx, recoverWait)
-	defer cancel()
-	var asked sync.WaitGroup
-	var may [2]bool
-	for kind, ids := range [...][]string{conversationRoom: c.conversations.all(), tenantRoom: c.tenants.all()} {
-		if may[kind] = len(ids) == 0; may[kind] {
-			continue
-		}
-		asked.Go(func() {
-			open, epoch, err := b.authorizer.fresh.ask(ctx, who, roomKind(kind), ids)
-			may[kind] = err == nil
-			for _, id := range ids {
-				may[kind] = may[kind] && open[id] && !b.authorizer.changedSince(room{roomKind(kind), id}, epoch)
-			}
-		})
-	}
-	asked.Wait()
-	return may[conversationRoom] && may[tenantRoom] && c.mayResume() // what was noticed meanwhile counts too
 }

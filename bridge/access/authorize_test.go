@@ -1,28 +1,53 @@
-package bridge
+package access_test
 
 import (
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/supabridge/supabridge/bridge/access"
 	"github.com/supabridge/supabridge/bridge/auth"
 	"github.com/supabridge/supabridge/bridge/supabase"
 	"github.com/supabridge/supabridge/config"
 )
 
-// policy stands for Supabase: which token sees which row, which user is joined with which room, the rows themselves, and how often it was asked.
+// policy stands for Supabase: which token sees which row, which user is joined with which room, the
+// rows themselves, and how often it was asked.
 type policy struct {
-	sees  map[string]string // "token table key id" and "user table user-column room-column room" → the id as stored, "table key id" → the row
+	asking func() // called with each question; may be nil
+
+	mu sync.Mutex // guards the rest
+	// "token table key id" and "user table user-column room-column room" → the id as stored,
+	// "table key id" → the row
+	sees  map[string]string
 	err   error
 	asked int
 }
 
-func (p *policy) VisibleTo(_ context.Context, token, table, key string, ids []string) ([]string, error) {
+// ask counts a question. The caller unlocks mu.
+func (p *policy) ask() {
+	if p.asking != nil {
+		p.asking()
+	}
+	p.mu.Lock()
 	p.asked++
+}
+
+// change changes what it answers while it may be asked.
+func (p *policy) change(change func()) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	change()
+}
+
+func (p *policy) VisibleTo(_ context.Context, token, table, key string, ids []string) ([]string, error) {
+	p.ask()
+	defer p.mu.Unlock()
 	var found []string
 	for _, id := range ids {
 		if stored, ok := p.sees[fmt.Sprint(token, " ", table, " ", key, " ", id)]; ok {
@@ -33,7 +58,8 @@ func (p *policy) VisibleTo(_ context.Context, token, table, key string, ids []st
 }
 
 func (p *policy) RoomsOf(_ context.Context, in supabase.Member, user string, rooms []string) ([]string, error) {
-	p.asked++
+	p.ask()
+	defer p.mu.Unlock()
 	var found []string
 	for _, room := range rooms {
 		if stored, ok := p.sees[fmt.Sprint(user, " ", in.Table, " ", in.User, " ", in.Room, " ", room)]; ok {
@@ -44,26 +70,21 @@ func (p *policy) RoomsOf(_ context.Context, in supabase.Member, user string, roo
 }
 
 func (p *policy) Row(_ context.Context, table, key, id string) (json.RawMessage, bool, error) {
-	p.asked++
+	p.ask()
+	defer p.mu.Unlock()
 	record, ok := p.sees[fmt.Sprint(table, " ", key, " ", id)]
 	return json.RawMessage(record), ok, p.err
 }
 
-func gatekeeper(t *testing.T, p *policy, change func(*config.Config)) *authorizer {
+func gatekeeper(t *testing.T, p *policy, change func(*config.Config)) *access.Authorizer {
 	t.Helper()
-	cfg := config.Default()
-	if change != nil {
-		change(cfg)
-	}
-	a, err := newAuthorizer(always(cfg), p)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return a
+	return guarded(t, p, change).authorizer
 }
 
 func signedIn(token string) *auth.Identity {
-	return &auth.Identity{UserID: "u", Role: "authenticated", Token: token, Expires: time.Now().Add(time.Hour), Verified: true}
+	return &auth.Identity{
+		UserID: "u", Role: "authenticated", Token: token, Expires: time.Now().Add(time.Hour), Verified: true,
+	}
 }
 
 func TestARoomIsEnteredOnlyBySomebodyWhoSeesTheRow(t *testing.T) {
@@ -71,12 +92,13 @@ func TestARoomIsEnteredOnlyBySomebodyWhoSeesTheRow(t *testing.T) {
 	p := &policy{sees: map[string]string{"mine conversations id C1": "c1", "mine distributors id d1": "d1"}}
 	claimed := signedIn("claimed")
 	claimed.Tenant = "d7"
+	service := &auth.Identity{Role: auth.ServiceRole, Expires: time.Now().Add(time.Hour), Verified: true}
 	expired := signedIn("mine")
 	expired.Expires = time.Now().Add(-time.Second)
 	for _, test := range []struct {
 		name   string
 		who    *auth.Identity
-		kind   roomKind
+		kind   access.RoomKind
 		id     string
 		stored string // empty: refused
 	}{
@@ -88,11 +110,11 @@ func TestARoomIsEnteredOnlyBySomebodyWhoSeesTheRow(t *testing.T) {
 		{"the claim names the tenant", claimed, tenantRoom, "d7", "d7"},
 		{"the claim names another", claimed, tenantRoom, "d1", ""},
 		{"the claim says nothing of conversations", claimed, conversationRoom, "d7", ""},
-		{"the service role", &auth.Identity{Role: serviceRole, Expires: time.Now().Add(time.Hour), Verified: true}, conversationRoom, "any", "any"},
+		{"the service role", service, conversationRoom, "any", "any"},
 		{"the token has expired", expired, conversationRoom, "C1", ""},
 		{"no token", &auth.Identity{UserID: "u", Tenant: "d1"}, tenantRoom, "d1", ""},
 	} {
-		stored, err := gatekeeper(t, p, nil).mayEnter(t.Context(), test.who, test.kind, test.id)
+		stored, err := gatekeeper(t, p, nil).MayEnter(t.Context(), test.who, test.kind, test.id)
 		if stored != test.stored || (err == nil) != (test.stored != "") || err != nil && !errors.Is(err, errRefused) {
 			t.Errorf("%s: %q %v, want %q", test.name, stored, err, test.stored)
 		}
@@ -102,10 +124,11 @@ func TestARoomIsEnteredOnlyBySomebodyWhoSeesTheRow(t *testing.T) {
 func TestInsecureDevLetsOnlyThoseWithoutATokenThrough(t *testing.T) {
 	t.Parallel()
 	a := gatekeeper(t, &policy{}, func(cfg *config.Config) { cfg.Auth.InsecureDev = true })
-	if stored, err := a.mayEnter(t.Context(), &auth.Identity{UserID: "u"}, conversationRoom, "c1"); err != nil || stored != "c1" {
+	stored, err := a.MayEnter(t.Context(), &auth.Identity{UserID: "u"}, conversationRoom, "c1")
+	if err != nil || stored != "c1" {
 		t.Errorf("without a token: %q %v, want c1", stored, err)
 	}
-	if _, err := a.mayEnter(t.Context(), signedIn("theirs"), conversationRoom, "c1"); !errors.Is(err, errRefused) {
+	if _, err := a.MayEnter(t.Context(), signedIn("theirs"), conversationRoom, "c1"); !errors.Is(err, errRefused) {
 		t.Errorf("with a token that does not see the row: %v, want a refusal", err)
 	}
 }
@@ -119,7 +142,7 @@ func TestAnswersAreKeptForTheirTimeAndNoLongerThanTheToken(t *testing.T) {
 		ask := func(who *auth.Identity, id string, asked int) {
 			t.Helper()
 			before := p.asked
-			_, _ = a.mayEnter(t.Context(), who, conversationRoom, id)
+			_, _ = a.MayEnter(t.Context(), who, conversationRoom, id)
 			if got := p.asked - before; got != asked {
 				t.Errorf("%s for %s was asked of Supabase %d times, want %d", id, who.Token, got, asked)
 			}
@@ -148,15 +171,17 @@ func TestAFailureToAskIsNeitherAnAnswerNorKept(t *testing.T) {
 	t.Parallel()
 	p := &policy{err: &supabase.Error{Status: 503, Class: supabase.ClassRetry}}
 	a := gatekeeper(t, p, nil)
-	if _, err := a.mayEnter(t.Context(), signedIn("mine"), conversationRoom, "c1"); err == nil || errors.Is(err, errRefused) {
+	_, err := a.MayEnter(t.Context(), signedIn("mine"), conversationRoom, "c1")
+	if err == nil || errors.Is(err, errRefused) {
 		t.Errorf("error %v, want one that is no refusal", err)
 	}
 	p.err, p.sees = nil, map[string]string{"mine conversations id c1": "c1"}
-	if _, err := a.mayEnter(t.Context(), signedIn("mine"), conversationRoom, "c1"); err != nil {
+	if _, err := a.MayEnter(t.Context(), signedIn("mine"), conversationRoom, "c1"); err != nil {
 		t.Errorf("asked again: %v, want the room open", err)
 	}
 	p = &policy{err: &supabase.Error{Status: 401, Class: supabase.ClassToken}}
-	if _, err := gatekeeper(t, p, nil).mayEnter(t.Context(), signedIn("mine"), conversationRoom, "c1"); !errors.Is(err, errRefused) {
+	_, err = gatekeeper(t, p, nil).MayEnter(t.Context(), signedIn("mine"), conversationRoom, "c1")
+	if !errors.Is(err, errRefused) {
 		t.Errorf("a token that Supabase refuses: %v, want a refusal", err)
 	}
 }

@@ -1,4 +1,4 @@
-package bridge
+package access
 
 import (
 	"bytes"
@@ -12,25 +12,28 @@ import (
 
 	"github.com/supabridge/supabridge/bridge/auth"
 	"github.com/supabridge/supabridge/bridge/publish"
-	"github.com/supabridge/supabridge/config"
 )
 
 // maxCallbackAnswer bounds what is read of an answer, in bytes.
 const maxCallbackAnswer = 16 << 10
 
-// callback asks the application who may enter a room. Redirects are not followed, since they would take the question, and its signature, elsewhere.
+// callback asks the application who may enter a room. It follows no redirect, which would take the
+// question and its signature elsewhere.
 type callback struct {
-	cfg    func() *config.Config
-	client *http.Client
-	slots  chan struct{} // held by each question under way
+	settings func() *Settings
+	client   *http.Client
+	slots    chan struct{} // held by each question under way
 }
 
-func newCallback(cfg func() *config.Config) *callback {
-	n := cfg().Rooms.Authorization.Callback.Concurrency
+func newCallback(settings func() *Settings) *callback {
+	n := settings().Callback.Concurrency
 	return &callback{
-		cfg: cfg,
+		settings: settings,
 		client: &http.Client{
-			Transport:     &http.Transport{Proxy: http.ProxyFromEnvironment, ForceAttemptHTTP2: true, MaxIdleConnsPerHost: n, IdleConnTimeout: 90 * time.Second},
+			Transport: &http.Transport{
+				Proxy: http.ProxyFromEnvironment, ForceAttemptHTTP2: true,
+				MaxIdleConnsPerHost: n, IdleConnTimeout: 90 * time.Second,
+			},
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
 		slots: make(chan struct{}, n),
@@ -58,9 +61,10 @@ type callbackRoom struct {
 	ID   string `json:"id"`
 }
 
-// ask gives the id of the room as stored, errRefused where the application says no, and another error where it says neither.
-func (c *callback) ask(ctx context.Context, who *auth.Identity, kind roomKind, id string) (string, error) {
-	settings := c.cfg().Rooms.Authorization.Callback
+// ask gives the id of the room as stored. The error is ErrRefused where the application says no,
+// and another one where it says neither yes nor no.
+func (c *callback) ask(ctx context.Context, who *auth.Identity, kind RoomKind, id string) (string, error) {
+	settings := c.settings().Callback
 	ctx, cancel := context.WithTimeout(ctx, settings.Timeout)
 	defer cancel()
 	select {
@@ -69,7 +73,9 @@ func (c *callback) ask(ctx context.Context, who *auth.Identity, kind roomKind, i
 	case <-ctx.Done():
 		return "", fmt.Errorf("too many questions are under way: %w", ctx.Err())
 	}
-	body, err := json.Marshal(callbackQuestion{callbackUser{who.UserID, who.Name, who.Role, who.Tenant}, callbackRoom{kind.String(), id}})
+	body, err := json.Marshal(callbackQuestion{
+		callbackUser{who.UserID, who.Name, who.Role, who.Tenant}, callbackRoom{kind.String(), id},
+	})
 	if err != nil {
 		return "", err
 	}
@@ -90,7 +96,7 @@ func (c *callback) ask(ctx context.Context, who *auth.Identity, kind roomKind, i
 	}
 	switch {
 	case resp.StatusCode == http.StatusForbidden, resp.StatusCode == http.StatusNotFound:
-		return "", errRefused
+		return "", ErrRefused
 	case resp.StatusCode != http.StatusOK:
 		return "", fmt.Errorf("HTTP %d", resp.StatusCode)
 	case len(text) > maxCallbackAnswer:
@@ -104,7 +110,7 @@ func (c *callback) ask(ctx context.Context, who *auth.Identity, kind roomKind, i
 		return "", fmt.Errorf("an answer that is not {allow: true or false}: %w", err)
 	}
 	if !said.Allow {
-		return "", errRefused
+		return "", ErrRefused
 	}
 	return cmp.Or(said.ID, id), nil
 }

@@ -1,4 +1,4 @@
-package bridge
+package access
 
 import (
 	"context"
@@ -11,7 +11,6 @@ import (
 	"github.com/supabridge/supabridge/bridge/auth"
 	"github.com/supabridge/supabridge/bridge/row"
 	"github.com/supabridge/supabridge/bridge/supabase"
-	"github.com/supabridge/supabridge/config"
 )
 
 // The rules of rooms, as the configuration names them.
@@ -23,22 +22,25 @@ const (
 	ruleCallback   = "callback"
 )
 
-// records are the questions that rules ask of Supabase; see [supabase.Client].
-type records interface {
+// Records are the questions that rules ask of Supabase; see [supabase.Client].
+type Records interface {
 	VisibleTo(ctx context.Context, token, table, key string, ids []string) ([]string, error)
 	RoomsOf(ctx context.Context, in supabase.Member, user string, rooms []string) ([]string, error)
 	Row(ctx context.Context, table, key, id string) (record json.RawMessage, found bool, err error)
 }
 
-// entrance asks about one room; see [authorizer.mayEnter].
-type entrance func(ctx context.Context, who *auth.Identity, kind roomKind, id string) (string, error)
+// entrance asks about one room; see [Authorizer.MayEnter].
+type entrance func(ctx context.Context, who *auth.Identity, kind RoomKind, id string) (string, error)
+
+// pacing is waited for before each question that goes out; nil where somebody waits for the answer.
+type pacing = func(context.Context) error
 
 // inquiry is who asks about which kind of room.
 type inquiry struct {
 	who     *auth.Identity
-	kind    roomKind
-	tenants entrance                    // for the rule tenant
-	pace    func(context.Context) error // waited for before each question that goes out; nil where somebody waits for the answer
+	kind    RoomKind
+	tenants entrance // for the rule tenant
+	pace    pacing
 }
 
 // wait keeps the pace.
@@ -49,17 +51,16 @@ func (q *inquiry) wait(ctx context.Context) error {
 	return q.pace(ctx)
 }
 
-// decide asks the rules of a kind of room in their order, each about the rooms that none before it has opened. It gives the ids of open rooms as stored, by the ids
-// that were asked about, which must be as stored where they are more than one. Where a rule could not be asked and none after it has opened the room, there is an
-// error: of the rooms that are not among the open ones it is not known.
-func (a *authorizer) decide(ctx context.Context, q *inquiry, ids []string) (map[string]string, error) {
-	room := a.cfg().Rooms.Conversation
-	if q.kind == tenantRoom {
-		room = a.cfg().Rooms.Tenant
-	}
+// decide asks the rules of a kind of room in their order, each about the rooms that no rule before
+// it has opened. It gives the ids of open rooms as stored, by the ids that were asked about.
+// Several ids must be as stored. There is an error where a rule could not be asked and no later
+// rule has opened the room: whether the rooms that are not among the open ones are closed is then
+// not known.
+func (a *Authorizer) decide(ctx context.Context, q *inquiry, ids []string) (map[string]string, error) {
+	room := a.settings.Load().rules[q.kind]
 	open := make(map[string]string, len(ids))
 	var failed error
-	for _, rule := range room.Rules {
+	for _, rule := range room.order {
 		left := slices.DeleteFunc(slices.Clone(ids), func(id string) bool { return open[id] != "" })
 		for part := range slices.Chunk(left, supabase.MaxIDs) {
 			found, err := a.ask(ctx, rule, room, q, part)
@@ -76,7 +77,9 @@ func (a *authorizer) decide(ctx context.Context, q *inquiry, ids []string) (map[
 }
 
 // ask asks one rule.
-func (a *authorizer) ask(ctx context.Context, rule string, room config.Room, q *inquiry, ids []string) (map[string]string, error) {
+func (a *Authorizer) ask(
+	ctx context.Context, rule string, room rules, q *inquiry, ids []string,
+) (map[string]string, error) {
 	switch rule {
 	case ruleClaim:
 		return a.claimed(room, q.who, q.kind, ids), nil
@@ -84,7 +87,7 @@ func (a *authorizer) ask(ctx context.Context, rule string, room config.Room, q *
 		if err := q.wait(ctx); err != nil {
 			return nil, err
 		}
-		return a.visible(ctx, q, ids)
+		return a.visible(ctx, room, q, ids)
 	case ruleMembership:
 		if q.who.UserID == "" {
 			return nil, nil
@@ -92,10 +95,10 @@ func (a *authorizer) ask(ctx context.Context, rule string, room config.Room, q *
 		if err := q.wait(ctx); err != nil {
 			return nil, err
 		}
-		found, err := a.rows.RoomsOf(ctx, supabase.Member(room.Membership), q.who.UserID, ids)
+		found, err := a.rows.RoomsOf(ctx, room.membership, q.who.UserID, ids)
 		return byAsked(ids, found), err
 	case ruleTenant:
-		return q.each(ctx, ids, func(id string) (string, error) { return a.byTenant(ctx, q, id) })
+		return q.each(ctx, ids, func(id string) (string, error) { return a.byTenant(ctx, room, q, id) })
 	case ruleCallback:
 		return q.each(ctx, ids, func(id string) (string, error) { return a.callback.ask(ctx, q.who, q.kind, id) })
 	}
@@ -103,20 +106,18 @@ func (a *authorizer) ask(ctx context.Context, rule string, room config.Room, q *
 }
 
 // visible opens the rooms whose rows Row Level Security shows to the user.
-func (a *authorizer) visible(ctx context.Context, q *inquiry, ids []string) (map[string]string, error) {
-	t := a.cfg().Tables
-	table, key := t.Conversations.Name, t.Conversations.ID
-	if q.kind == tenantRoom {
-		table, key = t.Tenants.Name, t.Tenants.ID
-	}
-	found, err := a.rows.VisibleTo(ctx, q.who.Token, table, key, ids)
+func (a *Authorizer) visible(
+	ctx context.Context, room rules, q *inquiry, ids []string,
+) (map[string]string, error) {
+	found, err := a.rows.VisibleTo(ctx, q.who.Token, room.table, room.key, ids)
 	if e, ok := supabase.AsError(err); ok && (e.Class == supabase.ClassToken || e.Class == supabase.ClassDenied) {
 		return nil, nil // refused in words rather than by an empty answer
 	}
 	return byAsked(ids, found), err
 }
 
-// byAsked gives ids as stored by the ids asked for. Of a single one the answer may be spelled otherwise.
+// byAsked gives ids as stored by the ids asked for. Of a single one the answer may be spelled
+// otherwise.
 func byAsked(asked, found []string) map[string]string {
 	open := make(map[string]string, len(found))
 	for _, id := range found {
@@ -131,7 +132,9 @@ func byAsked(asked, found []string) map[string]string {
 }
 
 // each asks about one room after the other; a refusal is no failure.
-func (q *inquiry) each(ctx context.Context, ids []string, ask func(id string) (string, error)) (map[string]string, error) {
+func (q *inquiry) each(
+	ctx context.Context, ids []string, ask func(id string) (string, error),
+) (map[string]string, error) {
 	open := make(map[string]string, len(ids))
 	var failed error
 	for _, id := range ids {
@@ -143,17 +146,17 @@ func (q *inquiry) each(ctx context.Context, ids []string, ask func(id string) (s
 		switch {
 		case err == nil && asStored != "":
 			open[id] = asStored
-		case err != nil && !errors.Is(err, errRefused):
+		case err != nil && !errors.Is(err, ErrRefused):
 			failed = errors.Join(failed, err)
 		}
 	}
 	return open, failed
 }
 
-// byTenant opens a conversation to those who may enter its tenant's room. Which tenant that is, is asked with the service key: the user need not see the row.
-func (a *authorizer) byTenant(ctx context.Context, q *inquiry, id string) (string, error) {
-	t := a.cfg().Tables.Conversations
-	record, found, err := a.rows.Row(ctx, t.Name, t.ID, id)
+// byTenant opens a conversation to users who may enter its tenant's room. The conversation's row is
+// read with the service key, since the user need not see it.
+func (a *Authorizer) byTenant(ctx context.Context, room rules, q *inquiry, id string) (string, error) {
+	record, found, err := a.rows.Row(ctx, room.table, room.key, id)
 	if err != nil || !found {
 		return "", err
 	}
@@ -161,29 +164,31 @@ func (a *authorizer) byTenant(ctx context.Context, q *inquiry, id string) (strin
 	if err != nil {
 		return "", err
 	}
-	tenant := conversation.Text(t.Tenant)
+	tenant := conversation.Text(room.tenant)
 	if tenant == "" {
-		return "", errRefused
+		return "", ErrRefused
 	}
-	if _, err := q.tenants(ctx, q.who, tenantRoom, tenant); err != nil {
+	if _, err := q.tenants(ctx, q.who, TenantRoom, tenant); err != nil {
 		return "", err
 	}
-	return conversation.Text(t.ID), nil
+	return conversation.Text(room.key), nil
 }
 
 // claimed opens the rooms that the token names.
-func (a *authorizer) claimed(room config.Room, who *auth.Identity, kind roomKind, ids []string) map[string]string {
+func (a *Authorizer) claimed(
+	room rules, who *auth.Identity, kind RoomKind, ids []string,
+) map[string]string {
 	open := make(map[string]string)
 	var claims map[string]any
 	for _, id := range ids {
-		if kind == tenantRoom && who.Tenant != "" && who.Tenant == id {
+		if kind == TenantRoom && who.Tenant != "" && who.Tenant == id {
 			open[id] = id
 			continue
 		}
-		if claims == nil && len(room.Claims) > 0 {
+		if claims == nil && len(room.claims) > 0 {
 			claims = who.Claims()
 		}
-		for _, path := range room.Claims {
+		for _, path := range room.claims {
 			if slices.Contains(auth.ClaimTexts(claims, path), id) {
 				open[id] = id
 			}
