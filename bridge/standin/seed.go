@@ -247,8 +247,9 @@ func readRule(r *sql.RuleDef, node *yaml.Node) error {
 		"for": func(n *yaml.Node) error {
 			r.Operations = 0
 			return eachItem(n, func(n *yaml.Node) error {
-				op, err := readChoice(n, map[string]sql.Operation{"select": sql.ForSelect, "insert": sql.ForInsert, "update": sql.ForUpdate,
-					"delete": sql.ForDelete})
+				op, err := readChoice(n, map[string]sql.Operation{
+					"select": sql.ForSelect, "insert": sql.ForInsert, "update": sql.ForUpdate, "delete": sql.ForDelete,
+				})
 				r.Operations |= op
 				return err
 			})

@@ -14,7 +14,8 @@ const factsPath = "rpc/supabridge_facts"
 // facts answers it as that function does, for the service role alone.
 func (c *restCall) facts() (int, []byte, error) {
 	if c.claims.Role != sql.RoleService {
-		return 0, nil, refused(http.StatusForbidden, &sql.Error{Code: "42501", Message: "permission denied for function supabridge_facts"})
+		return 0, nil, refused(http.StatusForbidden, &sql.Error{Code: "42501",
+			Message: "permission denied for function supabridge_facts"})
 	}
 	var asked struct {
 		Schema string   `json:"schema"`
@@ -42,7 +43,8 @@ func (c *restCall) facts() (int, []byte, error) {
 		if !ok {
 			continue
 		}
-		f := facts{Published: t.Published, Identity: "d", RLS: t.RLS, Columns: make(map[string]string), Broadcasts: t.Broadcast != "",
+		f := facts{Published: t.Published, Identity: "d", RLS: t.RLS,
+			Columns: make(map[string]string), Broadcasts: t.Broadcast != "",
 			Kept: slices.ContainsFunc(t.Details, func(c sql.ColumnDetails) bool { return c.OnUpdate })}
 		if t.FullIdentity {
 			f.Identity = "f"

@@ -80,12 +80,14 @@ func parseError(what, text string, pos int, details string) *sql.Error {
 	if len(text) > 200 {
 		text = text[:200] + "…"
 	}
-	return &sql.Error{Code: "PGRST100", Message: fmt.Sprintf("%q (line 1, column %d)", "failed to parse "+what+" ("+text+")", pos+1), Details: details}
+	return &sql.Error{Code: "PGRST100", Details: details,
+		Message: fmt.Sprintf("%q (line 1, column %d)", "failed to parse "+what+" ("+text+")", pos+1)}
 }
 
 // notImplemented is the error for what PostgREST has and the stand-in has not.
 func notImplemented(what string) *sql.Error {
-	return &sql.Error{Code: "PGRST127", Message: "Feature not implemented", Details: "The stand-in does not support " + what + "."}
+	return &sql.Error{Code: "PGRST127", Message: "Feature not implemented",
+		Details: "The stand-in does not support " + what + "."}
 }
 
 func (p *filterParser) end() error {

@@ -15,7 +15,8 @@ const lanePath = "rpc/supabridge_lane"
 // lane answers the function as a database does that the migration was applied to, for the service role alone.
 func (c *restCall) lane() (int, []byte, error) {
 	if c.claims.Role != sql.RoleService {
-		return 0, nil, refused(http.StatusForbidden, &sql.Error{Code: "42501", Message: "permission denied for function supabridge_lane"})
+		return 0, nil, refused(http.StatusForbidden, &sql.Error{Code: "42501",
+			Message: "permission denied for function supabridge_lane"})
 	}
 	var asked struct {
 		Schema string   `json:"schema"`

@@ -97,7 +97,8 @@ func write(w http.ResponseWriter, r *http.Request, status int, out []byte) {
 // answer carries the request out and gives the status and body.
 func (c *restCall) answer(r *http.Request) (int, []byte, error) {
 	if !sql.KnownRole(c.claims.Role) {
-		return 0, nil, refused(http.StatusUnauthorized, &sql.Error{Code: "22023", Message: "role " + sql.Quote(c.claims.Role) + " does not exist"})
+		return 0, nil, refused(http.StatusUnauthorized, &sql.Error{Code: "22023",
+			Message: "role " + sql.Quote(c.claims.Role) + " does not exist"})
 	}
 	var err error
 	if c.params, err = url.ParseQuery(r.URL.RawQuery); err != nil {
@@ -132,7 +133,8 @@ func (c *restCall) answer(r *http.Request) (int, []byte, error) {
 	case http.MethodDelete:
 		return c.delete()
 	}
-	return 0, nil, refused(http.StatusMethodNotAllowed, &sql.Error{Code: "PGRST117", Message: "Unsupported HTTP method: " + r.Method})
+	return 0, nil, refused(http.StatusMethodNotAllowed, &sql.Error{Code: "PGRST117",
+		Message: "Unsupported HTTP method: " + r.Method})
 }
 
 // findTable finds the table by the path and the profile headers.
@@ -160,7 +162,8 @@ func (c *restCall) findTable(r *http.Request) (*sql.Relation, error) {
 			Message: "Could not find the function " + schema + "." + strings.TrimPrefix(name, "rpc/") + " in the schema cache",
 			Details: "The stand-in has no functions."})
 	case strings.Contains(name, "/"):
-		return nil, refused(http.StatusNotFound, &sql.Error{Code: "PGRST125", Message: "Invalid path specified in request URL"})
+		return nil, refused(http.StatusNotFound, &sql.Error{Code: "PGRST125",
+			Message: "Invalid path specified in request URL"})
 	}
 	t, ok := c.db.Relation(c.claims, schema, name)
 	if !ok {
@@ -171,7 +174,8 @@ func (c *restCall) findTable(r *http.Request) (*sql.Relation, error) {
 
 // noTable is the error for a table that doesn't exist, with the one that may have been meant.
 func noTable(db *sql.DB, schema, name string) error {
-	e := &sql.Error{Code: "PGRST205", Message: "Could not find the table '" + schema + "." + name + "' in the schema cache"}
+	e := &sql.Error{Code: "PGRST205",
+		Message: "Could not find the table '" + schema + "." + name + "' in the schema cache"}
 	if similar := db.Similar(schema, name); similar != "" {
 		e.Hint = "Perhaps you meant the table '" + schema + "." + similar + "'"
 	}
@@ -196,7 +200,8 @@ func parseAccept(h http.Header) (media, error) {
 			return media{single: true, stripNulls: strip}, nil
 		}
 	}
-	return media{}, refused(http.StatusNotAcceptable, &sql.Error{Code: "PGRST107", Message: "None of these media types are available: " + all})
+	return media{}, refused(http.StatusNotAcceptable, &sql.Error{Code: "PGRST107",
+		Message: "None of these media types are available: " + all})
 }
 
 // filters binds every filter of the request into one test. How many there are is in given.
@@ -235,7 +240,8 @@ func (c *restCall) render(p sql.Projection, rows []*sql.Row) ([]byte, error) {
 	}
 	if c.accept.single {
 		if len(rows) != 1 {
-			return nil, refused(http.StatusNotAcceptable, &sql.Error{Code: "PGRST116", Message: "Cannot coerce the result to a single JSON object",
+			return nil, refused(http.StatusNotAcceptable, &sql.Error{Code: "PGRST116",
+				Message: "Cannot coerce the result to a single JSON object",
 				Details: "The result contains " + strconv.Itoa(len(rows)) + " rows"})
 		}
 		c.header.Set("Content-Type", mediaObject+"+json; charset=utf-8")

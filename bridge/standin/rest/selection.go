@@ -47,7 +47,8 @@ func parseField(t *sql.Relation, item, text string) (sql.Output, error) {
 		f, rest, ok = cutField(strings.TrimSpace(rest[1:]))
 	}
 	if !ok || rest != "" {
-		return sql.Output{}, parseError("select parameter", text, strings.Index(text, item)+len(item)-len(rest), "expecting \",\" or end of input")
+		return sql.Output{}, parseError("select parameter", text,
+			strings.Index(text, item)+len(item)-len(rest), "expecting \",\" or end of input")
 	}
 	expr, err := t.Expression(f)
 	return sql.Output{Name: name, Expr: expr}, err

@@ -95,7 +95,8 @@ func (c *restCall) change(op sql.Operation, do func(sql.Filter, func([]*sql.Row)
 		return 0, nil, err
 	}
 	if given == 0 {
-		return 0, nil, &sql.Error{Code: "21000", Message: map[sql.Operation]string{sql.ForUpdate: "UPDATE", sql.ForDelete: "DELETE"}[op] + " requires a WHERE clause"}
+		return 0, nil, &sql.Error{Code: "21000",
+			Message: map[sql.Operation]string{sql.ForUpdate: "UPDATE", sql.ForDelete: "DELETE"}[op] + " requires a WHERE clause"}
 	}
 	order, err := parseOrder(c.table, c.params.Get("order"))
 	if err != nil {
@@ -198,7 +199,8 @@ func (c *restCall) parseBody(h http.Header) (payload, error) {
 	}
 	for _, name := range names {
 		if !c.table.HasColumn(name) {
-			return payload{}, &sql.Error{Code: "PGRST204", Message: "Could not find the '" + name + "' column of '" + c.table.Name() + "' in the schema cache"}
+			return payload{}, &sql.Error{Code: "PGRST204",
+				Message: "Could not find the '" + name + "' column of '" + c.table.Name() + "' in the schema cache"}
 		}
 		if !slices.Contains(p.columns, name) {
 			p.columns = append(p.columns, name)

@@ -72,7 +72,8 @@ func (s *TableDef) wrap(line int, err error) error {
 
 func buildTable(s *TableDef) (*table, error) {
 	t := &table{byName: map[string]int{}, broadcast: s.Broadcast}
-	t.info = TableInfo{Schema: s.Schema, Name: s.Name, Key: s.Key, FullIdentity: s.FullIdentity, RLS: s.RLS, Published: s.Published}
+	t.info = TableInfo{Schema: s.Schema, Name: s.Name, Key: s.Key,
+		FullIdentity: s.FullIdentity, RLS: s.RLS, Published: s.Published}
 	if len(s.Columns) == 0 {
 		return nil, errors.New("it has no columns")
 	}
@@ -136,7 +137,8 @@ func (t *table) resolve(names []string) ([]int, error) {
 }
 
 func (s *ColumnDef) defaultValue() (defaultValue, error) {
-	timed := s.Type.kind == kindTimestamptz || s.Type.kind == kindTimestamp || s.Type.kind == kindDate || s.Type.kind == kindTime
+	timed := s.Type.kind == kindTimestamptz || s.Type.kind == kindTimestamp ||
+		s.Type.kind == kindDate || s.Type.kind == kindTime
 	switch {
 	case s.OnUpdate && !timed:
 		return defaultValue{}, errors.New("on_update is for times")
@@ -176,7 +178,8 @@ func (db *DB) connect(t *table, s *TableDef) error {
 		}
 		i := slices.IndexFunc(to.indexes, func(ix *index) bool { return ix.unique && slices.Equal(ix.columns, refs) })
 		if i < 0 || len(refs) != len(columns) {
-			return s.wrap(sf.Line, fmt.Errorf("the columns it refers to are no unique key of %s of the same number", sf.References))
+			return s.wrap(sf.Line,
+				fmt.Errorf("the columns it refers to are no unique key of %s of the same number", sf.References))
 		}
 		for k := range columns {
 			if t.columns[columns[k]].typ.name != to.columns[refs[k]].typ.name {

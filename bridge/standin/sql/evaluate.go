@@ -224,7 +224,8 @@ func bindIs(e Expression, what string) (Filter, error) {
 		return Filter{holds: func(vals []value) truth { return truthOf(!e.of(vals).null) }}, nil
 	}
 	if e.typ.kind != kindBool {
-		return Filter{}, &Error{Code: "42804", Message: fmt.Sprintf("argument of IS %s must be type boolean, not type %s", strings.ToUpper(what), e.typ.long())}
+		return Filter{}, &Error{Code: "42804",
+			Message: fmt.Sprintf("argument of IS %s must be type boolean, not type %s", strings.ToUpper(what), e.typ.long())}
 	}
 	return Filter{holds: func(vals []value) truth {
 		v := e.of(vals)

@@ -105,7 +105,9 @@ func (r *Relation) Assign(columns []string, object map[string]json.RawMessage) (
 // Propose reads rows to insert: the values of columns from objects. A column that an object lacks
 // becomes NULL, or its default if missingDefault is set. What together is larger than the tables
 // may be is refused.
-func (r *Relation) Propose(columns []string, objects []map[string]json.RawMessage, missingDefault bool) ([]Assignment, error) {
+func (r *Relation) Propose(
+	columns []string, objects []map[string]json.RawMessage, missingDefault bool,
+) ([]Assignment, error) {
 	sets := make([]Assignment, len(objects))
 	size := int64(0)
 	for i, object := range objects {
@@ -170,7 +172,9 @@ func (r *Relation) Conflict(target []string, ignore bool, columns []string) (Con
 // read them then. done is called with the rows in the end, without those ignored, and with how many
 // of them are new; it runs before the transaction commits, and its error takes everything back. It
 // must be short and must not use the DB.
-func (r *Relation) Insert(sets []Assignment, on Conflict, returning bool, done func(rows []*Row, fresh int) error) error {
+func (r *Relation) Insert(
+	sets []Assignment, on Conflict, returning bool, done func(rows []*Row, fresh int) error,
+) error {
 	return r.db.transact(&r.claims, func(tx *Tx) error {
 		rows := make([][]value, len(sets))
 		for i, a := range sets {

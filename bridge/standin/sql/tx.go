@@ -316,7 +316,8 @@ func (tx *Tx) fail(err error) error {
 // table finds a table by name, unless the transaction has failed already: nothing more can be done in it then.
 func (tx *Tx) table(name string) (*table, error) {
 	if tx.failed != nil {
-		return nil, &Error{Code: "25P02", Message: "current transaction is aborted, commands ignored until end of transaction block"}
+		return nil, &Error{Code: "25P02",
+			Message: "current transaction is aborted, commands ignored until end of transaction block"}
 	}
 	return tx.db.lookup(name)
 }
