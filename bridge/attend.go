@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/supabridge/supabridge/bridge/auth"
+	"github.com/supabridge/supabridge/bridge/cluster"
 	"github.com/supabridge/supabridge/bridge/vocabulary"
 	"github.com/supabridge/supabridge/socketio"
 )
@@ -36,7 +37,7 @@ func (c *client) attend(tenant string) {
 	} else {
 		c.b.presence.enter(tenant, c.key, who)
 	}
-	c.b.cluster.attend(noteEnter, attendanceOf(tenant, c.key, who, status))
+	c.b.cluster.Enter(tenant, c.key, who, status)
 }
 
 // vanish takes appear back, unless the socket counts there by its token.
@@ -54,25 +55,20 @@ func (c *client) part(tenant string, who *auth.Identity) {
 	if c.b.presence == nil {
 		return
 	}
-	leave, word := c.b.presence.leave, ""
+	leave, why := c.b.presence.leave, cluster.Lost
 	if c.goodbye.Load() {
-		leave, word = c.b.presence.depart, saidGoodbye
+		leave, why = c.b.presence.depart, cluster.Goodbye
 	}
 	if leave(tenant, c.key, who) {
-		c.b.cluster.attend(noteLeave, attendanceOf(tenant, c.key, who, word))
+		c.b.cluster.Leave(tenant, c.key, who, why)
 	}
 }
-
-// saidGoodbye is the word of a note about a socket whose client said that it goes.
-const saidGoodbye = "goodbye"
 
 // expel is part for a user who lost the right to be there: at once, and not remembered among those
 // who left.
 func (c *client) expel(tenant string, who *auth.Identity) {
 	if c.b.presence != nil && c.b.presence.expel(tenant, c.key, who) {
-		a := attendanceOf(tenant, c.key, who, "")
-		a.Expelled = true
-		c.b.cluster.attend(noteLeave, a)
+		c.b.cluster.Leave(tenant, c.key, who, cluster.Revoked)
 	}
 }
 

@@ -57,6 +57,7 @@ func (b *Bridge) Reload(cfg *config.Config) (changed []string, err error) {
 	}
 	b.upstream.feed.SetPace(pace(cfg))
 	b.typing.Update(typingOptions(cfg))
+	b.cluster.Update(roomsGrace(cfg))
 	b.keys.again()
 	b.lane.verify()
 	b.io.SetCORS(cors(cfg))

@@ -115,7 +115,7 @@ func (r *reporter) share(kind, lane string, data json.RawMessage) {
 	e := report{ID: uuid.NewString(), Type: kind, At: time.Now().UTC(), Data: data, lane: lane}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.b.cluster.speaks() && len(r.late) == 0 {
+	if r.b.cluster.Reporter() && len(r.late) == 0 {
 		r.put(e)
 		return
 	}
@@ -128,14 +128,11 @@ func (r *reporter) share(kind, lane string, data json.RawMessage) {
 // takeOver reports what another node may not have reported, once this node speaks, and else forgets what that one has.
 func (r *reporter) takeOver(now time.Time) {
 	c := r.b.cluster
-	if c == nil {
-		return
-	}
-	speaks, since := c.speaks(), c.lastLed().Add(-roomsEvery)
+	speaks, since := c.Reporter(), c.LastReporter().Add(-roomsEvery)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if !speaks {
-		keep := now.Add(-2*c.lease - roomsKept) // another node takes over within less
+		keep := now.Add(-2*c.Lease() - roomsKept) // another node takes over within less
 		r.late = slices.DeleteFunc(r.late, func(e report) bool { return e.At.Before(keep) })
 		return
 	}
@@ -261,11 +258,9 @@ func (r *reporter) look() {
 			}
 		}
 	}
-	if r.b.cluster != nil {
-		r.b.cluster.tellRooms(now)
-		now = maps.Clone(now)
-		r.b.cluster.roomsElsewhere(func(room string) { now[room] = true })
-	}
+	r.b.cluster.ShareRooms(now)
+	now = maps.Clone(now)
+	r.b.cluster.RemoteRooms(func(room string) { now[room] = true })
 	at := time.Now()
 	for room := range now {
 		if !r.occupied[room] {
@@ -285,15 +280,15 @@ func (r *reporter) look() {
 // ended, and of each room tells the last: so that in this moment something may be told twice, rather than not.
 func (r *reporter) tellChanges(now time.Time) {
 	c := r.b.cluster
-	if !c.speaks() {
+	if !c.Reporter() {
 		r.speaks = false
-		keep := now.Add(-2*c.lease - roomsKept) // another takes its place within less
+		keep := now.Add(-2*c.Lease() - roomsKept) // another takes its place within less
 		r.changes = slices.DeleteFunc(r.changes, func(change roomChange) bool { return change.at.Before(keep) })
 		r.changes = r.changes[max(0, len(r.changes)-maxRoomChanges):]
 		return
 	}
 	if !r.speaks {
-		since := c.lastLed().Add(-roomsEvery)
+		since := c.LastReporter().Add(-roomsEvery)
 		last := make(map[string]time.Time)
 		for _, change := range r.changes {
 			last[change.room] = change.at

@@ -49,7 +49,7 @@ func (h *webhooks) rouse() {
 
 // offer gives a row to the feed. Where the feed does not take it in time nothing is lost: Realtime or a read brings it.
 func (h *webhooks) offer(ctx context.Context, table string, action feed.Action, record json.RawMessage) bool {
-	if h.b.cluster.changes().offer(table, action, record) {
+	if h.b.cluster.Changes().Offer(table, action, record) {
 		return false // by this node
 	}
 	ctx, cancel := context.WithTimeout(ctx, offerWait)
