@@ -211,7 +211,8 @@ func TestOneNodeLeadsAndAnotherTakesItsPlace(t *testing.T) {
 	if b.Status().Leads {
 		a, b = b, a
 	}
-	eventually.True(t, "the other leaves the reports to it", func() bool { return !b.Reporter() && !b.LastReporter().IsZero() })
+	eventually.True(t, "the other leaves the reports to it",
+		func() bool { return !b.Reporter() && !b.LastReporter().IsZero() })
 	a.stop()
 	eventually.True(t, "the other takes its place", func() bool { return b.Status().Leads && b.Reporter() })
 }
