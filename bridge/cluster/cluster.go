@@ -4,7 +4,7 @@
 //	server, err := socketio.Open(socketio.Options{Adapter: c.Adapter(), Kin: cluster.KinRoom, …})
 //	c.Serve(server, namespaces)
 //	go c.Run(ctx)
-//	c.Typing(conversation, socket, who, true) // a socket of this node types: other nodes call their Handler
+//	c.Typing(conversation, socket, who, true) // a socket of this node types: calls others' Handler
 //
 // Each node hears of row changes from Supabase by itself and emits them to its own sockets; or the
 // leader alone does, and passes them on to the others (Changes). What comes from a browser (typing,
@@ -91,7 +91,8 @@ type Handler interface {
 	StyleHeard(vocabulary.Style)
 	// Disconnect closes connections of this node.
 	Disconnect(publish.Whom)
-	// Reaches counts the sockets of this node that an event reaches; Matches those that Disconnect would close.
+	// Reaches counts the sockets of this node that an event reaches. Matches counts those that
+	// Disconnect would close.
 	Reaches(publish.Event) int
 	Matches(publish.Whom) int
 }
@@ -105,7 +106,8 @@ const (
 	Revoked               // the user may not be in the tenant any more
 )
 
-// Cluster is a node's part in its cluster. The zero Cluster and a nil one are those of a node that is alone.
+// Cluster is a node's part in its cluster. The zero Cluster and a nil one are those of a node that
+// is alone.
 type Cluster struct {
 	opts    Options // immutable, like the next six
 	node    string

@@ -56,7 +56,8 @@ type note struct {
 	Row          json.RawMessage `json:"row,omitempty"`
 	attendance
 
-	// Serial numbers a node's notes of presence; in notes of other kinds it is that of the last one of presence.
+	// Serial numbers a node's notes of presence. In notes of other kinds it is that of the last one of
+	// presence.
 	Serial uint64       `json:"serial"`
 	All    []attendance `json:"all,omitempty"`
 	Part   int          `json:"part,omitempty"`
@@ -138,7 +139,8 @@ func (c *Cluster) send(n note) {
 	_ = c.io.ServerSideEmit(noteEvent, n)
 }
 
-// Typing informs the other nodes that a user types in a conversation (on), or stopped, in a socket of this node.
+// Typing informs the other nodes that a user types in a conversation (on), or stopped, in a socket
+// of this node.
 func (c *Cluster) Typing(conversation vocabulary.ID, socket string, who *auth.Identity, on bool) {
 	if c.alone() {
 		return
