@@ -171,7 +171,7 @@ func TestOutgoingWebhooksOfAClusterNeedNoWriteToRedis(t *testing.T) {
 			w.eventually("both are told to be online", told(userOnline, anaID, benID))
 			w.eventually("the metric says that Redis takes no writes", func() bool {
 				code, ready := w.get("/readyz")
-				return strings.Contains(w.scrape(), "supabridge_cluster_up 0") && code == 200 && strings.Contains(ready, `"up":false`) && strings.Contains(ready, "OOM")
+				return w.scraped("supabridge_cluster_up") == "0" && code == 200 && strings.Contains(ready, `"up":false`) && strings.Contains(ready, "OOM")
 			})
 			// Long after anybody could lead.
 			dora := connect(t, other.address, map[string]string{"token": w.token(doraID)})
@@ -182,7 +182,7 @@ func TestOutgoingWebhooksOfAClusterNeedNoWriteToRedis(t *testing.T) {
 			w.eventually("all are told to be offline", told(userOffline, anaID, benID, doraID))
 			set("0")
 			w.eventually("Redis takes writes again", func() bool {
-				return strings.Contains(w.scrape(), "supabridge_cluster_up 1") && leads(both[0]) != leads(both[1])
+				return w.scraped("supabridge_cluster_up") == "1" && leads(both[0]) != leads(both[1])
 			})
 		})
 	}
