@@ -22,7 +22,7 @@ import (
 // portable tells whether clients can be recovered at other nodes.
 func (b *Bridge) portable() bool {
 	c := b.cfg()
-	return b.cluster.changes() != nil && c.Cluster.Mode == "streams" && c.SocketIO.Recovery.Window > 0 &&
+	return b.cluster.Changes() != nil && c.Cluster.Mode == "streams" && c.SocketIO.Recovery.Window > 0 &&
 		!slices.Contains(c.Webhooks.Twilio.Modes, "emit") // of what that sends before it is stored other nodes know nothing
 }
 
@@ -62,7 +62,7 @@ func (b *Bridge) unlike() {
 func (b *Bridge) speaks(s vocabulary.Style) {
 	if b.emitter.Use(s) {
 		b.unlike() // in this style nothing was told
-		b.cluster.tell(note{Kind: noteStyle, Style: s.String()})
+		b.cluster.StyleHeard(s)
 	}
 }
 

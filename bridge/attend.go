@@ -7,6 +7,7 @@ import (
 
 	"github.com/supabridge/supabridge/bridge/access"
 	"github.com/supabridge/supabridge/bridge/auth"
+	"github.com/supabridge/supabridge/bridge/cluster"
 	"github.com/supabridge/supabridge/bridge/presence"
 	"github.com/supabridge/supabridge/bridge/vocabulary"
 	"github.com/supabridge/supabridge/socketio"
@@ -38,7 +39,7 @@ func (c *client) attend(tenant string) {
 	} else {
 		c.b.presence.Enter(tenant, c.key, presence.Local, who)
 	}
-	c.b.cluster.attend(noteEnter, attendanceOf(tenant, c.key, who, status))
+	c.b.cluster.Enter(tenant, c.key, who, status)
 }
 
 // vanish takes appear back, unless the socket counts there by its token.
@@ -56,25 +57,20 @@ func (c *client) part(tenant string, who *auth.Identity) {
 	if c.b.presence == nil {
 		return
 	}
-	leave, word := c.b.presence.Leave, ""
+	leave, why := c.b.presence.Leave, cluster.Lost
 	if c.goodbye.Load() {
-		leave, word = c.b.presence.Goodbye, saidGoodbye
+		leave, why = c.b.presence.Goodbye, cluster.Goodbye
 	}
 	if leave(tenant, c.key, who) {
-		c.b.cluster.attend(noteLeave, attendanceOf(tenant, c.key, who, word))
+		c.b.cluster.Leave(tenant, c.key, who, why)
 	}
 }
-
-// saidGoodbye is the word of a note about a socket whose client said that it goes.
-const saidGoodbye = "goodbye"
 
 // expel is part for a user who lost the right to be there: at once, and not remembered among those
 // who left.
 func (c *client) expel(tenant string, who *auth.Identity) {
 	if c.b.presence != nil && c.b.presence.Revoke(tenant, c.key, who) {
-		a := attendanceOf(tenant, c.key, who, "")
-		a.Expelled = true
-		c.b.cluster.attend(noteLeave, a)
+		c.b.cluster.Leave(tenant, c.key, who, cluster.Revoked)
 	}
 }
 

@@ -23,6 +23,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"github.com/supabridge/supabridge/bridge/access"
+	"github.com/supabridge/supabridge/bridge/cluster"
 	"github.com/supabridge/supabridge/bridge/emit"
 	"github.com/supabridge/supabridge/bridge/ops"
 	"github.com/supabridge/supabridge/bridge/ops/tail"
@@ -68,9 +69,10 @@ type Bridge struct {
 	lane       *laneWatch
 	webhooks   *webhook.Webhooks
 	sharer     *realtimeshare.Sharer // nil where nothing is shared over Realtime
-	cluster    *cluster              // nil for a node that is alone
-	serial     atomic.Uint64         // of connections
-	stray      atomic.Int64          // until when nobody is taken up from another node, in nanoseconds since 1970; 0: they are
+	cluster    *cluster.Cluster
+	realtime   *switched     // hears Realtime where one node leads; else nil
+	serial     atomic.Uint64 // of connections
+	stray      atomic.Int64  // until when nobody is taken up from another node, in nanoseconds since 1970; 0: they are
 
 	io     *socketio.Server
 	admin  *admin.Admin // nil where it is off
@@ -90,7 +92,7 @@ func New(cfg *config.Config, log zerolog.Logger) (*Bridge, error) {
 	b.resync = &resyncer{log: log, ask: func(since time.Time, reason string) {
 		payload := object("since", since.UTC().Format(time.RFC3339Nano), "reason", reason)
 		b.emitter.Everybody(b.cfg().Vocabulary.ResyncEvent, payload)
-		b.cluster.relayAll(b.cfg().Vocabulary.ResyncEvent, payload)
+		b.cluster.RelayAll(b.cfg().Vocabulary.ResyncEvent, payload)
 	}}
 	if err := b.build(ctx); err != nil {
 		b.Close()
@@ -163,7 +165,6 @@ func (b *Bridge) build(ctx context.Context) (err error) {
 	}
 	ops.WatchFeed(b.metrics.register, b.upstream.feed)
 	b.metrics.sockets.Watch(b.metrics.register, b.io, b.spaces, emit.StyleRoom)
-	b.cluster.watch(b.metrics.register)
 	if cfg.Auth.InsecureDev {
 		b.log.Warn().Msg("auth.insecure_dev is on: pages of this machine are let into every room without a token. Never where others can reach this port")
 	}
@@ -204,7 +205,7 @@ func (b *Bridge) Run(ctx context.Context) error {
 		stopHooks()
 		return fmt.Errorf("bridge: %w", err)
 	}
-	led.Go(func() { b.cluster.changes().run(following) })
+	led.Go(func() { b.cluster.Changes().Run(following) })
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
@@ -248,7 +249,7 @@ func (b *Bridge) runHooks(ctx context.Context) (stop func()) {
 	if b.sharer != nil {
 		hooks.Go(func() { b.sharer.Run(ctx) })
 	}
-	hooks.Go(func() { b.cluster.run(ctx) })
+	hooks.Go(func() { b.cluster.Run(ctx) })
 	return func() { cancel(); hooks.Wait() }
 }
 
@@ -282,13 +283,13 @@ func (b *Bridge) Close() {
 		b.rows.Close()
 	}
 	b.traces.Close()
-	b.cluster.close()
+	b.cluster.Close()
 }
 
 func (b *Bridge) newEmitter() *emit.Emitter {
 	return emit.New(emit.Options{
 		Words: b.words, Mirrored: b.portable, Register: b.metrics.register,
-		Relay: func(to emit.Audience, said []vocabulary.Utterance) { b.cluster.relay(to, said) },
+		Relay: func(to emit.Audience, said []vocabulary.Utterance) { b.cluster.Relay(to, said) },
 	})
 }
 

@@ -14,6 +14,11 @@ import (
 	"github.com/supabridge/supabridge/socketio/redisadapter"
 )
 
+// peers counts the other nodes that a node knows.
+func peers(b *Bridge) int { return b.cluster.Status().Peers }
+
+func leads(b *Bridge) bool { return b.cluster.Status().Leads }
+
 func TestServersThatAreNoBridgesAreToldToResync(t *testing.T) {
 	t.Parallel()
 	r := redistest.Start(t)
@@ -21,7 +26,7 @@ func TestServersThatAreNoBridgesAreToldToResync(t *testing.T) {
 		cfg.Cluster.Redis, cfg.Cluster.Lease = config.Secret(r.URL()), 500*time.Millisecond
 	})
 	browser := w.as(anaID)
-	if w.bridge.cluster.relays() {
+	if w.scraped("supabridge_cluster_relays") != "0" {
 		t.Error("it relays though there is nobody")
 	}
 
@@ -44,7 +49,7 @@ func TestServersThatAreNoBridgesAreToldToResync(t *testing.T) {
 	_ = outside.WriteMessage(websocket.TextMessage, []byte("40")) // the answer shows it
 	_ = outside.SetReadDeadline(time.Now().Add(patience))
 
-	w.becomes("see that there is a server that is no bridge", w.bridge.cluster.relays)
+	w.counts("supabridge_cluster_relays", "1") // there is a server that is no bridge
 	w.bridge.resync.request(time.Now(), "a test")
 	for {
 		_, packet, err := outside.ReadMessage()

@@ -36,10 +36,10 @@ func (b *Bridge) newUpstream() (_ *upstream, err error) {
 	if n := tables.Notifications; n.Name != "" {
 		opts.Tables = append(opts.Tables, feed.Table{Name: n.Name, Key: n.ID, Updated: n.Updated, Created: n.Created, Group: n.Conversation})
 	}
-	if x := b.cluster.changes(); x != nil {
-		opts.Channel, opts.Bus = &x.source.main, x.events
-		if x.source.fast != nil {
-			opts.Fast = x.source.fast
+	if x := b.cluster.Changes(); x != nil {
+		opts.Channel, opts.Bus = &b.realtime.main, x.Events()
+		if b.realtime.fast != nil {
+			opts.Fast = b.realtime.fast
 		}
 	} else {
 		if u.source, err = b.newSource(); err != nil {
@@ -126,7 +126,7 @@ func (b *Bridge) toldLate(c feed.Change) {
 // deliver tells of one change, and the other nodes where this one leads.
 func (s sink) deliver(ctx context.Context, c feed.Change) {
 	if c.Place == (feed.Place{}) {
-		c.Place = s.b.cluster.changes().passOn(c)
+		c.Place = s.b.cluster.Changes().PassOn(c)
 	}
 	defer s.b.passed(c.Place)
 	if s.b.webhooks.Recognise(c) {
@@ -167,7 +167,7 @@ func (b *Bridge) committed(c feed.Change) time.Time {
 
 // Resync asks every browser to read its rooms anew.
 func (s sink) Resync(since time.Time, reason string) {
-	s.b.cluster.changes().passOnResync(since, reason)
+	s.b.cluster.Changes().PassOnResync(since, reason)
 	s.b.resync.request(since, reason)
 }
 
@@ -186,12 +186,12 @@ func (s sink) State(r feed.Report) {
 	event.Str("state", string(r.State)).Msg("feed")
 	s.b.emitter.Everybody(s.b.cfg().Vocabulary.StatusEvent, statusPayload(r))
 	s.b.sawFeed(r)
-	s.b.cluster.changes().mark()
+	s.b.cluster.Changes().Mark()
 }
 
 // Again tells other nodes of a row.
 func (s sink) Again(_ context.Context, c feed.Change) {
-	if p := s.b.cluster.changes().passOn(c); p != (feed.Place{}) {
+	if p := s.b.cluster.Changes().PassOn(c); p != (feed.Place{}) {
 		s.b.passed(p)
 	}
 }

@@ -178,7 +178,7 @@ func TestATokenThatNamesATenantCountsForNothingAtOtherNodes(t *testing.T) {
 		cfg.Cluster.Redis, cfg.Cluster.Lease, cfg.Presence.Grace = config.Secret(r.URL()), time.Second, time.Minute
 	}
 	here, there := newWorld(t, node), newWorld(t, node)
-	both := func() bool { return here.bridge.cluster.alive() == 1 && there.bridge.cluster.alive() == 1 }
+	both := func() bool { return peers(here.bridge) == 1 && peers(there.bridge) == 1 }
 	here.becomes("see the other node", both)
 	ana := there.as(anaID)
 	ana.must("join_distributor")

@@ -249,7 +249,7 @@ func (c *client) enter(e *socketio.Event, kind access.RoomKind, id string, rooms
 		c.fail(e, failUnavailable)
 		return "", false
 	}
-	c.b.cluster.await(c.socket.Context())
+	c.b.cluster.AwaitJoined(c.socket.Context())
 	log := c.b.log.Info().Str("socket", c.socket.ID()).Str("user", c.who.UserID).Stringer("room", kind).Str("id", id)
 	var err error
 	c.asked = c.b.authorizer.Epoch()
@@ -494,13 +494,12 @@ func (c *client) typing(e *socketio.Event, on bool) {
 
 // types notes that the user types in a conversation, or stopped, in this socket; stopping without having begun is nothing.
 func (c *client) types(conversation vocabulary.ID, who *auth.Identity, on bool) {
-	kind := noteTyping
 	if on {
 		c.b.typing.Start(conversation, c.key, who, true)
-	} else if kind = noteStopped; !c.b.typing.Stop(conversation.Text, c.key, who) {
+	} else if !c.b.typing.Stop(conversation.Text, c.key, who) {
 		return
 	}
-	c.b.cluster.tell(note{Kind: kind, Conversation: conversation.Text, Spelled: conversation.JSON, attends: attendanceOf("", c.key, who, "")})
+	c.b.cluster.Typing(conversation, c.key, who, on)
 }
 
 // spelled is a conversation's id as the client wrote it: a number stays one, since frontends compare it with their own.
@@ -516,7 +515,7 @@ func (c *client) markRead(e *socketio.Event) {
 	}
 	as, messages := c.spelled(id), vocabulary.MessageIDs(e.Args)
 	c.b.tellRead(as, c.who, messages, emit.Audience{Sender: []string{c.socket.ID()}})
-	c.b.cluster.tell(note{Kind: noteRead, Conversation: as.Text, Spelled: as.JSON, Messages: messages, attends: attendanceOf("", "", c.who, "")})
+	c.b.cluster.Read(as, c.who, messages)
 	c.succeed(e)
 }
 

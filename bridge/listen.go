@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/supabridge/supabridge/bridge/auth"
+	"github.com/supabridge/supabridge/bridge/cluster"
 	"github.com/supabridge/supabridge/bridge/emit"
 	"github.com/supabridge/supabridge/bridge/ops/tail"
 	"github.com/supabridge/supabridge/bridge/ratelimit"
@@ -45,8 +46,8 @@ func (b *Bridge) listen() (err error) {
 		Allow:          b.guard.allow,
 		Hooks:          b.guard.watchOrigins(b.guard.watch(b.metrics.sockets.Hooks())),
 		CORS:           cors(b.cfg()),
-		Adapter:        b.cluster.socketAdapter(),
-		Kin:            kinRoom,
+		Adapter:        b.cluster.Adapter(),
+		Kin:            cluster.KinRoom,
 	})
 	if err != nil {
 		return fmt.Errorf("bridge: %w", err)
@@ -60,11 +61,7 @@ func (b *Bridge) listen() (err error) {
 	}
 	b.emitter.Serve(b.spaces)
 	b.unlike()
-	if b.cluster != nil {
-		b.io.OnServerSide(serverSide, b.surviving("note", b.cluster.heard))
-		b.io.OnServerSide(countEvent, b.surviving("count", b.cluster.count))
-		b.cluster.served.open()
-	}
+	b.cluster.Serve(b.io, b.spaces)
 	return nil
 }
 
@@ -96,7 +93,7 @@ func (b *Bridge) admit(s *socketio.Socket) (err error) {
 	if s.Recovered() && before == nil {
 		before = b.fromAbroad(s, who)
 	}
-	b.cluster.catchUp(s.Context()) // before the rights are asked about: what it waits for is handed over too
+	b.cluster.CatchUp(s.Context()) // before the rights are asked about: what it waits for is handed over too
 	if s.Recovered() && (before == nil || !before.isSame(who) || !before.mayResume() || !before.mayComeBack(s.Context(), who)) {
 		s.DeclineRecovery()
 		before = nil

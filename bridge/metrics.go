@@ -55,12 +55,7 @@ func (b *Bridge) OpsHandler() http.Handler {
 
 func (b *Bridge) readyz() http.HandlerFunc {
 	return ops.Readyz(func() ops.Readiness {
-		r := ops.Readiness{Report: b.upstream.feed.Report()}
-		if b.cluster != nil {
-			refused := b.cluster.refused()
-			r.Cluster = &ops.ClusterReadiness{Up: b.cluster.up() && refused == "", Reason: refused}
-		}
-		return r
+		return ops.Readiness{Report: b.upstream.feed.Report(), Cluster: b.cluster.Ready()}
 	})
 }
 
@@ -69,7 +64,7 @@ func (b *Bridge) ShowProblems(p *ops.Problems) { b.problems.Store(p) }
 
 // status collects what the status page shows.
 func (b *Bridge) status() ops.Status {
-	s := ops.Status{Started: b.started, Problems: b.problems.Load().Newest(), Cluster: b.cluster.status()}
+	s := ops.Status{Started: b.started, Problems: b.problems.Load().Newest(), Cluster: b.cluster.Status()}
 	s.Machine()
 	s.Feed(b.upstream.feed, b.metrics.changes)
 	s.Sockets(b.io, b.spaces, emit.StyleRoom)

@@ -51,7 +51,7 @@ func TestAtNodesThatAreLedNothingOfWhatMovedIsToldWhereItWas(t *testing.T) {
 				cfg.Cluster.Redis, cfg.Cluster.Lease = config.Secret(r.URL()), time.Second
 				cfg.Cluster.Changes, cfg.Cluster.Mode = "leader", mode
 			})
-			leader.becomes("lead", func() bool { return leader.bridge.cluster.leads() })
+			leader.becomes("lead", func() bool { return leads(leader.bridge) })
 			led := leader.another()
 			ana, ben, dora := led.as(anaID), led.as(benID), led.as(doraID)
 			ana.must("join_conversation", bakery)

@@ -35,11 +35,3 @@ func (b *Bridge) panicked(s *socketio.Socket, during string, defect any) {
 	}
 	event.Msg("a defect was recovered from: " + fmt.Sprint(defect))
 }
-
-// surviving wraps a handler of what other nodes send.
-func (b *Bridge) surviving(during string, handle func(*socketio.Event)) func(*socketio.Event) {
-	return func(e *socketio.Event) {
-		defer b.survive(nil, during)
-		handle(e)
-	}
-}

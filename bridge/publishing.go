@@ -2,7 +2,6 @@ package bridge
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"net/http"
 	"slices"
@@ -53,31 +52,14 @@ func (s sender) targets(e publish.Event) []*socketio.Target {
 
 // Elsewhere asks the other bridges.
 func (s sender) Elsewhere(ctx context.Context, events []publish.Event) (reached []int, missing int) {
-	q := countQuestion{Events: make([]counted, len(events))}
-	for i, e := range events {
-		q.Events[i] = counted{e.Rooms, e.Users, e.Except}
-	}
-	return s.b.cluster.collect(ctx, q)
+	return s.b.cluster.Reached(ctx, events)
 }
 
 // Disconnect closes connections, at all nodes. Clients come back by themselves, and are let in again if their token still is.
 func (s sender) Disconnect(ctx context.Context, whom publish.Whom) (reached, missing int) {
-	elsewhere, missing := s.b.cluster.collect(ctx, countQuestion{Whom: &whom})
-	for _, n := range elsewhere {
-		reached += n
-	}
-	if text, err := json.Marshal(whom); err == nil {
-		s.b.cluster.tell(note{Kind: noteDisconnect, Whom: text})
-	}
+	reached, missing = s.b.cluster.Matching(ctx, whom)
+	s.b.cluster.Disconnect(whom)
 	return reached + s.disconnectHere(whom), missing
-}
-
-// disconnectNoted does it for another node.
-func (b *Bridge) disconnectNoted(text json.RawMessage) {
-	var whom publish.Whom
-	if json.Unmarshal(text, &whom) == nil && whom != (publish.Whom{}) {
-		sender{b}.disconnectHere(whom)
-	}
 }
 
 func (s sender) disconnectHere(whom publish.Whom) (reached int) {

@@ -63,6 +63,7 @@ func (b *Bridge) Reload(cfg *config.Config) (changed []string, err error) {
 	if b.presence != nil {
 		b.presence.Update(presenceOptions(cfg))
 	}
+	b.cluster.Update(roomsGrace(cfg))
 	b.keys.again()
 	b.lane.verify()
 	b.io.SetCORS(cors(cfg))

@@ -53,8 +53,8 @@ func newSwitched(b *Bridge) *switched {
 	return s
 }
 
-// on turns it on. ctx bounds all that it brings.
-func (s *switched) on(ctx context.Context) error {
+// On turns it on. ctx bounds all that it brings.
+func (s *switched) On(ctx context.Context) error {
 	source, err := s.b.newSource()
 	if err != nil {
 		return err
@@ -75,8 +75,8 @@ func (s *switched) on(ctx context.Context) error {
 	return nil
 }
 
-// off turns it off: what it brought and the feed has not taken is forgotten, for it comes by another way.
-func (s *switched) off(ctx context.Context) error {
+// Off turns it off: what it brought and the feed has not taken is forgotten, for it comes by another way.
+func (s *switched) Off(ctx context.Context) error {
 	s.mu.Lock()
 	source, stop := s.now, s.stop
 	s.now, s.stop = nil, nil

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"time"
 
 	"github.com/supabridge/supabridge/bridge/feed"
 	"github.com/supabridge/supabridge/bridge/webhook"
@@ -16,10 +15,7 @@ func (b *Bridge) newWebhooks() (*webhook.Webhooks, error) {
 	opts := webhook.Options{
 		Config: c.Webhooks, Tables: c.Tables, Schema: c.Supabase.Schema, Rows: b.rows,
 		RequestTimeout: c.Supabase.RequestTimeout, Changes: webhookChanges{b}, Occupied: b.occupiedRooms,
-		Bodies: b.guard.bodies, Traces: b.traces, Register: b.metrics.register, Log: b.log,
-	}
-	if b.cluster != nil {
-		opts.Nodes = webhookNodes{b.cluster}
+		Bodies: b.guard.bodies, Nodes: b.cluster, Traces: b.traces, Register: b.metrics.register, Log: b.log,
 	}
 	h, err := webhook.New(opts)
 	if err != nil {
@@ -36,7 +32,7 @@ type webhookChanges struct{ b *Bridge }
 func (s webhookChanges) Offer(
 	ctx context.Context, table string, action feed.Action, record json.RawMessage,
 ) (webhook.Outcome, error) {
-	if s.b.cluster.changes().offer(table, action, record) {
+	if s.b.cluster.Changes().Offer(table, action, record) {
 		return webhook.HandedOn, nil
 	}
 	passed, err := s.b.upstream.feed.Offer(ctx, table, action, record)
@@ -52,15 +48,6 @@ func (s webhookChanges) Offer(
 func (s webhookChanges) Do(ctx context.Context, f func()) error { return s.b.upstream.feed.Do(ctx, f) }
 
 func (s webhookChanges) Emit(ctx context.Context, c feed.Change) { s.b.router.route(ctx, c) }
-
-// webhookNodes is the cluster as webhooks need it.
-type webhookNodes struct{ c *cluster }
-
-func (n webhookNodes) Reporter() bool                      { return n.c.speaks() }
-func (n webhookNodes) LastReporter() time.Time             { return n.c.lastLed() }
-func (n webhookNodes) Lease() time.Duration                { return n.c.lease }
-func (n webhookNodes) ShareRooms(occupied map[string]bool) { n.c.tellRooms(occupied) }
-func (n webhookNodes) RemoteRooms(f func(room string))     { n.c.roomsElsewhere(f) }
 
 // occupiedRooms lists the rooms of conversations and tenants that have a socket of this node.
 func (b *Bridge) occupiedRooms() map[string]bool {

@@ -100,11 +100,11 @@ func TestANodeThatDoesNotLeadSaysThatItHandedARowToTheLeader(t *testing.T) {
 	other := w.node(cluster)
 	var address string
 	eventually.Nothing(t, "one node leads and the other hears it", func() string {
-		a, b := w.bridge.cluster.changes(), other.bridge.cluster.changes()
+		a, b := w.bridge.cluster.Status(), other.bridge.cluster.Status()
 		switch {
-		case w.bridge.cluster.leads() && a.on.Load() && !b.on.Load():
+		case a.Leads && a.Hears && !b.Hears:
 			address = other.address
-		case other.bridge.cluster.leads() && b.on.Load() && !a.on.Load():
+		case b.Leads && b.Hears && !a.Hears:
 			address = w.address
 		}
 		if address == "" {

@@ -94,7 +94,7 @@ func TestOutgoingWebhooksOfAClusterNeedNoWriteToRedis(t *testing.T) {
 			}
 			both := []*Bridge{w.bridge, other.bridge}
 			w.eventually("one leads, and they know each other", func() bool {
-				return both[0].cluster.leads() != both[1].cluster.leads() && both[0].cluster.alive() == 1 && both[1].cluster.alive() == 1
+				return leads(both[0]) != leads(both[1]) && peers(both[0]) == 1 && peers(both[1]) == 1
 			})
 			set("1")
 			ana := connect(t, w.address, map[string]string{"token": w.token(anaID)})
@@ -112,7 +112,7 @@ func TestOutgoingWebhooksOfAClusterNeedNoWriteToRedis(t *testing.T) {
 			w.eventually("both are told to be online", told(webhook.UserOnline, anaID, benID))
 			w.eventually("the metric says that Redis takes no writes", func() bool {
 				code, ready := w.get("/readyz")
-				return strings.Contains(w.scrape(), "supabridge_cluster_up 0") && code == 200 && strings.Contains(ready, `"up":false`) && strings.Contains(ready, "OOM")
+				return w.scraped("supabridge_cluster_up") == "0" && code == 200 && strings.Contains(ready, `"up":false`) && strings.Contains(ready, "OOM")
 			})
 			// Long after anybody could lead.
 			dora := connect(t, other.address, map[string]string{"token": w.token(doraID)})
@@ -123,7 +123,7 @@ func TestOutgoingWebhooksOfAClusterNeedNoWriteToRedis(t *testing.T) {
 			w.eventually("all are told to be offline", told(webhook.UserOffline, anaID, benID, doraID))
 			set("0")
 			w.eventually("Redis takes writes again", func() bool {
-				return strings.Contains(w.scrape(), "supabridge_cluster_up 1") && both[0].cluster.leads() != both[1].cluster.leads()
+				return w.scraped("supabridge_cluster_up") == "1" && leads(both[0]) != leads(both[1])
 			})
 		})
 	}

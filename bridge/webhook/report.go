@@ -28,8 +28,8 @@ const (
 	UserOnline   = "user_online"
 	UserOffline  = "user_offline"
 	MessagesRead = "messages_read"
-	roomOccupied = "room_occupied"
-	roomVacated  = "room_vacated"
+	RoomOccupied = "room_occupied"
+	RoomVacated  = "room_vacated"
 )
 
 // RoomsEvery is how often it is looked which rooms are occupied, where the application is informed
@@ -270,7 +270,7 @@ func (r *reporter) batch(most int) (entries []outbox.Entry, bytes int) {
 
 // watchesRooms reports whether the application is informed of rooms.
 func (r *reporter) watchesRooms() bool {
-	return slices.Contains(r.events, roomOccupied) || slices.Contains(r.events, roomVacated)
+	return slices.Contains(r.events, RoomOccupied) || slices.Contains(r.events, RoomVacated)
 }
 
 // look finds which rooms of conversations and tenants came and went since the last time, at all
@@ -284,12 +284,12 @@ func (r *reporter) look() {
 	at := time.Now()
 	for room := range now {
 		if !r.occupied[room] {
-			r.changes = append(r.changes, roomChange{roomOccupied, room, at})
+			r.changes = append(r.changes, roomChange{RoomOccupied, room, at})
 		}
 	}
 	for room := range r.occupied {
 		if !now[room] {
-			r.changes = append(r.changes, roomChange{roomVacated, room, at})
+			r.changes = append(r.changes, roomChange{RoomVacated, room, at})
 		}
 	}
 	r.occupied = now

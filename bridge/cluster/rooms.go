@@ -1,27 +1,27 @@
-package bridge
+package cluster
 
 import (
 	"sync"
 	"time"
-
-	"github.com/supabridge/supabridge/bridge/webhook"
 )
 
-// Where the application is told which rooms are occupied, each node knows which are at each other, as it does of presence: so whoever leads can tell, and a node that dies
-// vacates its rooms. What a node says of its rooms is numbered, and the whole asked for where a number is missing.
+// Where the application is told which rooms are occupied, each node knows which rooms are occupied at
+// each other, as it does of presence. So the leader can report them, and a node that dies vacates its
+// rooms. A node numbers its notes of rooms; who misses a number asks for the whole.
 
-// roomsHere are the rooms of this node of which the others know. Its mutex is held while they are told, so that they hear of it in order.
-type roomsHere struct {
+// localRooms are the rooms of this node that the others know of. Its mutex is held while a note of
+// them is sent, so that notes go out in order.
+type localRooms struct {
 	mu       sync.Mutex
 	occupied map[string]bool
-	serial   uint64 // of the last change of it
+	serial   uint64 // of the last note
 }
 
-// roomsThere are those of another node. The cluster's mu guards it.
-type roomsThere struct {
+// remoteRooms are those of another node. The Cluster's mu guards it.
+type remoteRooms struct {
 	occupied map[string]bool
 	serial   uint64 // of the last note that was taken, all before it included
-	known    bool   // serial is true: the whole was told
+	known    bool   // serial is true: the whole was received
 	asked    time.Time
 	whole    map[string]bool // the parts of an answer that came
 	parts    int
@@ -34,66 +34,70 @@ const (
 	maxRoomName = 1024      // bytes
 )
 
-// tellRooms tells the other nodes which rooms are occupied here. Of a room that comes and goes between two calls they hear nothing.
-func (c *cluster) tellRooms(now map[string]bool) {
+// ShareRooms informs the other nodes which rooms are occupied here. It keeps the map. They don't hear
+// of a room that comes and goes between two calls.
+func (c *Cluster) ShareRooms(now map[string]bool) {
+	if c.alone() {
+		return
+	}
 	r := &c.rooms
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	n := note{Kind: noteRooms}
-	tell := func() {
+	send := func() {
 		if len(n.Occupied)+len(n.Vacated) == 0 {
 			return
 		}
 		r.serial++
 		n.RoomsSerial = r.serial
-		c.say(n)
+		c.send(n)
 		n.Occupied, n.Vacated = nil, nil
 	}
 	for room := range now {
 		if !r.occupied[room] {
 			if n.Occupied = append(n.Occupied, room); len(n.Occupied) == roomsPart {
-				tell()
+				send()
 			}
 		}
 	}
-	tell()
+	send()
 	for room := range r.occupied {
 		if !now[room] {
 			if n.Vacated = append(n.Vacated, room); len(n.Vacated) == roomsPart {
-				tell()
+				send()
 			}
 		}
 	}
-	tell()
+	send()
 	r.occupied = now
 }
 
-// tellAllRooms tells a node which rooms are occupied here.
-func (c *cluster) tellAllRooms(to string) {
+// sendRooms tells a node which rooms are occupied here.
+func (c *Cluster) sendRooms(to string) {
 	r := &c.rooms
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	n := note{Kind: noteRoomsWhole, To: to, RoomsSerial: r.serial}
 	for room := range r.occupied {
 		if n.Occupied = append(n.Occupied, room); len(n.Occupied) == roomsPart {
-			c.say(n)
+			c.send(n)
 			n.Occupied, n.Part = nil, n.Part+1
 		}
 	}
 	n.Last = true
-	c.say(n)
+	c.send(n)
 }
 
-// metRooms takes what a node says of its rooms. The caller holds mu.
-func (c *cluster) metRooms(p *peer, n note) {
-	if !c.b.webhooks.ReportsRooms() {
+// heardRooms takes what a node says of its rooms. The caller holds mu.
+func (c *Cluster) heardRooms(p *peer, n note) {
+	if !c.opts.Rooms {
 		return
 	}
 	r := &p.rooms
 	switch n.Kind {
 	case noteRoomsAsk:
 		if n.To == c.node {
-			c.tellAllRooms(n.Node)
+			c.sendRooms(n.Node)
 		}
 		return
 	case noteRoomsWhole:
@@ -103,7 +107,7 @@ func (c *cluster) metRooms(p *peer, n note) {
 		return
 	case noteRooms:
 		if !r.known || n.RoomsSerial != r.serial+1 {
-			r.known = r.known && n.RoomsSerial <= r.serial // an old one, of before the whole was told
+			r.known = r.known && n.RoomsSerial <= r.serial // an old one, of before the whole was received
 			break
 		}
 		r.serial = n.RoomsSerial
@@ -118,9 +122,9 @@ func (c *cluster) metRooms(p *peer, n note) {
 	default:
 		return
 	}
-	if !r.known && time.Since(r.asked) > c.lease/3 {
+	if !r.known && time.Since(r.asked) > c.opts.Lease/3 {
 		r.asked = time.Now()
-		c.say(note{Kind: noteRoomsAsk, To: n.Node})
+		c.send(note{Kind: noteRoomsAsk, To: n.Node})
 	}
 }
 
@@ -132,8 +136,9 @@ func add(to map[string]bool, rooms []string) {
 	}
 }
 
-// takePart takes a part of the answer which rooms are occupied at a node. Once all are there they stand in place of what was known.
-func (r *roomsThere) takePart(n note) {
+// takePart takes a part of the answer which rooms are occupied at a node. Once all parts are
+// there they replace what was known.
+func (r *remoteRooms) takePart(n note) {
 	if n.Part == 0 {
 		r.whole, r.parts = make(map[string]bool), 0
 	}
@@ -147,10 +152,13 @@ func (r *roomsThere) takePart(n note) {
 	}
 }
 
-// roomsElsewhere calls f for each room at another node. Those of one that said farewell stay for the grace of presence, in which its browsers come back at others, and until those
-// have looked.
-func (c *cluster) roomsElsewhere(f func(room string)) {
-	grace := c.b.cfg().Presence.Grace + 2*webhook.RoomsEvery
+// RemoteRooms calls f for each room that is occupied at another node. Those of a node that said
+// farewell still count for a grace time, in which its browsers come back at other nodes; see Update.
+func (c *Cluster) RemoteRooms(f func(room string)) {
+	if c.alone() {
+		return
+	}
+	grace := time.Duration(c.roomsGrace.Load())
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, p := range c.peers {
@@ -161,11 +169,4 @@ func (c *cluster) roomsElsewhere(f func(room string)) {
 			f(room)
 		}
 	}
-}
-
-// lastLed is when another node was last heard to lead.
-func (c *cluster) lastLed() time.Time {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.ledElsewhere
 }
