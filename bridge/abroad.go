@@ -14,10 +14,12 @@ import (
 	"github.com/supabridge/supabridge/socketio"
 )
 
-// A client may come back to another node than it left, and be recovered there, where cluster.mode is streams and one node leads (cluster.changes: leader). What is told
-// of rows every node emits by itself, in the leader's order and with the place in that as a mark; typing, presence and states every node emits too, in no order. Where a
-// node tells something otherwise than the leader, since it read it itself or heard Realtime for itself, nobody from elsewhere is recovered across that; such a client enters its
-// rooms anew. See socketio.Target.Mirrored.
+// A client may come back to another node than it left, and be recovered there, where cluster.mode
+// is streams and one node leads (cluster.changes: leader). What is told of rows every node emits by
+// itself, in the leader's order and with the place in that as a mark; typing, presence and states
+// every node emits too, in no order. Where a node tells something otherwise than the leader, since
+// it read it itself or heard Realtime for itself, nobody from elsewhere is recovered across that;
+// such a client enters its rooms anew. See socketio.Target.Mirrored.
 
 // portable tells whether clients can be recovered at other nodes.
 func (b *Bridge) portable() bool {
@@ -26,7 +28,8 @@ func (b *Bridge) portable() bool {
 		!slices.Contains(c.Webhooks.Twilio.Modes, "emit") // of what that sends before it is stored other nodes know nothing
 }
 
-// strayFor is how long nobody is taken up from elsewhere, nor given up to others, after a node has told something of its own accord. It must exceed what it takes until other nodes have told it
+// strayFor is how long nobody is taken up from elsewhere, nor given up to others, after a node has
+// told something of its own accord. It must exceed what it takes until other nodes have told it
 // too: until it has come from the leader, or each has read it.
 const strayFor = 30 * time.Second
 
@@ -88,7 +91,8 @@ type portrait struct {
 	Tenants       []string `json:"tenants,omitempty"`
 }
 
-// exporter gives other nodes what they have to know of clients that leave; nil where they can't be recovered there.
+// exporter gives other nodes what they have to know of clients that leave; nil where they can't be
+// recovered there.
 func (b *Bridge) exporter() func(*socketio.Socket) (any, bool) {
 	if !b.portable() {
 		return nil
@@ -102,12 +106,19 @@ func (b *Bridge) exporter() func(*socketio.Socket) (any, bool) {
 		if who.Pending || c.stays.holds.Load() > 0 { // it has rows, or will, that others would tell it again
 			return nil, false
 		}
-		return portrait{who.UserID, vocabulary.Style(c.style.Load()).String(), c.settled.Load(), c.status.get(), c.conversations.all(), c.tenants.all()}, true
+		return portrait{
+			who.UserID,
+			vocabulary.Style(c.style.Load()).String(),
+			c.settled.Load(),
+			c.status.get(),
+			c.conversations.all(),
+			c.tenants.all(),
+		}, true
 	}
 }
 
-// fromAbroad makes the client out that a socket was at another node; nil where it can't be taken up here. Whether its user may
-// be in its rooms is asked by mayComeBack.
+// fromAbroad makes the client out that a socket was at another node; nil where it can't be taken up
+// here. Whether its user may be in its rooms is asked by mayComeBack.
 func (b *Bridge) fromAbroad(s *socketio.Socket, who *auth.Identity) *client {
 	data, ok := s.Data().(json.RawMessage)
 	var p portrait

@@ -21,11 +21,18 @@ func (b *Bridge) newAdmin() (*admin.Admin, error) {
 		allow[i] = admin.Action(name)
 	}
 	a, err := admin.Instrument(b.io, admin.Options{
-		Username: c.Username, PasswordHash: c.PasswordHash.Reveal(), CountsOnly: c.Mode == "production", Bodies: c.Bodies, Allow: allow,
+		Username: c.Username, PasswordHash: c.PasswordHash.Reveal(), CountsOnly: c.Mode == "production", Bodies: c.Bodies,
+		Allow:    allow,
 		Data:     func(s *socketio.Socket) any { return shownOf(s) },
 		HideRoom: func(room string) bool { return strings.HasPrefix(room, "\x00") },
 		Acted: func(d admin.Deed) {
-			b.log.Warn().Str("action", string(d.Action)).Str("namespace", d.Namespace).Str("filter", d.Filter).Str("what", d.What).Str("address", d.Address).Msg("admin acted")
+			b.log.Warn().
+				Str("action", string(d.Action)).
+				Str("namespace", d.Namespace).
+				Str("filter", d.Filter).
+				Str("what", d.What).
+				Str("address", d.Address).
+				Msg("admin acted")
 		},
 		Refused: func(address string, err error) {
 			b.metrics.refused.WithLabelValues("admin").Inc()

@@ -99,7 +99,8 @@ func (c *client) vanishAll() {
 	}
 }
 
-// joinUser answers a join of a user's room, which their sockets are in without asking and others never.
+// joinUser answers a join of a user's room, which their sockets are in without asking and others
+// never.
 func (c *client) joinUser(e *socketio.Event, user string) {
 	if user != c.who.UserID {
 		c.fail(e, failForbidden)
@@ -153,7 +154,8 @@ func (c *client) isTenant(id string) bool {
 	return joined || id == c.who.Tenant
 }
 
-// listOnline answers with the ids of those online: in the ack where one is wanted, else as an event.
+// listOnline answers with the ids of those online: in the ack where one is wanted, else as an
+// event.
 func (c *client) listOnline(e *socketio.Event) {
 	tenant, ok := c.present(e)
 	if !ok {

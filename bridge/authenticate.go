@@ -45,8 +45,9 @@ func reasonOf(err error) string {
 // passes reports whether a reason passes by itself, so that the client is to come again.
 func passes(reason string) bool { return reason == refusedTooMany || reason == refusedUnavailable }
 
-// retryLeast and retryMost bound how long a client waits before it may come again: its connection is held so long, and then closed. It bounds what such clients
-// cost, since socket.io-client begins its own back-off anew each time.
+// retryLeast and retryMost bound how long a client waits before it may come again: its connection
+// is held so long, and then closed. It bounds what such clients cost, since socket.io-client begins
+// its own back-off anew each time.
 const (
 	retryLeast = 2 * time.Second
 	retryMost  = 5 * time.Second
@@ -70,7 +71,8 @@ func (b *Bridge) refusal(reason string) string {
 	return b.cfg().Auth.RefuseMessage
 }
 
-// await begins the time in which a client that brought no token has to send one. Until then it hears nothing, and all else it asks for is refused.
+// await begins the time in which a client that brought no token has to send one. Until then it
+// hears nothing, and all else it asks for is refused.
 func (c *client) await() {
 	c.expiry = auth.NewExpiry(time.Time{}, c.warn, c.expire)
 	c.socket.Join(emit.WaitingRoom)
@@ -86,14 +88,15 @@ func (b *Bridge) unauthorized(reason string) json.RawMessage {
 	return object("message", b.refusal(reason), "code", reason)
 }
 
-// announced are the events, by the one that brings a token, that tell a frontend how that went. Frontends that send others look at the acknowledgement.
+// announced are the events, by the one that brings a token, that tell a frontend how that went.
+// Frontends that send others look at the acknowledgement.
 var announced = map[string]struct{ taken, refused string }{
 	"authenticate":  {"authenticated", "unauthorized"},
 	"token:refresh": {"token:refresh:success", "token:refresh:error"},
 }
 
-// takeToken takes a token that a client sends: its first, where it connected without one, else a new one of the same user, so that the connection outlives the
-// one before.
+// takeToken takes a token that a client sends: its first, where it connected without one, else a
+// new one of the same user, so that the connection outlives the one before.
 func (c *client) takeToken(e *socketio.Event) {
 	who, err := c.b.verifier.verify(tokenOf(e.Args))
 	switch {
@@ -139,7 +142,10 @@ func (c *client) become(who *auth.Identity) {
 func (c *client) tookToken(e *socketio.Event) {
 	expires := c.who.Expires.UTC().Format(time.RFC3339)
 	if names, ok := announced[e.Name]; ok {
-		_ = c.socket.Emit(names.taken, object("success", true, "userId", c.who.UserID, "expiresAt", expires)) // to a socket that is going already, nothing
+		_ = c.socket.Emit(
+			names.taken,
+			object("success", true, "userId", c.who.UserID, "expiresAt", expires),
+		) // to a socket that is going already, nothing
 	}
 	c.succeed(e, "expiresAt", expires)
 }

@@ -1,12 +1,14 @@
-// Package bridge brings Supabase to browsers that speak Socket.IO: row changes in from Realtime, events out to rooms; rooms entered only by those whom
-// Row Level Security lets read; typing and presence among them.
+// Package bridge brings Supabase to browsers that speak Socket.IO: row changes in from Realtime,
+// events out to rooms; rooms entered only by those whom Row Level Security lets read; typing and
+// presence among them.
 //
 //	b, err := bridge.New(cfg, log)
 //	go b.Run(ctx)                       // follows Supabase until ctx ends
 //	http.ListenAndServe(cfg.Listen, b.Handler())
 //
-// Run's own goroutine owns the feed and everything a change needs on its way (package feed, route.go, tenants.go); phoenix's client and socketio's server
-// have theirs, and all have ended when it returns. What sockets do runs on the goroutines that socketio gives them.
+// Run's own goroutine owns the feed and everything a change needs on its way (package feed,
+// route.go, tenants.go); phoenix's client and socketio's server have theirs, and all have ended
+// when it returns. What sockets do runs on the goroutines that socketio gives them.
 package bridge
 
 import (
@@ -79,8 +81,9 @@ type Bridge struct {
 	spaces []*socketio.Namespace
 }
 
-// New builds a bridge from a valid configuration. It connects to nothing yet, except that published signing keys are asked for where tokens are verified
-// by them. Run ends what it started; a bridge that is never run is ended by Close.
+// New builds a bridge from a valid configuration. It connects to nothing yet, except that published
+// signing keys are asked for where tokens are verified by them. Run ends what it started; a bridge
+// that is never run is ended by Close.
 func New(cfg *config.Config, log zerolog.Logger) (*Bridge, error) {
 	ctx, stop := context.WithCancel(context.Background())
 	b := &Bridge{log: log, stop: stop, started: time.Now().UTC(), metrics: newMetrics()}
@@ -109,8 +112,9 @@ func (b *Bridge) build(ctx context.Context) (err error) {
 	}
 	b.settings.Store(first)
 	if b.traces, err = ops.NewTraces(ops.TracesOptions{
-		URL: cfg.Ops.Traces.URL, OneIn: cfg.Ops.Traces.OneIn, MessagesTable: cfg.Tables.Messages.Name, SidColumn: cfg.Webhooks.Twilio.Store.SidColumn,
-		Failed: func(err error) { b.log.Warn().Err(err).Msg("spans could not be sent to ops.traces.url") },
+		URL: cfg.Ops.Traces.URL, OneIn: cfg.Ops.Traces.OneIn, MessagesTable: cfg.Tables.Messages.Name,
+		SidColumn: cfg.Webhooks.Twilio.Store.SidColumn,
+		Failed:    func(err error) { b.log.Warn().Err(err).Msg("spans could not be sent to ops.traces.url") },
 	}); err != nil {
 		return err
 	}
@@ -118,7 +122,8 @@ func (b *Bridge) build(ctx context.Context) (err error) {
 		return err
 	}
 	if b.rows, err = supabase.New(cfg.Supabase.URL, cfg.Supabase.ServiceRoleKey.Reveal(), supabase.Options{
-		AnonKey: cfg.Supabase.AnonKey.Reveal(), Schema: cfg.Supabase.Schema, Timeout: cfg.Supabase.RequestTimeout, Answered: b.metrics.upstream.Answered,
+		AnonKey: cfg.Supabase.AnonKey.Reveal(), Schema: cfg.Supabase.Schema, Timeout: cfg.Supabase.RequestTimeout,
+		Answered: b.metrics.upstream.Answered,
 	}); err != nil {
 		return fmt.Errorf("bridge: %w", err)
 	}
@@ -166,12 +171,14 @@ func (b *Bridge) build(ctx context.Context) (err error) {
 	ops.WatchFeed(b.metrics.register, b.upstream.feed)
 	b.metrics.sockets.Watch(b.metrics.register, b.io, b.spaces, emit.StyleRoom)
 	if cfg.Auth.InsecureDev {
-		b.log.Warn().Msg("auth.insecure_dev is on: pages of this machine are let into every room without a token. Never where others can reach this port")
+		b.log.Warn().
+			Msg("auth.insecure_dev is on: pages of this machine are let into every room without a token. Never where others can reach this port")
 	}
 	return nil
 }
 
-// Handler serves the Socket.IO endpoint, /healthz and /readyz, and the webhooks and publishing paths that are configured.
+// Handler serves the Socket.IO endpoint, /healthz and /readyz, and the webhooks and publishing
+// paths that are configured.
 func (b *Bridge) Handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", ops.Healthz)
@@ -184,13 +191,18 @@ func (b *Bridge) Handler() http.Handler {
 	b.webhooks.Mount(mux)
 	b.mountPublishing(mux)
 	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
-		ops.WriteJSON(w, http.StatusNotFound, map[string]string{"error": "there is nothing here; the Socket.IO endpoint is at " + b.cfg().SocketIO.Paths[0]})
+		ops.WriteJSON(
+			w,
+			http.StatusNotFound,
+			map[string]string{"error": "there is nothing here; the Socket.IO endpoint is at " + b.cfg().SocketIO.Paths[0]},
+		)
 	})
 	return bounded(mux, b.cfg().SocketIO.Paths)
 }
 
-// Run follows Supabase until ctx ends. Then it closes the sockets, within ops.shutdown_timeout, tells each what comes until its turn, and returns nil. It returns an error
-// only where trying again can't help: a misconfiguration. Run a bridge once.
+// Run follows Supabase until ctx ends. Then it closes the sockets, within ops.shutdown_timeout,
+// tells each what comes until its turn, and returns nil. It returns an error only where trying
+// again can't help: a misconfiguration. Run a bridge once.
 func (b *Bridge) Run(ctx context.Context) error {
 	defer b.Close()
 	stopHooks := b.runHooks(ctx)
@@ -236,7 +248,8 @@ func (b *Bridge) Run(ctx context.Context) error {
 	return nil
 }
 
-// runHooks delivers webhooks, in and out, and looks after rights, until ctx ends or stop is called; stop waits for what is under way.
+// runHooks delivers webhooks, in and out, and looks after rights, until ctx ends or stop is called;
+// stop waits for what is under way.
 func (b *Bridge) runHooks(ctx context.Context) (stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	var hooks sync.WaitGroup

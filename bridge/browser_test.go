@@ -17,8 +17,9 @@ import (
 	"github.com/supabridge/supabridge/internal/eventually"
 )
 
-// browser is as much of a Socket.IO client as these tests need: one websocket, the main namespace, events and acks. The real client is driven from
-// testdata/node; this one lets the bridge be tested under the race detector.
+// browser is as much of a Socket.IO client as these tests need: one websocket, the main namespace,
+// events and acks. The real client is driven from testdata/node; this one lets the bridge be tested
+// under the race detector.
 type browser struct {
 	t       *testing.T
 	conn    *websocket.Conn
@@ -170,7 +171,8 @@ func (b *browser) event(name string) map[string]any {
 	return payload
 }
 
-// heard tells whether an event has come by now; it looks only at what is there, so something sent later must have been awaited before.
+// heard tells whether an event has come by now; it looks only at what is there, so something sent
+// later must have been awaited before.
 func (b *browser) heard(name string) bool {
 	for {
 		select {

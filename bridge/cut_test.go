@@ -5,7 +5,8 @@ import (
 	"sync"
 )
 
-// line is a listener whose connections can be cut, and which then refuses new ones until it is mended: an upstream that is away. The mutex guards all fields.
+// line is a listener whose connections can be cut, and which then refuses new ones until it is
+// mended: an upstream that is away. The mutex guards all fields.
 type line struct {
 	net.Listener
 

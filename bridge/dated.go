@@ -2,7 +2,8 @@ package bridge
 
 import "time"
 
-// clockSkew is how far ahead of the database's clock a time may be, by what is known of that clock, without counting as dated ahead.
+// clockSkew is how far ahead of the database's clock a time may be, by what is known of that clock,
+// without counting as dated ahead.
 const clockSkew = 5 * time.Second
 
 // notBefore reports whether a state of a row is the other state or a later one, as far as their

@@ -23,7 +23,8 @@ func Words(cfg *config.Config) (*vocabulary.Vocabulary, error) {
 		ConversationNoun: words.ConversationNoun, TenantNoun: words.TenantNoun,
 		ConversationRoom: cfg.Rooms.Conversation.Name, TenantRoom: cfg.Rooms.Tenant.Name,
 		ConversationParse: cfg.Rooms.Conversation.Parse, TenantParse: cfg.Rooms.Tenant.Parse,
-		Accept: words.Accept, ConversationIDs: words.IDs.Conversation, TenantIDs: words.IDs.Tenant, In: words.In, Out: words.Out,
+		Accept: words.Accept, ConversationIDs: words.IDs.Conversation, TenantIDs: words.IDs.Tenant, In: words.In,
+		Out: words.Out,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("bridge: %w", err)
@@ -31,7 +32,8 @@ func Words(cfg *config.Config) (*vocabulary.Vocabulary, error) {
 	return v, nil
 }
 
-// speak has the client hear a style from now on. Between the two rooms it is in neither and would hear every style, never none.
+// speak has the client hear a style from now on. Between the two rooms it is in neither and would
+// hear every style, never none.
 func (c *client) speak(s vocabulary.Style) {
 	c.socket.Leave(emit.StyleRoom(vocabulary.Style(c.style.Load())))
 	c.b.speaks(s)
@@ -89,7 +91,8 @@ func about(who *auth.Identity, event vocabulary.Event, fields ...vocabulary.Extr
 	return o
 }
 
-// speaker lets selectors look at what a client brought along when it connected. The socket builds its handshake anew for each call, so it is kept here.
+// speaker lets selectors look at what a client brought along when it connected. The socket builds
+// its handshake anew for each call, so it is kept here.
 type speaker struct {
 	c         *client
 	handshake *socketio.Handshake

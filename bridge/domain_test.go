@@ -10,7 +10,8 @@ import (
 	"github.com/supabridge/supabridge/config"
 )
 
-// workplace is a stand-in whose messages say who wrote them, and which has notifications; and a bridge that knows of both.
+// workplace is a stand-in whose messages say who wrote them, and which has notifications; and a
+// bridge that knows of both.
 func workplace(t *testing.T, change func(*config.Config)) *world {
 	t.Helper()
 	f, err := os.Open("../testdata/seeds/workplace.yaml")

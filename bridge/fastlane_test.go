@@ -24,7 +24,8 @@ func twoLanes(t *testing.T, lane string) *world {
 	})
 }
 
-// fast waits until the fast lane carries changes: of a conversation and of a message of another than the tests join.
+// fast waits until the fast lane carries changes: of a conversation and of a message of another
+// than the tests join.
 func (w *world) fast() {
 	w.t.Helper()
 	ticker := time.NewTicker(10 * time.Millisecond)

@@ -10,7 +10,8 @@ import (
 	"github.com/supabridge/supabridge/bridge/row"
 )
 
-// upstream is what a bridge follows: Realtime, by a connection of its own or by the node that leads, and the feed that makes it whole.
+// upstream is what a bridge follows: Realtime, by a connection of its own or by the node that
+// leads, and the feed that makes it whole.
 type upstream struct {
 	source  *source // of this node's own, always; nil where the leader alone has one, or another node does
 	feed    *feed.Feed
@@ -26,15 +27,28 @@ func (b *Bridge) newUpstream() (_ *upstream, err error) {
 	s, tables := b.cfg().Supabase, b.cfg().Tables
 	opts := feed.Options{
 		Tables: []feed.Table{ // conversations first: they say where messages go
-			{Name: tables.Conversations.Name, Key: tables.Conversations.ID, Updated: tables.Conversations.Updated, Created: tables.Conversations.Created,
-				Group: tables.Conversations.ID},
-			{Name: tables.Messages.Name, Key: tables.Messages.ID, Updated: tables.Messages.Updated, Created: tables.Messages.Created,
-				Group: tables.Messages.Conversation},
+			{
+				Name:    tables.Conversations.Name,
+				Key:     tables.Conversations.ID,
+				Updated: tables.Conversations.Updated,
+				Created: tables.Conversations.Created,
+				Group:   tables.Conversations.ID,
+			},
+			{
+				Name:    tables.Messages.Name,
+				Key:     tables.Messages.ID,
+				Updated: tables.Messages.Updated,
+				Created: tables.Messages.Created,
+				Group:   tables.Messages.Conversation,
+			},
 		},
 		Reader: b.rows, Sink: sink{b}, Pace: pace(b.cfg()), Window: s.Feed.Window, FastSure: s.FastLane == "on",
 	}
 	if n := tables.Notifications; n.Name != "" {
-		opts.Tables = append(opts.Tables, feed.Table{Name: n.Name, Key: n.ID, Updated: n.Updated, Created: n.Created, Group: n.Conversation})
+		opts.Tables = append(
+			opts.Tables,
+			feed.Table{Name: n.Name, Key: n.ID, Updated: n.Updated, Created: n.Created, Group: n.Conversation},
+		)
 	}
 	if x := b.cluster.Changes(); x != nil {
 		opts.Channel, opts.Bus = &b.realtime.main, x.Events()
@@ -53,13 +67,17 @@ func (b *Bridge) newUpstream() (_ *upstream, err error) {
 	}
 	u.feed = feed.New(opts)
 	w := b.router.waiting
-	b.router.holds.settled = func(instant, version time.Time) bool { return w.count == 0 && u.feed.Settled(instant, version) }
+	b.router.holds.settled = func(instant, version time.Time) bool {
+		return w.count == 0 && u.feed.Settled(instant,
+			version)
+	}
 	b.router.holds.now = u.feed.Now
 	u.waiting, w.deliver, w.late = w, sink{b}.deliver, b.toldLate
 	return u, nil
 }
 
-// follow passes changes on until ctx ends. Where this node hears Realtime for itself, the client reconnects and rejoins by itself, for as long as that takes.
+// follow passes changes on until ctx ends. Where this node hears Realtime for itself, the client
+// reconnects and rejoins by itself, for as long as that takes.
 func (u *upstream) follow(ctx context.Context) error {
 	defer u.end()
 	if u.source != nil {
@@ -82,7 +100,8 @@ func (u *upstream) follow(ctx context.Context) error {
 	return nil
 }
 
-// primed waits until nothing that is committed from now on can be missed, for at most a while: nobody is let into a room before that.
+// primed waits until nothing that is committed from now on can be missed, for at most a while:
+// nobody is let into a room before that.
 func (u *upstream) primed(ctx context.Context, wait time.Duration) error {
 	select {
 	case <-u.feed.Primed():
@@ -116,7 +135,8 @@ type sink struct{ b *Bridge }
 // Change takes one change, which is told at once or waits for its turn in its rooms.
 func (s sink) Change(ctx context.Context, c feed.Change) { s.b.router.waiting.take(ctx, c) }
 
-// toldLate notes that a change is going to be told after later ones: where the leader told it in its place, nobody who comes from another node is recovered across that.
+// toldLate notes that a change is going to be told after later ones: where the leader told it in
+// its place, nobody who comes from another node is recovered across that.
 func (b *Bridge) toldLate(c feed.Change) {
 	if c.Place != (feed.Place{}) {
 		b.passed(feed.Place{})
@@ -142,11 +162,12 @@ func (s sink) deliver(ctx context.Context, c feed.Change) {
 	s.b.metrics.changes.Sent(c, s.b.committed(c))
 }
 
-// datedWithin is how far a row's time of change may be from now to stand for its commit: a row that is brought in from elsewhere bears an older one, one
-// dated by a wrong clock a younger one.
+// datedWithin is how far a row's time of change may be from now to stand for its commit: a row that
+// is brought in from elsewhere bears an older one, one dated by a wrong clock a younger one.
 const datedWithin = time.Minute
 
-// committed is when a change was committed, by the database's clock. The fast lane doesn't tell; then it is the row's time of change, which is that of its transaction's beginning.
+// committed is when a change was committed, by the database's clock. The fast lane doesn't tell;
+// then it is the row's time of change, which is that of its transaction's beginning.
 func (b *Bridge) committed(c feed.Change) time.Time {
 	if !c.Commit.IsZero() || c.Action == feed.Delete {
 		return c.Commit
@@ -171,7 +192,8 @@ func (s sink) Resync(since time.Time, reason string) {
 	s.b.resync.request(since, reason)
 }
 
-// State logs a state and tells it to every browser, and webhooks that wait for Supabase try again when it is there.
+// State logs a state and tells it to every browser, and webhooks that wait for Supabase try again
+// when it is there.
 func (s sink) State(r feed.Report) {
 	if r.State == feed.Live || r.State == feed.Polling {
 		s.b.webhooks.Rouse()
@@ -212,10 +234,20 @@ func (s sink) NotUnique(table, key string) {
 
 // NoColumn logs that a cursor column is configured which the table lacks.
 func (s sink) NoColumn(table, column string) {
-	s.b.log.Error().Str("table", table).Str("column", column).Msg("the table has no such column; changes that Realtime loses are found without it, as far as they can be")
+	s.b.log.Error().
+		Str("table", table).
+		Str("column", column).
+		Msg("the table has no such column; changes that Realtime loses are found without it, as far as they can be")
 }
 
 // statusPayload tells a frontend's status light the truth.
 func statusPayload(r feed.Report) json.RawMessage {
-	return object("state", string(r.State), "since", r.Since.UTC().Format(time.RFC3339Nano), "lag_ms", r.Lag.Milliseconds())
+	return object(
+		"state",
+		string(r.State),
+		"since",
+		r.Since.UTC().Format(time.RFC3339Nano),
+		"lag_ms",
+		r.Lag.Milliseconds(),
+	)
 }

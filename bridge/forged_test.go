@@ -94,7 +94,8 @@ func (f *forger) forge(joined bool) {
 	}
 }
 
-// heard reports whether the forger was sent a broadcast of somebody else. It sends one itself, which is answered after those before.
+// heard reports whether the forger was sent a broadcast of somebody else. It sends one itself,
+// which is answered after those before.
 func (f *forger) heard() bool {
 	f.w.t.Helper()
 	if err := f.channel.SendAck(f.w.t.Context(), "asked", struct{}{}); err != nil {

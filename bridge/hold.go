@@ -8,14 +8,17 @@ import (
 	"github.com/supabridge/supabridge/config"
 )
 
-// A join with `since` leaves no hole between the rows read from Supabase and those that come live, and brings none twice: first a hold is put on the
-// conversation for the socket, and what the feed brings is kept there, even where another room would bring it at once; then the rows are read; then, between
-// two changes of the feed, the socket gets the rows, then what was kept and is not among them, and enters the room. From then on the hold keeps what was read
-// from the socket, whatever room would bring it, until the feed has passed it on: a row may be long on its way.
+// A join with `since` leaves no hole between the rows read from Supabase and those that come live,
+// and brings none twice: first a hold is put on the conversation for the socket, and what the feed
+// brings is kept there, even where another room would bring it at once; then the rows are read;
+// then, between two changes of the feed, the socket gets the rows, then what was kept and is not
+// among them, and enters the room. From then on the hold keeps what was read from the socket,
+// whatever room would bring it, until the feed has passed it on: a row may be long on its way.
 //
-// A connection may be lost in the middle of that. Both the events and the room are the socket's whichever connection it has, so what was settled before is
-// there for a client that is recovered; what was not, the client asks for again, and what was kept meanwhile goes over to the hold of that second join.
-// The feed's goroutine alone uses it.
+// A connection may be lost in the middle of that. Both the events and the room are the socket's
+// whichever connection it has, so what was settled before is there for a client that is recovered;
+// what was not, the client asks for again, and what was kept meanwhile goes over to the hold of
+// that second join. The feed's goroutine alone uses it.
 type hold struct {
 	socket    string
 	stays     *stays // the socket's
@@ -36,14 +39,16 @@ type keptChange struct {
 	told   []outgoing
 }
 
-// maxKept bounds the changes kept while rows are read. A hold that would keep more is broken, and its join fails.
+// maxKept bounds the changes kept while rows are read. A hold that would keep more is broken, and
+// its join fails.
 const maxKept = 10_000
 
-// maxRead bounds the rows of which is known who has read them, about 100 bytes each. Beyond it those of the oldest joins are forgotten: what the feed has yet
-// to pass on of them comes twice.
+// maxRead bounds the rows of which is known who has read them, about 100 bytes each. Beyond it
+// those of the oldest joins are forgotten: what the feed has yet to pass on of them comes twice.
 const maxRead = 1_000_000
 
-// holds are the holds that still keep changes, by conversation, and those that know what was read, by the key of each row. The feed's goroutine alone uses it.
+// holds are the holds that still keep changes, by conversation, and those that know what was read,
+// by the key of each row. The feed's goroutine alone uses it.
 type holds struct {
 	table   feed.Table
 	joining map[string][]*hold
@@ -57,10 +62,16 @@ type holds struct {
 }
 
 func newHolds(cfg *config.Config) holds {
-	return holds{table: messagesTable(cfg), joining: make(map[string][]*hold), readers: make(map[string][]*hold), now: time.Now}
+	return holds{
+		table:   messagesTable(cfg),
+		joining: make(map[string][]*hold),
+		readers: make(map[string][]*hold),
+		now:     time.Now,
+	}
 }
 
-// put begins to keep a conversation's changes for a socket. It takes over what an unfinished join of it has kept: the connection was lost meanwhile.
+// put begins to keep a conversation's changes for a socket. It takes over what an unfinished join
+// of it has kept: the connection was lost meanwhile.
 func (h *holds) put(conversation, socket string, at *stays, told uint64, elsewhere func(keptChange)) *hold {
 	h.sweep()
 	x := &hold{socket: socket, stays: at, began: told, elsewhere: elsewhere}
@@ -126,7 +137,8 @@ func without(by map[string][]*hold, key string, x *hold) {
 	}
 }
 
-// sweepPause is the least time between two looks for holds of which the feed has passed on everything.
+// sweepPause is the least time between two looks for holds of which the feed has passed on
+// everything.
 const sweepPause = 10 * time.Second
 
 func (h *holds) sweep() {
@@ -142,8 +154,9 @@ func (h *holds) sweep() {
 	})
 }
 
-// take keeps a change for the sockets that are still reading, and names those that must not get it: for they will get it later, or have read it already.
-// conversations are where the row is and, where it moved, was.
+// take keeps a change for the sockets that are still reading, and names those that must not get it:
+// for they will get it later, or have read it already. conversations are where the row is and,
+// where it moved, was.
 func (h *holds) take(c feed.Change, conversations, rooms []string, told []outgoing) (except []string) {
 	h.sweep()
 	for _, conversation := range conversations {

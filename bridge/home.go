@@ -61,8 +61,8 @@ func (c *client) OpenTenant(claimed, stored string) {
 	c.attend(stored)
 }
 
-// ClaimedTenant gives the claimed tenant where the rules have not let the client in and its presence
-// depends on them, else "".
+// ClaimedTenant gives the claimed tenant where the rules have not let the client in and its
+// presence depends on them, else "".
 func (c *client) ClaimedTenant() string {
 	if c.b.presence == nil || c.identity.Load().UserID == "" {
 		return ""

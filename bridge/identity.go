@@ -19,8 +19,9 @@ import (
 // errNoToken: the client sent no token at any of the configured places.
 var errNoToken = errors.New("no token")
 
-// verifier checks Supabase tokens: HS256 with the project's secret, ES256 and RS256 with the keys the project publishes. The algorithm a key serves
-// is fixed by where the key comes from, so that a public key never serves as an HMAC secret. It is safe for concurrent use.
+// verifier checks Supabase tokens: HS256 with the project's secret, ES256 and RS256 with the keys
+// the project publishes. The algorithm a key serves is fixed by where the key comes from, so that a
+// public key never serves as an HMAC secret. It is safe for concurrent use.
 type verifier struct {
 	cfg    func() *config.Config
 	secret []byte
@@ -28,8 +29,10 @@ type verifier struct {
 	algs   []string // that there are keys for
 }
 
-// newVerifier makes the verifier for a project. Its published keys are read at once only where there is no secret: beside one nobody may need them, so they are
-// first asked for when a token comes that is signed by one. A project whose keys can't be read yet is no error: they are asked for again.
+// newVerifier makes the verifier for a project. Its published keys are read at once only where
+// there is no secret: beside one nobody may need them, so they are first asked for when a token
+// comes that is signed by one. A project whose keys can't be read yet is no error: they are asked
+// for again.
 func newVerifier(ctx context.Context, current func() *config.Config, log zerolog.Logger) (*verifier, error) {
 	cfg := current()
 	v := &verifier{cfg: current, secret: []byte(cfg.Supabase.JWTSecret.Reveal())}
@@ -58,17 +61,24 @@ func (v *verifier) key(token *jwt.Token) (any, error) {
 func (v *verifier) verify(token string) (*auth.Identity, error) {
 	claims := jwt.MapClaims{}
 	settings := v.cfg().Auth
-	parser := jwt.NewParser(jwt.WithValidMethods(v.algs), jwt.WithExpirationRequired(), jwt.WithLeeway(settings.Leeway), jwt.WithJSONNumber())
+	parser := jwt.NewParser(
+		jwt.WithValidMethods(v.algs),
+		jwt.WithExpirationRequired(),
+		jwt.WithLeeway(settings.Leeway),
+		jwt.WithJSONNumber(),
+	)
 	if _, err := parser.ParseWithClaims(token, claims, v.key); err != nil {
 		return nil, fmt.Errorf("token: %w", err)
 	}
 	role, _ := claims["role"].(string)
 	if settings.Audience != "" && role != auth.ServiceRole {
-		if err := jwt.NewValidator(jwt.WithAudience(settings.Audience)).Validate(jwt.MapClaims{"aud": claims["aud"]}); err != nil {
+		audience := jwt.NewValidator(jwt.WithAudience(settings.Audience))
+		if err := audience.Validate(jwt.MapClaims{"aud": claims["aud"]}); err != nil {
 			return nil, fmt.Errorf("token: %w", err)
 		}
 	}
-	if issuer, _ := claims["iss"].(string); len(settings.Issuers) > 0 && role != auth.ServiceRole && !slices.Contains(settings.Issuers, issuer) {
+	if issuer, _ := claims["iss"].(string); len(settings.Issuers) > 0 && role != auth.ServiceRole &&
+		!slices.Contains(settings.Issuers, issuer) {
 		return nil, fmt.Errorf("token: %w", jwt.ErrTokenInvalidIssuer)
 	}
 	expires, err := claims.GetExpirationTime()
@@ -93,7 +103,8 @@ func (v *verifier) verify(token string) (*auth.Identity, error) {
 	return id, nil
 }
 
-// identify tells who a connecting client is. Under insecure_dev a client without a token is taken at its word; a token that is there is checked all the same.
+// identify tells who a connecting client is. Under insecure_dev a client without a token is taken
+// at its word; a token that is there is checked all the same.
 func (b *Bridge) identify(h *socketio.Handshake) (*auth.Identity, error) {
 	places := auth.NewCredentials(b.cfg().Auth.Credentials, b.cfg().Supabase.URL)
 	if token, ok := places.Find(h); ok {

@@ -20,7 +20,8 @@ import (
 	"github.com/supabridge/supabridge/socketio"
 )
 
-// client is one socket. Its events are handled one after another, so only what is noted below is touched by others.
+// client is one socket. Its events are handled one after another, so only what is noted below is
+// touched by others.
 type client struct {
 	b      *Bridge
 	socket *socketio.Socket
@@ -62,8 +63,9 @@ type client struct {
 	about   place             // and where it takes place, as far as it is known
 }
 
-// entered holds the rooms of one kind that a socket is in: ids as the client writes them and as the row spells them, each with the latter. The mutex
-// guards it: a connection that takes over from a lost one reads that one's.
+// entered holds the rooms of one kind that a socket is in: ids as the client writes them and as the
+// row spells them, each with the latter. The mutex guards it: a connection that takes over from a
+// lost one reads that one's.
 type entered struct {
 	mu    sync.Mutex
 	by    map[string]string
@@ -86,7 +88,8 @@ func (in *entered) add(asSent, asStored string) {
 	}
 }
 
-// spellings bounds the ways of writing an id that are remembered, for each room there is: a UUID has millions.
+// spellings bounds the ways of writing an id that are remembered, for each room there is: a UUID
+// has millions.
 const spellings = 4
 
 func (in *entered) tally(n int) {
@@ -158,7 +161,8 @@ func (in *entered) all() []string {
 	return rooms
 }
 
-// failure is what a client is told when something it asked for did not happen. Code is for programs and stays; message is for people.
+// failure is what a client is told when something it asked for did not happen. Code is for programs
+// and stays; message is for people.
 type failure struct{ code, message string }
 
 var (
@@ -168,9 +172,12 @@ var (
 	failUnavailable = failure{"unavailable", "Supabase could not be asked now; try again"}
 	failTooMany     = failure{"too_many_rooms", "too many rooms are entered; leave some"}
 	failUnknown     = failure{"unknown_event", "the server does not know this event"}
-	failNoWrite     = failure{"not_supported", "messages are written through Supabase, not over this socket: sending.enabled is off"}
-	failInternal    = failure{"internal", "the server failed to handle this event"}
-	failPending     = failure{"unauthorized", "authenticate first"}
+	failNoWrite     = failure{
+		"not_supported",
+		"messages are written through Supabase, not over this socket: sending.enabled is off",
+	}
+	failInternal = failure{"internal", "the server failed to handle this event"}
+	failPending  = failure{"unauthorized", "authenticate first"}
 )
 
 // dispatch carries out one event of a client.
@@ -296,7 +303,12 @@ func (c *client) joinConversation(e *socketio.Event) {
 			return
 		}
 	}
-	if !c.confirm(e, access.Room{Kind: access.ConversationRoom, ID: asStored}, &c.conversations, c.b.cfg().Rooms.Conversation) {
+	if !c.confirm(
+		e,
+		access.Room{Kind: access.ConversationRoom, ID: asStored},
+		&c.conversations,
+		c.b.cfg().Rooms.Conversation,
+	) {
 		return
 	}
 	name := idPayload(id, asStored)
@@ -337,7 +349,8 @@ func (c *client) leave(rooms ...string) {
 	}
 }
 
-// failSince tells why a join with since did not succeed: the user may not be in the room, or nobody can say now.
+// failSince tells why a join with since did not succeed: the user may not be in the room, or nobody
+// can say now.
 func (c *client) failSince(e *socketio.Event, asStored string, there bool, err error) {
 	refused := errors.Is(err, access.ErrRefused)
 	if refused || !there {
@@ -354,7 +367,8 @@ func (c *client) failSince(e *socketio.Event, asStored string, there bool, err e
 	c.fail(e, failUnavailable)
 }
 
-// tellMissing asks the client to read a conversation anew, since a join did not bring all it asked for.
+// tellMissing asks the client to read a conversation anew, since a join did not bring all it asked
+// for.
 func (c *client) tellMissing(conversation string, from time.Time, missing string) {
 	c.b.log.Info().Str("socket", c.socket.ID()).Str("id", conversation).Str("reason", missing).
 		Msg("a join with since was not complete; the browser is asked to resync")
@@ -389,7 +403,11 @@ func (c *client) leaveConversation(e *socketio.Event) {
 
 // tellConversation tells the client that it has entered or left one.
 func (c *client) tellConversation(event vocabulary.Event) {
-	o := c.occasion(event, vocabulary.Extra{Name: "conversationId", Value: c.about.conversation.JSON}, vocabulary.Bool("success", true))
+	o := c.occasion(
+		event,
+		vocabulary.Extra{Name: "conversationId", Value: c.about.conversation.JSON},
+		vocabulary.Bool("success", true),
+	)
 	o.Conversation = c.about.conversation
 	c.say(o)
 	c.b.moved()
@@ -445,8 +463,9 @@ func (c *client) tenantOf(e *socketio.Event) (vocabulary.ID, bool) {
 	return vocabulary.NewID(c.who.Tenant), c.who.Tenant != ""
 }
 
-// joined gives the conversation an event is about, as stored, where the socket is in its room; else it says what is wrong. An event that names none is about
-// the one of the messages it names, or the only one the socket is in.
+// joined gives the conversation an event is about, as stored, where the socket is in its room; else
+// it says what is wrong. An event that names none is about the one of the messages it names, or the
+// only one the socket is in.
 func (c *client) joined(e *socketio.Event) (string, bool) {
 	id, ok := c.b.words().ConversationID(c.intent, e.Args, &c.speaker)
 	if !ok {
@@ -492,7 +511,8 @@ func (c *client) typing(e *socketio.Event, on bool) {
 	c.succeed(e)
 }
 
-// types notes that the user types in a conversation, or stopped, in this socket; stopping without having begun is nothing.
+// types notes that the user types in a conversation, or stopped, in this socket; stopping without
+// having begun is nothing.
 func (c *client) types(conversation vocabulary.ID, who *auth.Identity, on bool) {
 	if on {
 		c.b.typing.Start(conversation, c.key, who, true)
@@ -502,12 +522,14 @@ func (c *client) types(conversation vocabulary.ID, who *auth.Identity, on bool) 
 	c.b.cluster.Typing(conversation, c.key, who, on)
 }
 
-// spelled is a conversation's id as the client wrote it: a number stays one, since frontends compare it with their own.
+// spelled is a conversation's id as the client wrote it: a number stays one, since frontends
+// compare it with their own.
 func (c *client) spelled(asStored string) vocabulary.ID {
 	return vocabulary.ID{Text: asStored, JSON: idPayload(c.about.conversation, asStored)}
 }
 
-// markRead tells the others in a conversation that this user has read it. The rows are the application's to change.
+// markRead tells the others in a conversation that this user has read it. The rows are the
+// application's to change.
 func (c *client) markRead(e *socketio.Event) {
 	id, ok := c.joined(e)
 	if !ok {
@@ -519,7 +541,8 @@ func (c *client) markRead(e *socketio.Event) {
 	c.succeed(e)
 }
 
-// gone ends everything that a socket's being there meant. A step that panics keeps none of the others from being taken.
+// gone ends everything that a socket's being there meant. A step that panics keeps none of the
+// others from being taken.
 func (c *client) gone(reason string) {
 	for _, step := range []func(){
 		c.stopTimers,
@@ -576,10 +599,18 @@ func (c *client) succeed(e *socketio.Event, pairs ...any) {
 	e.Ack(object(append([]any{"success", true, "ok", true}, pairs...)...))
 }
 
-// fail says why not: in the ack where one is wanted, else as an event, so that nobody waits in vain.
+// fail says why not: in the ack where one is wanted, else as an event, so that nobody waits in
+// vain.
 func (c *client) fail(e *socketio.Event, f failure) {
 	if !e.Ack(object("success", false, "ok", false, "error", f.message, "code", f.code)) {
-		c.say(c.occasion(vocabulary.Failure, vocabulary.String("code", f.code), vocabulary.String("message", f.message), vocabulary.String("event", e.Name)))
+		c.say(
+			c.occasion(
+				vocabulary.Failure,
+				vocabulary.String("code", f.code),
+				vocabulary.String("message", f.message),
+				vocabulary.String("event", e.Name),
+			),
+		)
 	}
 }
 

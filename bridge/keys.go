@@ -13,12 +13,15 @@ import (
 	"github.com/supabridge/supabridge/bridge/supabase"
 )
 
-// What the bridge remembers of a row, and whom it tells of a change, goes by tables.*.id. Where that is not unique, as seq is not in a table whose primary key is
-// (conversation_id, seq), rows of different conversations are taken for one another, and tenants receive each other's rows. So the bridge asks, when it starts and when its configuration is
-// reloaded, whether the database holds each to be unique, and stops where it does not.
+// What the bridge remembers of a row, and whom it tells of a change, goes by tables.*.id. Where
+// that is not unique, as seq is not in a table whose primary key is (conversation_id, seq), rows of
+// different conversations are taken for one another, and tenants receive each other's rows. So the
+// bridge asks, when it starts and when its configuration is reloaded, whether the database holds
+// each to be unique, and stops where it does not.
 //
-// The catalog tells, where the function of the migration is there to ask it; else PostgREST's description, which knows primary keys alone. Where neither answers the bridge
-// goes on and says so. It stops then at the first evidence: two rows with the same key in one answer.
+// The catalog tells, where the function of the migration is there to ask it; else PostgREST's
+// description, which knows primary keys alone. Where neither answers the bridge goes on and says
+// so. It stops then at the first evidence: two rows with the same key in one answer.
 
 // keyWait bounds how long a start waits for that answer. One that comes later counts as well.
 const keyWait = time.Second
@@ -33,8 +36,16 @@ const (
 type keyError struct{ table, column, config, why string }
 
 func (e *keyError) Error() string {
-	return fmt.Sprintf("%s: %s, and %s is not unique in the table %s: rows would be taken for one another, and shown to those who may not see them. Name a column that is unique, or make it so: "+
-		"create unique index on %s (%s); supabridge sql installs the function by which that can be seen", e.config, e.why, e.column, e.table, e.table, e.column)
+	return fmt.Sprintf(
+		"%s: %s, and %s is not unique in the table %s: rows would be taken for one another, and shown to those who may not see them. Name a column that is unique, or make it so: "+
+			"create unique index on %s (%s); supabridge sql installs the function by which that can be seen",
+		e.config,
+		e.why,
+		e.column,
+		e.table,
+		e.table,
+		e.column,
+	)
 }
 
 // keyColumn is a column that is taken for a row's identity.
@@ -42,7 +53,10 @@ type keyColumn struct{ config, table, column string }
 
 func (b *Bridge) keyColumns() []keyColumn {
 	t := b.cfg().Tables
-	keys := []keyColumn{{"tables.messages.id", t.Messages.Name, t.Messages.ID}, {"tables.conversations.id", t.Conversations.Name, t.Conversations.ID}}
+	keys := []keyColumn{
+		{"tables.messages.id", t.Messages.Name, t.Messages.ID},
+		{"tables.conversations.id", t.Conversations.Name, t.Conversations.ID},
+	}
 	if t.Notifications.Name != "" {
 		keys = append(keys, keyColumn{"tables.notifications.id", t.Notifications.Name, t.Notifications.ID})
 	}
@@ -100,7 +114,9 @@ func (k *keys) run(ctx context.Context) {
 			later, wait = time.After(max(wait, e.RetryAfter)), min(2*wait, keyRetryMax)
 			k.b.log.Warn().Err(err).Msg("whether the configured keys are unique could not be asked; it is asked again")
 		case failed:
-			k.b.log.Warn().Err(err).Msg("whether the configured keys are unique can't be asked; supabridge doctor --db says whether they are")
+			k.b.log.Warn().
+				Err(err).
+				Msg("whether the configured keys are unique can't be asked; supabridge doctor --db says whether they are")
 		case err != nil:
 			k.refuse(err)
 		}
@@ -119,7 +135,8 @@ func (k *keys) run(ctx context.Context) {
 	}
 }
 
-// await waits for the first answer, for keyWait at most, and gives the error with which the bridge has to stop.
+// await waits for the first answer, for keyWait at most, and gives the error with which the bridge
+// has to stop.
 func (k *keys) await(ctx context.Context) error {
 	timer := time.NewTimer(keyWait)
 	defer timer.Stop()
@@ -136,8 +153,8 @@ func (k *keys) await(ctx context.Context) error {
 	}
 }
 
-// checkKeys asks whether the keys are unique: an error that is a *keyError where one is not, an *supabase.Error where it can't be asked. unknown are those of which the
-// answer does not tell.
+// checkKeys asks whether the keys are unique: an error that is a *keyError where one is not, an
+// *supabase.Error where it can't be asked. unknown are those of which the answer does not tell.
 func (b *Bridge) checkKeys(ctx context.Context) (unknown []keyColumn, err error) {
 	columns := b.keyColumns()
 	if facts, err := b.facts(ctx, columns); err == nil {
@@ -174,7 +191,11 @@ func (b *Bridge) facts(ctx context.Context, columns []keyColumn) (*migration.Fac
 	for _, c := range columns {
 		names = append(names, c.table)
 	}
-	text, err := b.rows.Call(ctx, migration.FactsFunction, map[string]any{"schema": b.cfg().Supabase.Schema, "tables": names})
+	text, err := b.rows.Call(
+		ctx,
+		migration.FactsFunction,
+		map[string]any{"schema": b.cfg().Supabase.Schema, "tables": names},
+	)
 	if err != nil {
 		return nil, err
 	}

@@ -19,7 +19,8 @@ import (
 	"github.com/supabridge/supabridge/config"
 )
 
-// numbered is the stand-in's seed, with messages that are numbered within their conversation: their primary key is (conversation_id, seq).
+// numbered is the stand-in's seed, with messages that are numbered within their conversation: their
+// primary key is (conversation_id, seq).
 func numberedSeed(t *testing.T) *standin.Seed {
 	t.Helper()
 	text, err := os.ReadFile("standin/seed/inbox.yaml")

@@ -23,14 +23,16 @@ const (
 	laneBelieved    = 5 * time.Minute  // how long an answer holds while no other can be had
 )
 
-// lane is the fast lane: broadcasts from the database on a private channel. What comes by it goes to browsers as it is, so it is
-// believed only while the database says that nobody else may broadcast there. The bridge asks that before it joins, and again
-// and again: an application may drop the policy that guards the channel. Until then, and once the answer is no, it isn't on
-// the channel at all; changes come by postgres_changes and by reads, as without the migration.
+// lane is the fast lane: broadcasts from the database on a private channel. What comes by it goes
+// to browsers as it is, so it is believed only while the database says that nobody else may
+// broadcast there. The bridge asks that before it joins, and again and again: an application may
+// drop the policy that guards the channel. Until then, and once the answer is no, it isn't on the
+// channel at all; changes come by postgres_changes and by reads, as without the migration.
 //
-// What happens between two questions can't do harm: whoever wants to broadcast on the channel, or hear it, must know its name,
-// which is random and told to the service role alone. A token in each payload would not do: who hears the channel would know it.
-// A signature of each payload would need the bytes to arrive as they were sent, and would let everybody read on.
+// What happens between two questions can't do harm: whoever wants to broadcast on the channel, or
+// hear it, must know its name, which is random and told to the service role alone. A token in each
+// payload would not do: who hears the channel would know it. A signature of each payload would need
+// the bytes to arrive as they were sent, and would let everybody read on.
 //
 // One goroutine, from start to close, owns the channel.
 type lane struct {
@@ -199,7 +201,11 @@ func unanswered(err error) bool {
 func (b *Bridge) askLane(ctx context.Context) (migration.Lane, error) {
 	var lane migration.Lane
 	tables := b.followedTables()
-	text, err := b.rows.Call(ctx, migration.LaneFunction, map[string]any{"schema": b.cfg().Supabase.Schema, "tables": tables})
+	text, err := b.rows.Call(
+		ctx,
+		migration.LaneFunction,
+		map[string]any{"schema": b.cfg().Supabase.Schema, "tables": tables},
+	)
 	if failed, ok := supabase.AsError(err); ok && failed.Status == 404 {
 		return lane, errNoLane
 	}
@@ -213,8 +219,12 @@ func (b *Bridge) askLane(ctx context.Context) (migration.Lane, error) {
 		return lane, errors.New(reason)
 	}
 	// With "on" the lane is trusted to bring the changes of every table, also while nothing else does.
-	if missing := lane.Without(tables); len(missing) == len(tables) || len(missing) > 0 && b.cfg().Supabase.FastLane == "on" {
-		return lane, fmt.Errorf("the trigger supabridge_broadcast is missing, disabled or altered on %s", strings.Join(missing, ", "))
+	if missing := lane.Without(tables); len(missing) == len(tables) ||
+		len(missing) > 0 && b.cfg().Supabase.FastLane == "on" {
+		return lane, fmt.Errorf(
+			"the trigger supabridge_broadcast is missing, disabled or altered on %s",
+			strings.Join(missing, ", "),
+		)
 	}
 	return lane, nil
 }
@@ -261,7 +271,8 @@ func (w *laneWatch) verify() {
 // found notes how the lane stands, and logs it where that has changed.
 func (w *laneWatch) found(s laneState) {
 	w.mu.Lock()
-	same := w.gone && s.verified == w.now.verified && s.reason == w.now.reason && strings.Join(s.tables, "\n") == strings.Join(w.now.tables, "\n")
+	same := w.gone && s.verified == w.now.verified && s.reason == w.now.reason &&
+		strings.Join(s.tables, "\n") == strings.Join(w.now.tables, "\n")
 	w.now, w.gone = s, true
 	w.mu.Unlock()
 	if same {
@@ -277,11 +288,19 @@ func (w *laneWatch) found(s laneState) {
 		}
 		event.Msg("the fast lane is verified")
 	case s.absent && !on:
-		log.Info().Str("reason", s.reason).Str("install", mend).Msg("the fast lane is not used (supabase.fast_lane): the database has none, or that of an older version")
+		log.Info().
+			Str("reason", s.reason).
+			Str("install", mend).
+			Msg("the fast lane is not used (supabase.fast_lane): the database has none, or that of an older version")
 	case s.unknown:
-		log.Warn().Str("reason", s.reason).Msg("the fast lane is not used: the database could not be asked whether it is guarded (supabase.fast_lane)")
+		log.Warn().
+			Str("reason", s.reason).
+			Msg("the fast lane is not used: the database could not be asked whether it is guarded (supabase.fast_lane)")
 	default:
-		log.Error().Str("reason", s.reason).Str("mend", mend).Msg("the fast lane is not used: it is not verified (supabase.fast_lane)")
+		log.Error().
+			Str("reason", s.reason).
+			Str("mend", mend).
+			Msg("the fast lane is not used: it is not verified (supabase.fast_lane)")
 	}
 }
 

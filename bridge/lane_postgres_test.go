@@ -16,8 +16,8 @@ import (
 	"github.com/supabridge/supabridge/phoenix/phxserver"
 )
 
-// postgres is a project whose tables and policies are in PostgreSQL, and whose Realtime asks these. Realtime brings no
-// postgres_changes: what the fast lane does not bring is read.
+// postgres is a project whose tables and policies are in PostgreSQL, and whose Realtime asks these.
+// Realtime brings no postgres_changes: what the fast lane does not bring is read.
 type postgres struct {
 	bed    *pgtest.Bed
 	tokens *standin.Tokens

@@ -35,7 +35,8 @@ func newGuard(b *Bridge) *guard {
 	g.bodies = body.NewBudget(max(maxBodies, 4*int64(largest)), func() { g.exceed("unverified_bodies", "") })
 	for name, ms := range map[string]*ratelimit.Meters{"users": g.users, "addresses": g.addresses} {
 		b.metrics.register.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name + "_connected",
-			Help: "How many " + name + " are connected, by one connection or more."}, func() float64 { return float64(ms.Count()) }))
+			Help: "How many " + name + " are connected, by one connection or more."},
+			func() float64 { return float64(ms.Count()) }))
 	}
 	return g
 }
@@ -51,7 +52,9 @@ func (g *guard) allow(r *http.Request) error {
 		return nil
 	}
 	g.exceed("address.connections", "")
-	g.b.log.Warn().Str("address", address).Msg("too many connections from one address; behind a proxy, name it in limits.trusted_proxies")
+	g.b.log.Warn().
+		Str("address", address).
+		Msg("too many connections from one address; behind a proxy, name it in limits.trusted_proxies")
 	return errTooManyFromAddress
 }
 
@@ -81,7 +84,8 @@ func (c *client) count(address string, seat *ratelimit.Meter) {
 	}
 }
 
-// seat counts a connection of a user's, so that none of those that come at the same time is let in as one too many. errTooMany where it is that.
+// seat counts a connection of a user's, so that none of those that come at the same time is let in
+// as one too many. errTooMany where it is that.
 func (g *guard) seat(user string) (*ratelimit.Meter, error) {
 	m, ok := g.users.Admit(user, g.b.limits().User.Connections)
 	if !ok {
@@ -113,7 +117,8 @@ var (
 	failUserFull = failure{refusedTooMany, "this user has too many connections"}
 )
 
-// permit holds an event to the limits; else it answers, though an event without an acknowledgement not more than once a second.
+// permit holds an event to the limits; else it answers, though an event without an acknowledgement
+// not more than once a second.
 func (c *client) permit(e *socketio.Event) bool {
 	l := c.b.limits()
 	size := 0

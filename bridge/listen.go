@@ -42,12 +42,17 @@ func (b *Bridge) listen() (err error) {
 		MaxQueueBytes:  int(s.MaxQueue),
 		MaxQueuesBytes: int(s.MaxQueues),
 		MaxRate:        s.MaxRate,
-		Recovery:       socketio.Recovery{Enabled: s.Recovery.Window > 0, MaxDisconnection: s.Recovery.Window, MaxBytes: int(s.Recovery.Memory), Export: b.exporter()},
-		Allow:          b.guard.allow,
-		Hooks:          b.guard.watchOrigins(b.guard.watch(b.metrics.sockets.Hooks())),
-		CORS:           cors(b.cfg()),
-		Adapter:        b.cluster.Adapter(),
-		Kin:            cluster.KinRoom,
+		Recovery: socketio.Recovery{
+			Enabled:          s.Recovery.Window > 0,
+			MaxDisconnection: s.Recovery.Window,
+			MaxBytes:         int(s.Recovery.Memory),
+			Export:           b.exporter(),
+		},
+		Allow:   b.guard.allow,
+		Hooks:   b.guard.watchOrigins(b.guard.watch(b.metrics.sockets.Hooks())),
+		CORS:    cors(b.cfg()),
+		Adapter: b.cluster.Adapter(),
+		Kin:     cluster.KinRoom,
 	})
 	if err != nil {
 		return fmt.Errorf("bridge: %w", err)
@@ -65,12 +70,16 @@ func (b *Bridge) listen() (err error) {
 	return nil
 }
 
-// admit lets a client in that says who it is. The refusal's text is configurable, since frontends compare it.
+// admit lets a client in that says who it is. The refusal's text is configurable, since frontends
+// compare it.
 func (b *Bridge) admit(s *socketio.Socket) (err error) {
 	defer func() {
 		if defect := recover(); defect != nil {
 			b.panicked(nil, "handshake", defect)
-			err = &socketio.ConnectError{Message: b.refusal(failInternal.code), Data: map[string]string{"code": failInternal.code}}
+			err = &socketio.ConnectError{
+				Message: b.refusal(failInternal.code),
+				Data:    map[string]string{"code": failInternal.code},
+			}
 		}
 	}()
 	h := s.Handshake()
@@ -94,7 +103,8 @@ func (b *Bridge) admit(s *socketio.Socket) (err error) {
 		before = b.fromAbroad(s, who)
 	}
 	b.cluster.CatchUp(s.Context()) // before the rights are asked about: what it waits for is handed over too
-	if s.Recovered() && (before == nil || !before.isSame(who) || !before.mayResume() || !before.mayComeBack(s.Context(), who)) {
+	if s.Recovered() &&
+		(before == nil || !before.isSame(who) || !before.mayResume() || !before.mayComeBack(s.Context(), who)) {
 		s.DeclineRecovery()
 		before = nil
 	}
@@ -120,7 +130,8 @@ type admission struct {
 	seat    *ratelimit.Meter // in which the socket counts towards its user's; nil of nobody
 }
 
-// welcome takes up a client that was let in. One that is back after a short absence has its rooms and what it missed already.
+// welcome takes up a client that was let in. One that is back after a short absence has its rooms
+// and what it missed already.
 func (b *Bridge) welcome(s *socketio.Socket) {
 	defer b.survive(s, "connect")
 	a := s.Data().(*admission) // admit set it
@@ -149,8 +160,13 @@ func (b *Bridge) welcome(s *socketio.Socket) {
 	if a.before != nil && (a.before.identity.Load().Token != c.who.Token || c.changedSince(a.epoch)) {
 		b.rechecker.Recheck(c)
 	}
-	b.log.Info().Str("socket", s.ID()).Str("user", c.who.UserID).Str("transport", string(s.Transport())).Bool("verified", c.who.Verified).
-		Bool("recovered", s.Recovered()).Msg("connected")
+	b.log.Info().
+		Str("socket", s.ID()).
+		Str("user", c.who.UserID).
+		Str("transport", string(s.Transport())).
+		Bool("verified", c.who.Verified).
+		Bool("recovered", s.Recovered()).
+		Msg("connected")
 	c.saw(tail.Connect, string(s.Transport()), "")
 }
 
@@ -185,13 +201,20 @@ func (c *client) resume(before *client) {
 	}
 }
 
-// warn tells the client that its token is about to end. A frontend answers with a new one in an `access_token` event.
+// warn tells the client that its token is about to end. A frontend answers with a new one in an
+// `access_token` event.
 func (c *client) warn() {
 	seconds := strconv.Itoa(int(auth.ExpiryWarning / time.Second))
-	c.say(&vocabulary.Occasion{Event: vocabulary.TokenExpiring, Fields: []vocabulary.Extra{{Name: "expiresInSeconds", Value: json.RawMessage(seconds)}}})
+	c.say(
+		&vocabulary.Occasion{
+			Event:  vocabulary.TokenExpiring,
+			Fields: []vocabulary.Extra{{Name: "expiresInSeconds", Value: json.RawMessage(seconds)}},
+		},
+	)
 }
 
-// expire ends the connection in a way that has the client come back by itself, with a fresh token where its auth is a function.
+// expire ends the connection in a way that has the client come back by itself, with a fresh token
+// where its auth is a function.
 func (c *client) expire() {
 	c.b.log.Info().Str("socket", c.socket.ID()).Msg("the token has expired")
 	c.socket.CloseConnection()

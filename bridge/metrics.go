@@ -34,7 +34,11 @@ func newMetrics() *metrics {
 		refused:  vector("connections_refused_total", "Clients refused at the handshake, by code.", "code"),
 		joins:    vector("joins_total", "Joins, by kind of room and result.", "room", "result"),
 		received: vector("events_received_total", "Events from clients, by intent.", "intent"),
-		dialects: vector("dialects_detected_total", "Sockets that have shown the style of their vocabulary, by style.", "style"),
+		dialects: vector(
+			"dialects_detected_total",
+			"Sockets that have shown the style of their vocabulary, by style.",
+			"style",
+		),
 		unknown: vector("events_unknown_total",
 			"Events from clients that the vocabulary does not know, by name; names beyond the first 200 are (other).", "event"),
 		panics: newPanics(),

@@ -347,7 +347,8 @@ func TestAJoinWithSinceThatIsRepeatedBringsNothingTwice(t *testing.T) {
 	}
 }
 
-// isSinceRead knows a request that reads the messages of a conversation, as a join with since makes it.
+// isSinceRead knows a request that reads the messages of a conversation, as a join with since makes
+// it.
 func isSinceRead(r *http.Request) bool {
 	return r.URL.Path == "/rest/v1/messages" && strings.Contains(r.URL.RawQuery, "conversation_id=eq.")
 }

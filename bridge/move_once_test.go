@@ -6,7 +6,8 @@ import (
 	"testing"
 )
 
-// A socket in the tenant's room and in the conversation that a message moves to is in two rooms that are told of it differently.
+// A socket in the tenant's room and in the conversation that a message moves to is in two rooms
+// that are told of it differently.
 func TestAMessageThatMovesWithinATenantIsToldOncePerSocket(t *testing.T) {
 	t.Parallel()
 	for _, way := range []string{"in the room", "entering it"} {

@@ -10,8 +10,9 @@ import (
 	"github.com/supabridge/supabridge/bridge/vocabulary"
 )
 
-// routeNotification tells a row of the notifications table: to the sockets of the user it names and nobody else; where it names none to the conversation, else
-// to the tenant. A change of it, such as being read in another tab, is told to the same. A delete carries only the key and is not told.
+// routeNotification tells a row of the notifications table: to the sockets of the user it names and
+// nobody else; where it names none to the conversation, else to the tenant. A change of it, such as
+// being read in another tab, is told to the same. A delete carries only the key and is not told.
 func (r *router) routeNotification(c feed.Change) {
 	t, row := r.tables.Notifications, c.Row
 	event := vocabulary.Notification
@@ -31,15 +32,27 @@ func (r *router) routeNotification(c feed.Change) {
 	case tenant != "":
 		to.Tenant = []string{emit.RoomName(r.rooms.Tenant, tenant)}
 	default:
-		r.log.Warn().Str("table", c.Table).Str("id", row.Text(t.ID)).Msg("a notification names neither user, conversation nor tenant, and reaches nobody")
+		r.log.Warn().
+			Str("table", c.Table).
+			Str("id", row.Text(t.ID)).
+			Msg("a notification names neither user, conversation nor tenant, and reaches nobody")
 		return
 	}
-	if c.Action == feed.Update && len(c.Old.Columns) > 0 && r.notified(c.Old) != "" && r.notified(c.Old) != r.notified(row) {
+	if c.Action == feed.Update && len(c.Old.Columns) > 0 && r.notified(c.Old) != "" &&
+		r.notified(c.Old) != r.notified(row) {
 		event = vocabulary.Notification // it is new to them; of what they had others hear no more
 	}
 	in := place{idOf(conversation, t.Conversation, row), idOf(tenant, t.Tenant, row)}
 	at := cmp.Or(row.Text(t.Created), c.Commit.UTC().Format(time.RFC3339Nano))
-	o := rowEvent(r.words(), event, row, "notification", in, vocabulary.String("userId", user), vocabulary.String("timestamp", at))
+	o := rowEvent(
+		r.words(),
+		event,
+		row,
+		"notification",
+		in,
+		vocabulary.String("userId", user),
+		vocabulary.String("timestamp", at),
+	)
 	o.User = idOf(user, t.User, row)
 	r.emitAll(to, []outgoing{o})
 }

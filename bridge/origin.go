@@ -18,8 +18,9 @@ import (
 	"github.com/supabridge/supabridge/socketio/engineio"
 )
 
-// cors says which pages may connect: those of the server's own origin and of the origins that are named. Where none is named, a browser on the
-// machine that the bridge runs on may also use its other ports: a Next.js app on localhost:3000 beside a bridge on localhost:3001. Under
+// cors says which pages may connect: those of the server's own origin and of the origins that are
+// named. Where none is named, a browser on the machine that the bridge runs on may also use its
+// other ports: a Next.js app on localhost:3000 beside a bridge on localhost:3001. Under
 // auth.insecure_dev that is all, whatever is named: a page that connects may then read everything.
 func cors(cfg *config.Config) socketio.CORS {
 	c := socketio.CORS{Origins: cfg.SocketIO.CORS.Origins, Credentials: true}
@@ -38,7 +39,8 @@ func isLocalPage(origin string) bool {
 	return err == nil && u.User == nil && (u.Scheme == "http" || u.Scheme == "https") && isLoopbackName(u.Host)
 }
 
-// isLoopbackName reports whether a host, which may have a port, always is the machine that asks: localhost, a name below it, or a loopback address.
+// isLoopbackName reports whether a host, which may have a port, always is the machine that asks:
+// localhost, a name below it, or a loopback address.
 func isLoopbackName(host string) bool {
 	name := hostName(host)
 	if name == "localhost" || strings.HasSuffix(name, ".localhost") {
@@ -56,8 +58,9 @@ func hostName(host string) string {
 	return strings.ToLower(strings.Trim(host, "[]"))
 }
 
-// LocalOnly serves only requests that name this machine, by localhost or an address, and that no page of another site has caused. It is for what is open to
-// everybody on a developer's machine: any page could reach that by a name of its own that it lets point here.
+// LocalOnly serves only requests that name this machine, by localhost or an address, and that no
+// page of another site has caused. It is for what is open to everybody on a developer's machine:
+// any page could reach that by a name of its own that it lets point here.
 func LocalOnly(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if why := notLocal(r); why != "" {
@@ -72,16 +75,21 @@ func LocalOnly(next http.Handler) http.Handler {
 func notLocal(r *http.Request) string {
 	switch {
 	case !ops.IsLocalName(r.Host):
-		return fmt.Sprintf("this server is for its own machine only, by localhost or an address, and was asked for as %.200q", r.Host)
+		return fmt.Sprintf(
+			"this server is for its own machine only, by localhost or an address, and was asked for as %.200q",
+			r.Host,
+		)
 	case r.Header.Get("Origin") == "" && r.Header.Get("Sec-Fetch-Site") == "cross-site" && !isLink(r):
 		return "this server is for its own machine only, not for other sites"
 	}
 	return ""
 }
 
-// isLink reports whether a browser opens a page of its own for the request, as where a link on another site was clicked. That site can't read the page.
+// isLink reports whether a browser opens a page of its own for the request, as where a link on
+// another site was clicked. That site can't read the page.
 func isLink(r *http.Request) bool {
-	return r.Method == http.MethodGet && r.Header.Get("Sec-Fetch-Mode") == "navigate" && r.Header.Get("Sec-Fetch-Dest") == "document"
+	return r.Method == http.MethodGet && r.Header.Get("Sec-Fetch-Mode") == "navigate" &&
+		r.Header.Get("Sec-Fetch-Dest") == "document"
 }
 
 // local holds the Socket.IO endpoint to this machine under auth.insecure_dev.
@@ -148,7 +156,11 @@ func (g *guard) refusedPage(r *http.Request, mend string) {
 	if !g.originLog.Allow() {
 		return
 	}
-	g.b.log.Warn().Str("origin", shortened(r.Header.Get("Origin"))).Str("host", shortened(r.Host)).Str("address", r.RemoteAddr).Str("to_allow", mend).
+	g.b.log.Warn().
+		Str("origin", shortened(r.Header.Get("Origin"))).
+		Str("host", shortened(r.Host)).
+		Str("address", r.RemoteAddr).
+		Str("to_allow", mend).
 		Msg("a page of another origin was refused")
 }
 

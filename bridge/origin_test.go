@@ -69,7 +69,8 @@ func (w *world) admits(wanted bool, visits ...visit) {
 	}
 }
 
-// Under insecure_dev whoever connects may read everything: so no page from elsewhere may, nor one whose name was made to point here.
+// Under insecure_dev whoever connects may read everything: so no page from elsewhere may, nor one
+// whose name was made to point here.
 func TestInsecureDevIsForPagesOfThisMachineOnly(t *testing.T) {
 	t.Parallel()
 	for _, origins := range [][]string{nil, {"*"}, {"https://app.example.com"}} {
@@ -102,8 +103,8 @@ func TestInsecureDevIsForPagesOfThisMachineOnly(t *testing.T) {
 	}
 }
 
-// Where no origins are named only pages of the server's own origin may connect, by websocket too, and on a developer's machine
-// those of its other ports.
+// Where no origins are named only pages of the server's own origin may connect, by websocket too,
+// and on a developer's machine those of its other ports.
 func TestWithoutNamedOriginsPagesOfTheSameOriginMayConnect(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, nil)
@@ -190,7 +191,8 @@ func TestRefusedOriginsDontFillTheLog(t *testing.T) {
 	w.wantMetrics(fmt.Sprintf(`supabridge_requests_rejected_total{code="forbidden"} %d`, visits))
 }
 
-// A link on another site may lead to what is for this machine only; what that site loads itself may not be from there.
+// A link on another site may lead to what is for this machine only; what that site loads itself may
+// not be from there.
 func TestALinkFromAnotherSiteOpensALocalPage(t *testing.T) {
 	t.Parallel()
 	server := httptest.NewServer(LocalOnly(http.NotFoundHandler()))

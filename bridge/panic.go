@@ -9,16 +9,18 @@ import (
 	"github.com/supabridge/supabridge/socketio"
 )
 
-// A defect that one client or one node brings to light is that client's failure and not everybody's. So each function
-// that is called on behalf of one recovers from a panic: it is logged with its stack, counted by what was being done,
-// and the socket is closed, since what the bridge knows of it may be wrong.
+// A defect that one client or one node brings to light is that client's failure and not
+// everybody's. So each function that is called on behalf of one recovers from a panic: it is logged
+// with its stack, counted by what was being done, and the socket is closed, since what the bridge
+// knows of it may be wrong.
 
 func newPanics() *prometheus.CounterVec {
 	return prometheus.NewCounterVec(prometheus.CounterOpts{Name: "panics_total",
 		Help: "Defects that were recovered from, by what was being done. Each is logged with its stack; please report it."}, []string{"during"})
 }
 
-// survive recovers from a panic of the function that defers it. The socket may be nil, for what no socket caused.
+// survive recovers from a panic of the function that defers it. The socket may be nil, for what no
+// socket caused.
 func (b *Bridge) survive(s *socketio.Socket, during string) {
 	if defect := recover(); defect != nil {
 		b.panicked(s, during, defect)

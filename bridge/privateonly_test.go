@@ -10,8 +10,8 @@ import (
 	"github.com/supabridge/supabridge/phoenix/phxserver"
 )
 
-// A project that allows private channels only brings its changes, with the fast lane and without, and at the first attempt: a refused join
-// holds the whole connection up for 5 s.
+// A project that allows private channels only brings its changes, with the fast lane and without,
+// and at the first attempt: a refused join holds the whole connection up for 5 s.
 func TestAPrivateOnlyProjectIsLive(t *testing.T) {
 	for _, lane := range []string{"auto", "on", "off"} {
 		t.Run(lane, func(t *testing.T) {
@@ -32,7 +32,8 @@ func TestAPrivateOnlyProjectIsLive(t *testing.T) {
 	}
 }
 
-// In such a project typing and presence are shared on private channels, though the configuration says public: pages use private ones there too.
+// In such a project typing and presence are shared on private channels, though the configuration
+// says public: pages use private ones there too.
 func TestSharingGoesPrivateWhereNothingElseIsAllowed(t *testing.T) {
 	t.Parallel()
 	options := standin.Options{Realtime: standin.RealtimeOptions{

@@ -28,7 +28,8 @@ func (b *Bridge) mountPublishing(mux *http.ServeMux) {
 // sender is what a publisher's requests act on: the sockets of all namespaces.
 type sender struct{ b *Bridge }
 
-// Send sends an event once to every socket in any of its rooms or of its users, at all nodes. Counted are those of this node.
+// Send sends an event once to every socket in any of its rooms or of its users, at all nodes.
+// Counted are those of this node.
 func (s sender) Send(e publish.Event) (reached int, err error) {
 	for _, target := range s.targets(e) {
 		reached += len(target.Local().Sockets())
@@ -55,7 +56,8 @@ func (s sender) Elsewhere(ctx context.Context, events []publish.Event) (reached 
 	return s.b.cluster.Reached(ctx, events)
 }
 
-// Disconnect closes connections, at all nodes. Clients come back by themselves, and are let in again if their token still is.
+// Disconnect closes connections, at all nodes. Clients come back by themselves, and are let in
+// again if their token still is.
 func (s sender) Disconnect(ctx context.Context, whom publish.Whom) (reached, missing int) {
 	reached, missing = s.b.cluster.Matching(ctx, whom)
 	s.b.cluster.Disconnect(whom)

@@ -14,8 +14,10 @@ import (
 	"github.com/supabridge/supabridge/config"
 )
 
-// settings is the configuration in effect and what is compiled from it. Neither ever changes: Reload puts others in their place, both at once. Whoever
-// needs a setting that is live (config.Config.Replace) asks cfg or words for it each time, and so works by the new one from then on.
+// settings is the configuration in effect and what is compiled from it. Neither ever changes:
+// Reload puts others in their place, both at once. Whoever needs a setting that is live
+// (config.Config.Replace) asks cfg or words for it each time, and so works by the new one from then
+// on.
 type settings struct {
 	cfg    *config.Config
 	words  *vocabulary.Vocabulary
@@ -41,8 +43,9 @@ func (b *Bridge) words() *vocabulary.Vocabulary { return b.settings.Load().words
 
 func (b *Bridge) limits() *ratelimit.Limits { return b.settings.Load().limits }
 
-// Reload has the bridge work by another configuration from now on, and returns the keys that changed; connections stay. Where that one can't be used, or
-// a key differs that is fixed while the bridge runs, it returns config.Errors or the vocabulary's error, and everything stays as it is.
+// Reload has the bridge work by another configuration from now on, and returns the keys that
+// changed; connections stay. Where that one can't be used, or a key differs that is fixed while the
+// bridge runs, it returns config.Errors or the vocabulary's error, and everything stays as it is.
 func (b *Bridge) Reload(cfg *config.Config) (changed []string, err error) {
 	b.reload.Lock()
 	defer b.reload.Unlock()
@@ -73,7 +76,14 @@ func (b *Bridge) Reload(cfg *config.Config) (changed []string, err error) {
 // pace is how often the feed reads.
 func pace(cfg *config.Config) feed.Pace {
 	f, p := cfg.Supabase.Feed, cfg.Supabase.Polling
-	return feed.Pace{Overlap: f.Overlap, Interval: f.Interval, Stall: f.Stall, PollAfter: p.After, PollMin: p.Min, PollMax: p.Max}
+	return feed.Pace{
+		Overlap:   f.Overlap,
+		Interval:  f.Interval,
+		Stall:     f.Stall,
+		PollAfter: p.After,
+		PollMin:   p.Min,
+		PollMax:   p.Max,
+	}
 }
 
 // typingOptions are how long typing lasts.

@@ -7,11 +7,13 @@ import (
 	"github.com/rs/zerolog"
 )
 
-// resyncPause is the least time between two requests to resync: each has every browser read its rooms anew.
+// resyncPause is the least time between two requests to resync: each has every browser read its
+// rooms anew.
 const resyncPause = 2 * time.Second
 
-// resyncer asks browsers to read their rooms anew: at once the first time, and then at most once a pause, with the earliest instant and the last reason of
-// those it held back. The mutex guards what is below it.
+// resyncer asks browsers to read their rooms anew: at once the first time, and then at most once a
+// pause, with the earliest instant and the last reason of those it held back. The mutex guards what
+// is below it.
 type resyncer struct {
 	log zerolog.Logger
 	ask func(since time.Time, reason string)
@@ -42,7 +44,10 @@ func (r *resyncer) request(since time.Time, reason string) {
 
 // pause asks and begins a pause. The caller holds mu; asking waits for no client.
 func (r *resyncer) pause(since time.Time, reason string) {
-	r.log.Warn().Str("reason", reason).Time("since", since).Msg("deletes may have been missed; browsers are asked to resync")
+	r.log.Warn().
+		Str("reason", reason).
+		Time("since", since).
+		Msg("deletes may have been missed; browsers are asked to resync")
 	r.ask(since, reason)
 	r.timer = time.AfterFunc(resyncPause, r.resume)
 }

@@ -20,8 +20,10 @@ import (
 	"github.com/supabridge/supabridge/config"
 )
 
-// router turns changes into events for rooms. A message's events go to its conversation and to the tenant of that. A row that moved is deleted where it was, with
-// nothing but its key, and new where it is (route_move.go). The feed's goroutine alone uses it, but for messages, which clients' events look things up in.
+// router turns changes into events for rooms. A message's events go to its conversation and to the
+// tenant of that. A row that moved is deleted where it was, with nothing but its key, and new where
+// it is (route_move.go). The feed's goroutine alone uses it, but for messages, which clients'
+// events look things up in.
 type router struct {
 	tables   config.Tables
 	rooms    config.Rooms
@@ -44,7 +46,8 @@ type router struct {
 	log      zerolog.Logger
 }
 
-// message is what is remembered of one: a DELETE carries the key only, and an UPDATE no former status. Its tenant is known where the row itself tells it.
+// message is what is remembered of one: a DELETE carries the key only, and an UPDATE no former
+// status. Its tenant is known where the row itself tells it.
 type message struct {
 	conversation string
 	status       string
@@ -62,15 +65,27 @@ func newRouter(current func() *config.Config, words func() *vocabulary.Vocabular
 	if err != nil {
 		return nil, err
 	}
-	r := &router{tables: cfg.Tables, rooms: cfg.Rooms, words: words, tenants: t, messages: messages, emit: emit, resync: resync, holds: newHolds(cfg),
-		tellings: told, log: log, wrote: func(string, string) {}}
+	r := &router{
+		tables:   cfg.Tables,
+		rooms:    cfg.Rooms,
+		words:    words,
+		tenants:  t,
+		messages: messages,
+		emit:     emit,
+		resync:   resync,
+		holds:    newHolds(cfg),
+		tellings: told,
+		log:      log,
+		wrote:    func(string, string) {},
+	}
 	r.moved = func(string, access.Move) func(context.Context) { return func(context.Context) {} }
 	r.occupied = func(string) bool { return false }
 	r.waiting = newWaiting(r)
 	return r, nil
 }
 
-// route sends the events of one change. It waits for nothing: waiting has seen to it that what the change needs is known.
+// route sends the events of one change. It waits for nothing: waiting has seen to it that what the
+// change needs is known.
 func (r *router) route(ctx context.Context, c feed.Change) {
 	r.at, r.events = c.Place, 0
 	switch c.Table {
@@ -95,7 +110,10 @@ func (r *router) routeMessage(c feed.Change) {
 	row, old := c.Row, c.Old
 	id := cmp.Or(row.Text(t.ID), old.Text(t.ID))
 	if id == "" {
-		r.log.Warn().Str("table", c.Table).Str("action", string(c.Action)).Msg("a change without the row's key reaches nobody")
+		r.log.Warn().
+			Str("table", c.Table).
+			Str("action", string(c.Action)).
+			Msg("a change without the row's key reaches nobody")
 		return
 	}
 	known, _ := r.messages.Peek(id)
@@ -132,7 +150,14 @@ func (r *router) routeMessage(c feed.Change) {
 			r.resync(c.Commit, "the room of a deleted message is not known any more")
 			return
 		}
-		told := r.tell(nil, vocabulary.MessageDeleted, c.Old, "message", in, vocabulary.Extra{Name: "messageId", Value: idOf(id, t.ID, old).JSON})
+		told := r.tell(
+			nil,
+			vocabulary.MessageDeleted,
+			c.Old,
+			"message",
+			in,
+			vocabulary.Extra{Name: "messageId", Value: idOf(id, t.ID, old).JSON},
+		)
 		notices = append(notices, notice{c, []string{now.conversation}, to, told})
 		for _, s := range left {
 			s.tenant = r.tenantOf(s)
@@ -204,7 +229,10 @@ func (r *router) routeConversation(ctx context.Context, c feed.Change) {
 	row, old := c.Row, c.Old
 	id := r.conversationOf(c)
 	if id == "" {
-		r.log.Warn().Str("table", c.Table).Str("action", string(c.Action)).Msg("a change without the row's key reaches nobody")
+		r.log.Warn().
+			Str("table", c.Table).
+			Str("action", string(c.Action)).
+			Msg("a change without the row's key reaches nobody")
 		return
 	}
 	left, certain := r.tenantsLeft(c)
@@ -220,7 +248,16 @@ func (r *router) routeConversation(ctx context.Context, c feed.Change) {
 		if c.Action == feed.Insert { // another row had the key
 			to = r.reachOf(id, was)
 		}
-		r.emitAll(to, r.tell(nil, vocabulary.ConversationDeleted, keyOf(t.ID, row, old), "conversation", place{in.conversation, idOf(was, t.Tenant, old)}))
+		r.emitAll(
+			to,
+			r.tell(
+				nil,
+				vocabulary.ConversationDeleted,
+				keyOf(t.ID, row, old),
+				"conversation",
+				place{in.conversation, idOf(was, t.Tenant, old)},
+			),
+		)
 	}
 	switch c.Action {
 	case feed.Insert:
@@ -247,7 +284,14 @@ func (r *router) routeConversation(ctx context.Context, c feed.Change) {
 }
 
 // tell adds the event of a row.
-func (r *router) tell(told []outgoing, event vocabulary.Event, record row.Row, nested string, in place, more ...vocabulary.Extra) []outgoing {
+func (r *router) tell(
+	told []outgoing,
+	event vocabulary.Event,
+	record row.Row,
+	nested string,
+	in place,
+	more ...vocabulary.Extra,
+) []outgoing {
 	if len(record.Record) == 0 {
 		r.log.Error().Stringer("event", event).Msg("a change can't be sent: it has no row")
 		return told
@@ -256,9 +300,28 @@ func (r *router) tell(told []outgoing, event vocabulary.Event, record row.Row, n
 }
 
 // rowEvent is an event about a row.
-func rowEvent(words *vocabulary.Vocabulary, event vocabulary.Event, record row.Row, nested string, in place, more ...vocabulary.Extra) outgoing {
-	fields := append([]vocabulary.Extra{{Name: "conversationId", Value: in.conversation.JSON}, {Name: words.TenantKey(), Value: in.tenant.JSON}}, more...)
-	return &vocabulary.Occasion{Event: event, Row: record, Nested: nested, Fields: fields, Conversation: in.conversation, Tenant: in.tenant}
+func rowEvent(
+	words *vocabulary.Vocabulary,
+	event vocabulary.Event,
+	record row.Row,
+	nested string,
+	in place,
+	more ...vocabulary.Extra,
+) outgoing {
+	fields := append(
+		[]vocabulary.Extra{
+			{Name: "conversationId", Value: in.conversation.JSON},
+			{Name: words.TenantKey(), Value: in.tenant.JSON},
+		},
+		more...)
+	return &vocabulary.Occasion{
+		Event:        event,
+		Row:          record,
+		Nested:       nested,
+		Fields:       fields,
+		Conversation: in.conversation,
+		Tenant:       in.tenant,
+	}
 }
 
 // reachOf names the rooms of a conversation and of its tenant, as far as they are known.
@@ -274,15 +337,34 @@ func (r *router) reachOf(conversation, tenant string) emit.Audience {
 }
 
 // messageStatus tells a change of status in the fields that frontends look for.
-func (r *router) messageStatus(id vocabulary.ID, before, now message, row row.Row, in place, commit time.Time) outgoing {
+func (r *router) messageStatus(
+	id vocabulary.ID,
+	before, now message,
+	row row.Row,
+	in place,
+	commit time.Time,
+) outgoing {
 	t := r.tables.Messages
 	timestamp := cmp.Or(row.Text(t.Updated), row.Text(t.Created), commit.UTC().Format(time.RFC3339Nano))
-	return &vocabulary.Occasion{Event: vocabulary.MessageStatus, Row: row, Conversation: in.conversation, Tenant: in.tenant, Fields: []vocabulary.Extra{
-		{Name: "messageId", Value: id.JSON}, {Name: "id", Value: id.JSON}, {Name: "conversationId", Value: in.conversation.JSON},
-		vocabulary.String("status", now.status), vocabulary.String("previousStatus", before.status), vocabulary.String("timestamp", timestamp)}}
+	return &vocabulary.Occasion{
+		Event:        vocabulary.MessageStatus,
+		Row:          row,
+		Conversation: in.conversation,
+		Tenant:       in.tenant,
+		Fields: []vocabulary.Extra{
+			{
+				Name:  "messageId",
+				Value: id.JSON,
+			}, {Name: "id", Value: id.JSON}, {Name: "conversationId", Value: in.conversation.JSON},
+			vocabulary.String(
+				"status",
+				now.status,
+			), vocabulary.String("previousStatus", before.status), vocabulary.String("timestamp", timestamp)},
+	}
 }
 
-// object writes a JSON object of names and values in turn. Empty strings and nil are left out; json.RawMessage stands as it is.
+// object writes a JSON object of names and values in turn. Empty strings and nil are left out;
+// json.RawMessage stands as it is.
 func object(pairs ...any) json.RawMessage {
 	var b strings.Builder
 	b.WriteByte('{')

@@ -12,22 +12,30 @@ import (
 	"github.com/supabridge/supabridge/bridge/vocabulary"
 )
 
-// Whoever may read a row where it is need not be whoever could where it was. So nobody is told of what a row holds in a room that it has left:
+// Whoever may read a row where it is need not be whoever could where it was. So nobody is told of
+// what a row holds in a room that it has left:
 //
-//   - a message that moved to another conversation: the old conversation's room gets message_deleted with the key alone, then the new one's new_message. The room of a
-//     tenant that has both conversations gets message_updated, and message_status_update where the status changed; where the tenants differ, the old one's gets
-//     message_deleted and the new one's new_message;
-//   - a conversation that moved to another tenant: the old tenant's room gets conversation_deleted with the key alone, the new one's new_conversation, and the
-//     conversation's own room conversation_updated, once those are out of it who may not stay;
-//   - an INSERT under a key that another row had: the rooms of that row get the delete of its key first. Where it was is known from the change itself (the fast lane and
-//     replica identity full bring the old row) and from what is remembered. Where neither tells, its old rooms hear nothing.
+//   - a message that moved to another conversation: the old conversation's room gets
+//     message_deleted with the key alone, then the new one's new_message. The room of a tenant that
+//     has both conversations gets message_updated, and message_status_update where the status
+//     changed; where the tenants differ, the old one's gets message_deleted and the new one's
+//     new_message;
+//   - a conversation that moved to another tenant: the old tenant's room gets conversation_deleted
+//     with the key alone, the new one's new_conversation, and the conversation's own room
+//     conversation_updated, once those are out of it who may not stay;
+//   - an INSERT under a key that another row had: the rooms of that row get the delete of its key
+//     first. Where it was is known from the change itself (the fast lane and replica identity full
+//     bring the old row) and from what is remembered. Where neither tells, its old rooms hear
+//     nothing.
 //
-// A socket that is in several of these rooms gets what each of them gets, deletes first; but of the row itself what the room of its conversation gets alone.
+// A socket that is in several of these rooms gets what each of them gets, deletes first; but of the
+// row itself what the room of its conversation gets alone.
 
 // spot is where a message is: in a conversation, and in a tenant of its own where the row says so.
 type spot struct{ conversation, tenant string }
 
-// spots gives where a change's message is now, or was last where it is deleted, and where else it was. known is what is remembered of the message.
+// spots gives where a change's message is now, or was last where it is deleted, and where else it
+// was. known is what is remembered of the message.
 func (r *router) spots(c feed.Change, known message) (now spot, left []spot) {
 	t := r.tables.Messages
 	remembered, old := spot{known.conversation, known.tenant}, spot{c.Old.Text(t.Conversation), c.Old.Text(t.Tenant)}
@@ -73,7 +81,8 @@ func (r *router) tenantOf(s spot) string {
 	return ""
 }
 
-// tenantsFor gives the tenants of the conversations that a message's change is about, as far as they are known and the row does not tell them.
+// tenantsFor gives the tenants of the conversations that a message's change is about, as far as
+// they are known and the row does not tell them.
 func (r *router) tenantsFor(c feed.Change) map[string]string {
 	t := r.tables.Messages
 	if c.Table != t.Name {
@@ -126,21 +135,29 @@ func (r *router) messageUpdated(c feed.Change, now spot, left []spot, in place, 
 	return notices
 }
 
-// conversationHears reports whether the room of a conversation hears of a new message and of an updated one in every style: a rule may name another audience.
+// conversationHears reports whether the room of a conversation hears of a new message and of an
+// updated one in every style: a rule may name another audience.
 func (r *router) conversationHears() bool {
 	words := r.words()
 	for _, style := range vocabulary.Styles() {
 		if style == vocabulary.StyleNone && words.Preset() != style {
 			continue
 		}
-		if words.Reaches(style, vocabulary.MessageCreated)&words.Reaches(style, vocabulary.MessageUpdated)&vocabulary.ToConversation == 0 {
+		if words.Reaches(
+			style,
+			vocabulary.MessageCreated,
+		)&words.Reaches(
+			style,
+			vocabulary.MessageUpdated,
+		)&vocabulary.ToConversation == 0 {
 			return false
 		}
 	}
 	return true
 }
 
-// messageLeft tells some of the rooms of a spot that a message is not there any more, and nothing of what it holds.
+// messageLeft tells some of the rooms of a spot that a message is not there any more, and nothing
+// of what it holds.
 func (r *router) messageLeft(c feed.Change, s spot, to emit.Audience) notice {
 	t := r.tables.Messages
 	key := keyOf(t.ID, c.Row, c.Old)
@@ -164,13 +181,15 @@ func keyOf(column string, rows ...row.Row) row.Row {
 	return row.Row{}
 }
 
-// conversationOf gives the key of the conversation that a change of the conversations table is about.
+// conversationOf gives the key of the conversation that a change of the conversations table is
+// about.
 func (r *router) conversationOf(c feed.Change) string {
 	t := r.tables.Conversations
 	return cmp.Or(c.Row.Text(t.ID), c.Old.Text(t.ID))
 }
 
-// tenantNow gives the tenant that a conversation has after a change, or had last where it is deleted.
+// tenantNow gives the tenant that a conversation has after a change, or had last where it is
+// deleted.
 func (r *router) tenantNow(c feed.Change) string {
 	t := r.tables.Conversations
 	if c.Row.Has(t.Tenant) {
@@ -179,7 +198,8 @@ func (r *router) tenantNow(c feed.Change) string {
 	return cmp.Or(c.Old.Text(t.Tenant), r.tenants.recall(r.conversationOf(c)))
 }
 
-// tenantsLeft gives the tenants that a conversation had and has no more; certain reports whether those in its room must be looked at before anything else is told there.
+// tenantsLeft gives the tenants that a conversation had and has no more; certain reports whether
+// those in its room must be looked at before anything else is told there.
 func (r *router) tenantsLeft(c feed.Change) (left []string, certain bool) {
 	t, now := r.tables.Conversations, r.tenantNow(c)
 	for _, was := range []string{c.Old.Text(t.Tenant), r.tenants.recall(r.conversationOf(c))} {
@@ -190,7 +210,8 @@ func (r *router) tenantsLeft(c feed.Change) (left []string, certain bool) {
 	return left, len(left) > 0 && c.Action != feed.Delete
 }
 
-// moves tells how it has to be asked who may stay in a conversation's room before a change of it is told.
+// moves tells how it has to be asked who may stay in a conversation's room before a change of it is
+// told.
 func (r *router) moves(c feed.Change) access.Move {
 	if c.Table != r.tables.Conversations.Name || r.conversationOf(c) == "" {
 		return access.MoveLater
@@ -206,12 +227,14 @@ func (r *router) moves(c feed.Change) access.Move {
 
 // mayHaveMoved reports whether nobody knows which tenant a conversation had before an update.
 func (r *router) mayHaveMoved(c feed.Change) bool {
-	return c.Action == feed.Update && r.tenants.told(r.conversationOf(c)) == "" && !c.Old.Has(r.tables.Conversations.Tenant)
+	return c.Action == feed.Update && r.tenants.told(r.conversationOf(c)) == "" &&
+		!c.Old.Has(r.tables.Conversations.Tenant)
 }
 
 func inConversation(id string) string { return "c:" + id }
 
-// plan fills in which queues a change belongs into, and which tenants it needs. last gives what will be known of a message once all of it that waits is told.
+// plan fills in which queues a change belongs into, and which tenants it needs. last gives what
+// will be known of a message once all of it that waits is told.
 func (r *router) plan(p *pending, last func(key string) (after message, gone, waits bool)) {
 	c := p.change
 	switch c.Table {

@@ -13,12 +13,15 @@ import (
 var (
 	failNoText    = failure{"bad_request", "the message has no text"}
 	failNoSend    = failure{"forbidden", "you are not allowed to write to this conversation"}
-	failSendToken = failure{"unauthorized", "messages are written with a user's own token, and Supabase takes this one's no more, or there is none"}
+	failSendToken = failure{
+		"unauthorized",
+		"messages are written with a user's own token, and Supabase takes this one's no more, or there is none",
+	}
 	failNotStored = failure{"refused", "Supabase did not take the message as it is"}
 )
 
-// sendMessage writes a message with the user's own token, so that Row Level Security decides. The row then comes to everybody by the feed, as every other does;
-// the answer has it too.
+// sendMessage writes a message with the user's own token, so that Row Level Security decides. The
+// row then comes to everybody by the feed, as every other does; the answer has it too.
 func (c *client) sendMessage(e *socketio.Event) {
 	s := c.b.cfg().Sending
 	if !s.Enabled {
@@ -45,7 +48,12 @@ func (c *client) sendMessage(e *socketio.Event) {
 	if asStored, ok := c.conversations.get(id.Text); ok {
 		id = vocabulary.ID{Text: asStored, JSON: idPayload(id, asStored)}
 	}
-	stored, err := c.b.rows.InsertAs(c.socket.Context(), c.who.Token, c.b.cfg().Tables.Messages.Name, c.b.messageRow(c, e, id, text))
+	stored, err := c.b.rows.InsertAs(
+		c.socket.Context(),
+		c.who.Token,
+		c.b.cfg().Tables.Messages.Name,
+		c.b.messageRow(c, e, id, text),
+	)
 	if err != nil {
 		c.notSent(e, err)
 		return
@@ -62,7 +70,12 @@ func (c *client) sendMessage(e *socketio.Event) {
 }
 
 // messageRow is the row of a message that is sent. What the bridge itself writes, a browser can't.
-func (b *Bridge) messageRow(c *client, e *socketio.Event, conversation vocabulary.ID, text string) map[string]json.RawMessage {
+func (b *Bridge) messageRow(
+	c *client,
+	e *socketio.Event,
+	conversation vocabulary.ID,
+	text string,
+) map[string]json.RawMessage {
 	s := b.cfg().Sending
 	message := make(map[string]json.RawMessage, len(s.Fields)+len(s.Set)+3)
 	for _, field := range s.Fields {
@@ -83,7 +96,8 @@ func (b *Bridge) messageRow(c *client, e *socketio.Event, conversation vocabular
 	return message
 }
 
-// notSent tells why a message was not written. What Supabase says of a row is for the log: it may quote others' values.
+// notSent tells why a message was not written. What Supabase says of a row is for the log: it may
+// quote others' values.
 func (c *client) notSent(e *socketio.Event, err error) {
 	f := failUnavailable
 	if told, ok := supabase.AsError(err); ok {

@@ -15,11 +15,17 @@ import (
 	"github.com/supabridge/supabridge/phoenix"
 )
 
-// newSharer makes what shares typing and presence with clients of Realtime; nil where the configuration shares nothing.
+// newSharer makes what shares typing and presence with clients of Realtime; nil where the
+// configuration shares nothing.
 func (b *Bridge) newSharer() *realtimeshare.Sharer {
 	c := b.cfg().Realtime
 	lane := func(ways, topic string, private, on bool) realtimeshare.Lane {
-		return realtimeshare.Lane{In: on && (ways == "in" || ways == "both"), Out: on && (ways == "out" || ways == "both"), Topic: topic, Private: private}
+		return realtimeshare.Lane{
+			In:      on && (ways == "in" || ways == "both"),
+			Out:     on && (ways == "out" || ways == "both"),
+			Topic:   topic,
+			Private: private,
+		}
 	}
 	types := lane(c.Typing.Share, c.Typing.Topic, c.Typing.Private, b.cfg().Typing.Enabled)
 	attends := lane(c.Presence.Share, c.Presence.Topic, c.Presence.Private, b.presence != nil)
@@ -28,9 +34,10 @@ func (b *Bridge) newSharer() *realtimeshare.Sharer {
 	}
 	return realtimeshare.New(realtimeshare.Options{
 		Typing: types, Event: c.Typing.Event, StopEvent: c.Typing.StopEvent, Presence: attends, Seats: c.Presence.Seats,
-		MaxChannels: c.MaxChannels, PerSecond: c.BroadcastsPerSecond, Linger: c.Linger, Expiry: func() time.Duration { return b.cfg().Typing.Timeout },
-		Dial:  func() (*phoenix.Client, error) { return dial(b.cfg().Supabase, b.metrics.upstream.Hooks()) },
-		House: house{b}, Log: b.log, Registry: b.metrics.register,
+		MaxChannels: c.MaxChannels, PerSecond: c.BroadcastsPerSecond, Linger: c.Linger,
+		Expiry: func() time.Duration { return b.cfg().Typing.Timeout },
+		Dial:   func() (*phoenix.Client, error) { return dial(b.cfg().Supabase, b.metrics.upstream.Hooks()) },
+		House:  house{b}, Log: b.log, Registry: b.metrics.register,
 	})
 }
 

@@ -12,7 +12,8 @@ import (
 	"github.com/supabridge/supabridge/bridge/vocabulary"
 )
 
-// What follows shows those who watch by supabridge tail what happens. It costs nothing while nobody does.
+// What follows shows those who watch by supabridge tail what happens. It costs nothing while nobody
+// does.
 
 func (b *Bridge) sawChange(c feed.Change) {
 	b.tap.Show(tail.Change, func() tail.Sight {
@@ -34,9 +35,23 @@ func (b *Bridge) sawChange(c feed.Change) {
 				s.Tenant = b.router.tenants.recall(s.Conversation)
 			}
 		case t.Conversations.Name:
-			s.ID, s.Conversation, s.Tenant = either(t.Conversations.ID), either(t.Conversations.ID), either(t.Conversations.Tenant)
+			s.ID, s.Conversation, s.Tenant = either(
+				t.Conversations.ID,
+			), either(
+				t.Conversations.ID,
+			), either(
+				t.Conversations.Tenant,
+			)
 		case t.Notifications.Name:
-			s.ID, s.Conversation, s.Tenant, s.User = either(t.Notifications.ID), either(t.Notifications.Conversation), either(t.Notifications.Tenant), either(t.Notifications.User)
+			s.ID, s.Conversation, s.Tenant, s.User = either(
+				t.Notifications.ID,
+			), either(
+				t.Notifications.Conversation,
+			), either(
+				t.Notifications.Tenant,
+			), either(
+				t.Notifications.User,
+			)
 		}
 		return s
 	})
@@ -74,7 +89,14 @@ func (c *client) saw(kind tail.Kind, text, detail string) {
 // sawRoom shows how a client's entering or leaving a room ended.
 func (c *client) sawRoom(kind tail.Kind, room access.RoomKind, id, result string) {
 	c.b.tap.Show(kind, func() tail.Sight {
-		s := tail.Sight{Text: result, Detail: room.String(), User: c.who.UserID, Socket: c.socket.ID(), Conversation: id, Tenant: c.who.Tenant}
+		s := tail.Sight{
+			Text:         result,
+			Detail:       room.String(),
+			User:         c.who.UserID,
+			Socket:       c.socket.ID(),
+			Conversation: id,
+			Tenant:       c.who.Tenant,
+		}
 		if room == access.TenantRoom {
 			s.Conversation, s.Tenant = "", id
 		}

@@ -18,8 +18,10 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// When a project's published keys are read. Made-up tokens can name as many unknown keys as they like, so what they cause is bounded by a budget that all tokens
-// share. Keys may rotate several times in a row: the budget has room for that. While it is used up tokens wait for the next read, all for the same.
+// When a project's published keys are read. Made-up tokens can name as many unknown keys as they
+// like, so what they cause is bounded by a budget that all tokens share. Keys may rotate several
+// times in a row: the budget has room for that. While it is used up tokens wait for the next read,
+// all for the same.
 const (
 	keysEvery       = 10 * time.Minute // also without an occasion, so that keys that were taken back go
 	keysRetry       = 30 * time.Second // after a read that failed
@@ -31,11 +33,13 @@ const (
 	maxKeys         = 256 << 10        // bytes of the answer; one key takes some 500
 )
 
-// errKeysAway: the published keys could not be read, or not now, so nobody knows whether the token is good. It passes.
+// errKeysAway: the published keys could not be read, or not now, so nobody knows whether the token
+// is good. It passes.
 var errKeysAway = errors.New("the project's signing keys can't be read now")
 
-// publishedKeys are the keys by which a project signs tokens (a JWK Set, RFC 7517). They are read when they are first needed, when a token names one that isn't
-// known, and every keysEvery by a goroutine that ends with ctx. Safe for concurrent use.
+// publishedKeys are the keys by which a project signs tokens (a JWK Set, RFC 7517). They are read
+// when they are first needed, when a token names one that isn't known, and every keysEvery by a
+// goroutine that ends with ctx. Safe for concurrent use.
 type publishedKeys struct {
 	address string
 	timeout time.Duration
@@ -57,7 +61,12 @@ type keysRead struct {
 	err   error
 }
 
-func newPublishedKeys(ctx context.Context, address string, timeout time.Duration, log zerolog.Logger) (*publishedKeys, error) {
+func newPublishedKeys(
+	ctx context.Context,
+	address string,
+	timeout time.Duration,
+	log zerolog.Logger,
+) (*publishedKeys, error) {
 	unknown, err := lru.New[[sha256.Size]byte, time.Time](maxUnknownKeys)
 	if err != nil {
 		return nil, fmt.Errorf("bridge: keys at %s: %w", address, err)
@@ -66,7 +75,8 @@ func newPublishedKeys(ctx context.Context, address string, timeout time.Duration
 		budget: rate.NewLimiter(rate.Every(keysBudgetEvery), keysBudget)}, nil
 }
 
-// key gives the key, or keys, that may have signed a token, for jwt's parser. errKeysAway where that can't be said now.
+// key gives the key, or keys, that may have signed a token, for jwt's parser. errKeysAway where
+// that can't be said now.
 func (k *publishedKeys) key(token *jwt.Token) (any, error) {
 	kid, _ := token.Header[jwkset.HeaderKID].(string)
 	known := k.now()
@@ -98,7 +108,8 @@ func (k *publishedKeys) now() jwkset.Storage {
 	return k.known
 }
 
-// has reports whether a key is among those read; of a token that names none, whether any has been read.
+// has reports whether a key is among those read; of a token that names none, whether any has been
+// read.
 func has(known jwkset.Storage, kid string) bool {
 	if known == nil || kid == "" {
 		return known != nil
@@ -107,7 +118,8 @@ func has(known jwkset.Storage, kid string) bool {
 	return err == nil
 }
 
-// read reads the keys anew as soon as the budget allows. late: it was a reading that had begun before, and may have missed a key.
+// read reads the keys anew as soon as the budget allows. late: it was a reading that had begun
+// before, and may have missed a key.
 func (k *publishedKeys) read() (late bool, err error) {
 	k.mu.Lock()
 	if !k.kept {
@@ -140,7 +152,10 @@ func (k *publishedKeys) start(after time.Duration) *keysRead {
 		defer close(flight.done)
 		known, err := k.fetch(flight, after)
 		if err != nil && k.ctx.Err() == nil {
-			k.log.Warn().Err(err).Str("url", k.address).Msg("the project's signing keys could not be read; those read before stay")
+			k.log.Warn().
+				Err(err).
+				Str("url", k.address).
+				Msg("the project's signing keys could not be read; those read before stay")
 		}
 		k.mu.Lock()
 		defer k.mu.Unlock()

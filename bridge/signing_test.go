@@ -17,7 +17,8 @@ import (
 	"github.com/supabridge/supabridge/config"
 )
 
-// Tokens of a new key are taken at once, however soon after another rotation, and those of a key that was taken back are not.
+// Tokens of a new key are taken at once, however soon after another rotation, and those of a key
+// that was taken back are not.
 func TestKeysMayRotateSeveralTimesInARow(t *testing.T) {
 	t.Parallel()
 	w := unready(t, func(cfg *config.Config) { cfg.Supabase.JWTSecret = "" })
@@ -83,7 +84,8 @@ func (p *keysProject) token(t *testing.T) string {
 	return token
 }
 
-// Tokens that name keys of their own invention cause few reads of the published keys, and don't keep a rotated key from being found.
+// Tokens that name keys of their own invention cause few reads of the published keys, and don't
+// keep a rotated key from being found.
 func TestMadeUpKeysCauseFewReadsAndHideNone(t *testing.T) {
 	t.Parallel()
 	project, address := newKeysProject(t)
@@ -131,7 +133,8 @@ func TestMadeUpKeysCauseFewReadsAndHideNone(t *testing.T) {
 	}
 }
 
-// While the keys can't be read a token that they would decide on is refused for a reason that passes. Tokens of keys that are known stay good.
+// While the keys can't be read a token that they would decide on is refused for a reason that
+// passes. Tokens of keys that are known stay good.
 func TestKeysThatCannotBeReadRefuseNobodyForGood(t *testing.T) {
 	for _, status := range []int{503, 500, 404, 429, 200} { // 200 with HTML: a gateway's page
 		t.Run(fmt.Sprint(status), func(t *testing.T) {

@@ -13,13 +13,14 @@ import (
 	"github.com/supabridge/supabridge/config"
 )
 
-// Bounds of what one join with since brings. A browser that missed more gets the oldest of it, and is told that this isn't all.
+// Bounds of what one join with since brings. A browser that missed more gets the oldest of it, and
+// is told that this isn't all.
 const (
 	maxSince = 5000
 	// maxAsked bounds the messages that are looked up since the client names them without a time.
 	maxAsked = 100
-	// sinceSkew is how far ahead of the database's clock a time may be that a client names. One further ahead was not read
-	// from a clock that the database's times can be compared with.
+	// sinceSkew is how far ahead of the database's clock a time may be that a client names. One
+	// further ahead was not read from a clock that the database's times can be compared with.
 	sinceSkew = 5 * time.Second
 )
 
@@ -48,15 +49,17 @@ func messagesTable(cfg *config.Config) feed.Table {
 	return feed.Table{Name: t.Name, Key: t.ID, Updated: t.Updated, Created: t.Created}
 }
 
-// wholeRoom is the room of the sockets that entered a conversation with since, so that nothing of it is missing. The name can't be that of another room.
+// wholeRoom is the room of the sockets that entered a conversation with since, so that nothing of
+// it is missing. The name can't be that of another room.
 func wholeRoom(conversation string) string { return "\x00whole:" + conversation }
 
-// enterSince enters a conversation's room with everything that came after since; missing says why that is not all. Where the
-// socket is there in this way already, the answer having been lost, all that came since is with it or on its way.
+// enterSince enters a conversation's room with everything that came after since; missing says why
+// that is not all. Where the socket is there in this way already, the answer having been lost, all
+// that came since is with it or on its way.
 //
-// Rows are read with the service key, and are handed over only if the rules, asked after the read, let the user in: the answer
-// by which the room was entered may be a remembered one. Reading with the user's own token instead would serve the rule rls
-// alone.
+// Rows are read with the service key, and are handed over only if the rules, asked after the read,
+// let the user in: the answer by which the room was entered may be a remembered one. Reading with
+// the user's own token instead would serve the rule rls alone.
 func (c *client) enterSince(
 	ctx context.Context, conversation string, since []vocabulary.Since,
 ) (missing string, from time.Time, err error) {
@@ -150,7 +153,8 @@ func (c *client) tellElsewhere(k keptChange) {
 	}
 }
 
-// release sends what a hold is for, and lets the socket into the room. whole is set where nothing is missing.
+// release sends what a hold is for, and lets the socket into the room. whole is set where nothing
+// is missing.
 func (r *router) release(c *client, conversation string, x *hold, missed []missedRow, whole bool) {
 	for _, m := range missed {
 		if !m.seen && !r.tellings.reached(c, x, m.key, m.at) {

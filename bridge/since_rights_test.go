@@ -19,8 +19,8 @@ type appRoute struct {
 	asked atomic.Int32
 }
 
-// behindAppRoute is a world in which the application alone says who may enter, and in which nobody is asked about by the
-// timer: only a join or a recovery can notice that a right has ended.
+// behindAppRoute is a world in which the application alone says who may enter, and in which nobody
+// is asked about by the timer: only a join or a recovery can notice that a right has ended.
 func behindAppRoute(t *testing.T, change func(*config.Config)) (*world, *appRoute) {
 	t.Helper()
 	app := &appRoute{}
@@ -55,7 +55,8 @@ func (w *world) fill(conversation string, rows int) {
 	})
 }
 
-// silence has Realtime bring no change any more, so that only a question can show that a conversation has moved.
+// silence has Realtime bring no change any more, so that only a question can show that a
+// conversation has moved.
 func (w *world) silence() {
 	w.t.Helper()
 	if _, err := w.project.Realtime().Inject(phxserver.Fault{Action: phxserver.Stall}); err != nil {
@@ -63,7 +64,8 @@ func (w *world) silence() {
 	}
 }
 
-// count gives how many events of a name have come by now. What was sent before must have been awaited.
+// count gives how many events of a name have come by now. What was sent before must have been
+// awaited.
 func (b *browser) count(name string) int {
 	n := 0
 	for b.heard(name) {

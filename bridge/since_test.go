@@ -38,7 +38,8 @@ func inboxWith(t *testing.T, updated string) *standin.Seed {
 	return seed
 }
 
-// join enters the bakery with since and gives the answer, and the ids of the messages that came before it.
+// join enters the bakery with since and gives the answer, and the ids of the messages that came
+// before it.
 func (b *browser) join(since any) (outcome, []any) {
 	b.t.Helper()
 	o := b.try("join_conversation", map[string]any{"conversationId": bakery, "since": since})

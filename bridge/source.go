@@ -10,11 +10,12 @@ import (
 	"github.com/supabridge/supabridge/phoenix"
 )
 
-// feedTopic is the channel the changes come by. Its connection carries nothing else: a refused join holds up a whole socket for seconds, and limits on
-// broadcasts close channels.
+// feedTopic is the channel the changes come by. Its connection carries nothing else: a refused join
+// holds up a whole socket for seconds, and limits on broadcasts close channels.
 const feedTopic = "supabridge:changes"
 
-// feedQueue bounds the changes received and not yet routed. What does not fit is dropped and read by the cursor.
+// feedQueue bounds the changes received and not yet routed. What does not fit is dropped and read
+// by the cursor.
 const feedQueue = 16384
 
 // closeTimeout bounds the farewell to Realtime.
@@ -42,7 +43,8 @@ func (b *Bridge) newSource() (*source, error) {
 	if tables.Notifications.Name != "" {
 		changes = append(changes, phoenix.Binding{Event: phoenix.All, Schema: schema, Table: tables.Notifications.Name})
 	}
-	// Private, since some projects allow no others; the service role may enter each, and gets changes there just the same.
+	// Private, since some projects allow no others; the service role may enter each, and gets changes
+	// there just the same.
 	s.channel, err = client.Channel(feedTopic, phoenix.ChannelOptions{Private: true, Changes: changes, Queue: feedQueue})
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("bridge: channel %s: %w", feedTopic, err), s.close(context.Background()))

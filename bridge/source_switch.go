@@ -8,7 +8,8 @@ import (
 	"github.com/supabridge/supabridge/phoenix"
 )
 
-// switched is a source that can be turned on and off, by one goroutine. To the feed it is one that is silent meanwhile.
+// switched is a source that can be turned on and off, by one goroutine. To the feed it is one that
+// is silent meanwhile.
 type switched struct {
 	b    *Bridge // immutable, like the next two
 	main outlet
@@ -41,7 +42,8 @@ func (o *outlet) Rejoin(ctx context.Context, reason string) error {
 
 var errSilent = errors.New("another node hears Realtime")
 
-// passedOn is how many events of a source may wait for the feed beside those that wait in its own queue.
+// passedOn is how many events of a source may wait for the feed beside those that wait in its own
+// queue.
 const passedOn = 256
 
 func newSwitched(b *Bridge) *switched {
@@ -75,7 +77,8 @@ func (s *switched) On(ctx context.Context) error {
 	return nil
 }
 
-// Off turns it off: what it brought and the feed has not taken is forgotten, for it comes by another way.
+// Off turns it off: what it brought and the feed has not taken is forgotten, for it comes by
+// another way.
 func (s *switched) Off(ctx context.Context) error {
 	s.mu.Lock()
 	source, stop := s.now, s.stop

@@ -21,11 +21,24 @@ func (b *Bridge) tellTyping(s typing.Change) {
 	if s.Typing {
 		event = vocabulary.TypingStarted
 	}
-	o := about(who, event, vocabulary.Extra{Name: "conversationId", Value: s.Conversation.JSON}, vocabulary.String("userId", who.UserID), vocabulary.String("userName", who.Name),
-		vocabulary.Bool("isTyping", s.Typing))
+	o := about(
+		who,
+		event,
+		vocabulary.Extra{Name: "conversationId", Value: s.Conversation.JSON},
+		vocabulary.String("userId", who.UserID),
+		vocabulary.String("userName", who.Name),
+		vocabulary.Bool("isTyping", s.Typing),
+	)
 	o.Conversation = s.Conversation
 	own := []string{emit.UserRoom(who.UserID)}
-	b.emit(emit.Audience{Conversation: []string{emit.RoomName(b.cfg().Rooms.Conversation, s.Conversation.Text)}, User: own, Sender: own}, o)
+	b.emit(
+		emit.Audience{
+			Conversation: []string{emit.RoomName(b.cfg().Rooms.Conversation, s.Conversation.Text)},
+			User:         own,
+			Sender:       own,
+		},
+		o,
+	)
 	if b.sharer != nil && s.Local {
 		b.sharer.Typed(s.Conversation.Text, realtimeshare.User{ID: who.UserID, Name: who.Name}, s.Typing)
 	}
@@ -39,17 +52,45 @@ func (b *Bridge) tellPresence(p presence.Change) {
 	seen := lastSeen(p)
 	own := []string{emit.UserRoom(who.UserID)}
 	to := emit.Audience{Tenant: []string{emit.RoomName(b.cfg().Rooms.Tenant, p.Tenant)}, User: own, Sender: own}
-	user, name, last := vocabulary.String("userId", who.UserID), vocabulary.String("userName", who.Name), vocabulary.String("lastSeen", seen)
+	user, name, last := vocabulary.String(
+		"userId",
+		who.UserID,
+	), vocabulary.String(
+		"userName",
+		who.Name,
+	), vocabulary.String(
+		"lastSeen",
+		seen,
+	)
 	var told []*vocabulary.Occasion
 	switch {
 	case p.Came:
-		b.webhooks.ReportOnce(webhook.UserOnline, p.Tenant+"/"+who.UserID, object("userId", who.UserID, b.words().TenantKey(), p.Tenant))
+		b.webhooks.ReportOnce(
+			webhook.UserOnline,
+			p.Tenant+"/"+who.UserID,
+			object("userId", who.UserID, b.words().TenantKey(), p.Tenant),
+		)
 		told = append(told, about(who, vocabulary.UserOnline, user, name))
 	case p.Went:
-		b.webhooks.ReportOnce(webhook.UserOffline, p.Tenant+"/"+who.UserID, object("userId", who.UserID, b.words().TenantKey(), p.Tenant, "lastSeen", seen))
+		b.webhooks.ReportOnce(
+			webhook.UserOffline,
+			p.Tenant+"/"+who.UserID,
+			object("userId", who.UserID, b.words().TenantKey(), p.Tenant, "lastSeen", seen),
+		)
 		told = append(told, about(who, vocabulary.UserOffline, user, name, last))
 	}
-	told = append(told, about(who, vocabulary.PresenceUpdate, user, name, vocabulary.String("status", p.State), vocabulary.Bool("isOnline", !p.Went), last))
+	told = append(
+		told,
+		about(
+			who,
+			vocabulary.PresenceUpdate,
+			user,
+			name,
+			vocabulary.String("status", p.State),
+			vocabulary.Bool("isOnline", !p.Went),
+			last,
+		),
+	)
 	for _, o := range told {
 		o.Tenant = vocabulary.NewID(p.Tenant)
 		b.emit(to, o)
@@ -66,10 +107,20 @@ func (b *Bridge) moved() {
 
 // tellRead tells a conversation what a user has read; to holds what is not known from that.
 func (b *Bridge) tellRead(conversation vocabulary.ID, who *auth.Identity, messages json.RawMessage, to emit.Audience) {
-	o := about(who, vocabulary.MessagesRead, vocabulary.Extra{Name: "conversationId", Value: conversation.JSON}, vocabulary.String("userId", who.UserID),
-		vocabulary.String("readBy", who.UserID), vocabulary.Extra{Name: "messageIds", Value: messages})
+	o := about(
+		who,
+		vocabulary.MessagesRead,
+		vocabulary.Extra{Name: "conversationId", Value: conversation.JSON},
+		vocabulary.String("userId", who.UserID),
+		vocabulary.String("readBy", who.UserID),
+		vocabulary.Extra{Name: "messageIds", Value: messages},
+	)
 	o.Conversation = conversation
-	to.Conversation, to.User = []string{emit.RoomName(b.cfg().Rooms.Conversation, conversation.Text)}, []string{emit.UserRoom(who.UserID)}
+	to.Conversation, to.User = []string{
+		emit.RoomName(b.cfg().Rooms.Conversation, conversation.Text),
+	}, []string{
+		emit.UserRoom(who.UserID),
+	}
 	b.emit(to, o)
 }
 
@@ -81,7 +132,8 @@ func lastSeen(p presence.Change) string {
 	return p.LastSeen.UTC().Format(time.RFC3339Nano)
 }
 
-// maxSnapshot bounds the users in one list of how they are, of some 150 bytes each, so that it fits what may wait for a client. Those who are online come first.
+// maxSnapshot bounds the users in one list of how they are, of some 150 bytes each, so that it fits
+// what may wait for a client. Those who are online come first.
 const maxSnapshot = 1000
 
 // presenceList writes a snapshot as a list of objects.
@@ -91,7 +143,20 @@ func presenceList(all []presence.Change) json.RawMessage {
 		if i > 0 {
 			list = append(list, ',')
 		}
-		list = append(list, object("userId", p.Who.UserID, "userName", p.Who.Name, "status", p.State, "isOnline", !p.Went, "lastSeen", lastSeen(p))...)
+		list = append(
+			list,
+			object(
+				"userId",
+				p.Who.UserID,
+				"userName",
+				p.Who.Name,
+				"status",
+				p.State,
+				"isOnline",
+				!p.Went,
+				"lastSeen",
+				lastSeen(p),
+			)...)
 	}
 	return append(list, ']')
 }

@@ -11,11 +11,13 @@ import (
 	"github.com/supabridge/supabridge/config"
 )
 
-// tenants knows which tenant a conversation belongs to: messages don't carry it. It learns from the changes of the conversations table. Of conversations it
-// has not heard of, Supabase is asked in batches (tenants_ask.go). A conversation that does not exist, or has no tenant, is remembered for missFor, and a
-// question that failed for failFor.
+// tenants knows which tenant a conversation belongs to: messages don't carry it. It learns from the
+// changes of the conversations table. Of conversations it has not heard of, Supabase is asked in
+// batches (tenants_ask.go). A conversation that does not exist, or has no tenant, is remembered for
+// missFor, and a question that failed for failFor.
 //
-// It is safe for concurrent use. Changes look things up with recall and lookup, which never wait; what shares typing over Realtime waits in of.
+// It is safe for concurrent use. Changes look things up with recall and lookup, which never wait;
+// what shares typing over Realtime waits in of.
 type tenants struct {
 	table config.ConversationsTable
 	rows  valueReader
@@ -63,7 +65,8 @@ func (t *tenants) of(ctx context.Context, conversation string) (string, error) {
 	return tenant, nil
 }
 
-// lookup gives the tenant of a conversation, and reports whether there is nothing to ask: it is known, or it was asked for in vain a moment ago.
+// lookup gives the tenant of a conversation, and reports whether there is nothing to ask: it is
+// known, or it was asked for in vain a moment ago.
 func (t *tenants) lookup(conversation string) (tenant string, known bool) {
 	if conversation == "" {
 		return "", true
@@ -78,7 +81,8 @@ func (t *tenants) recall(conversation string) string {
 	return got.tenant
 }
 
-// told gives what the feed has passed on of a conversation, "" where it has passed on nothing. What was asked for may be true of a change that is yet to come.
+// told gives what the feed has passed on of a conversation, "" where it has passed on nothing. What
+// was asked for may be true of a change that is yet to come.
 func (t *tenants) told(conversation string) string {
 	got, _ := t.known.Peek(conversation)
 	if got.asked {

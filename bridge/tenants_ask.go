@@ -22,9 +22,10 @@ const (
 	restAfter  = 3 // failures in a row
 )
 
-// tenantAsker asks Supabase for the tenants of conversations beside the feed. What is wanted while requests are under way goes out together in the next one. A
-// request that hangs or fails delays only the conversations that it names: it is given up after batchWait, and each of them is then asked for by itself. After
-// tenantWait a conversation's question has failed.
+// tenantAsker asks Supabase for the tenants of conversations beside the feed. What is wanted while
+// requests are under way goes out together in the next one. A request that hangs or fails delays
+// only the conversations that it names: it is given up after batchWait, and each of them is then
+// asked for by itself. After tenantWait a conversation's question has failed.
 //
 // The mutex guards what is below it. Each request has a goroutine; close ends and awaits them.
 type tenantAsker struct {
@@ -144,7 +145,8 @@ func (a *tenantAsker) rest(ctx context.Context) error {
 	}
 }
 
-// sort gives the answers that a request brought, as functions to be called without mu, and puts the other questions back. The caller holds mu.
+// sort gives the answers that a request brought, as functions to be called without mu, and puts the
+// other questions back. The caller holds mu.
 func (a *tenantAsker) sort(batch []*tenantQuestion, pairs []supabase.Pair, err error) (told []func()) {
 	settle := func(q *tenantQuestion, tenant string, err error) {
 		delete(a.asked, q.conversation)
@@ -160,7 +162,8 @@ func (a *tenantAsker) sort(batch []*tenantQuestion, pairs []supabase.Pair, err e
 				q.tries++
 			}
 			switch slow := typed && e.Class == supabase.ClassSlow; {
-			case !time.Now().Before(q.until), len(batch) == 1 && !slow && (q.tries == aloneTries || !typed || e.Class != supabase.ClassRetry):
+			case !time.Now().Before(q.until),
+				len(batch) == 1 && !slow && (q.tries == aloneTries || !typed || e.Class != supabase.ClassRetry):
 				settle(q, "", err)
 			case slow:
 				a.together = append(a.together, q)
@@ -205,7 +208,8 @@ func (a *tenantAsker) sort(batch []*tenantQuestion, pairs []supabase.Pair, err e
 	return told
 }
 
-// slower has the next request wait where Supabase says so, or several failed in a row. The caller holds mu.
+// slower has the next request wait where Supabase says so, or several failed in a row. The caller
+// holds mu.
 func (a *tenantAsker) slower(err error) {
 	if a.ctx.Err() != nil {
 		return

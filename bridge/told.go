@@ -14,11 +14,13 @@ import (
 	"github.com/supabridge/supabridge/config"
 )
 
-// A client names what it has seen when it joins with since, and may be told of a row between that and the read: by the room it was in already, by the
-// tenant's, by the one from which the row moved. So it is remembered in which rooms each message of late was told, and since when each socket is in its
-// rooms: what a socket was told is not read out to it again.
+// A client names what it has seen when it joins with since, and may be told of a row between that
+// and the read: by the room it was in already, by the tenant's, by the one from which the row
+// moved. So it is remembered in which rooms each message of late was told, and since when each
+// socket is in its rooms: what a socket was told is not read out to it again.
 
-// maxTold bounds the messages of which that is remembered. It has to hold those told while a client's request is on its way.
+// maxTold bounds the messages of which that is remembered. It has to hold those told while a
+// client's request is on its way.
 const maxTold = 10_000
 
 // maxVersions bounds the versions of one message of which it is, and the deletes.
@@ -33,14 +35,16 @@ type telling struct {
 	n     uint64 // how many were told up to it
 }
 
-// tellings are the last of each message, oldest first, by its key. The feed's goroutine alone uses it, but for the count and the passage.
+// tellings are the last of each message, oldest first, by its key. The feed's goroutine alone uses
+// it, but for the count and the passage.
 type tellings struct {
 	table feed.Table
 	by    *lru.Cache[string, []telling]
 	count atomic.Uint64
 
-	// passage is held while a message is noted and told, and held for reading while a socket enters or leaves a room and that is noted: one that entered between
-	// the two would be told of the message, and be taken for one that was not.
+	// passage is held while a message is noted and told, and held for reading while a socket enters or
+	// leaves a room and that is noted: one that entered between the two would be told of the message,
+	// and be taken for one that was not.
 	passage sync.RWMutex
 }
 
@@ -73,8 +77,8 @@ func (t *tellings) add(key string, told telling) {
 	t.by.Add(key, append(list[:len(list):len(list)], told))
 }
 
-// reached tells whether a client was told of this version of a message, or of a younger one, and not
-// since that it is gone. What its hold has kept it was not told.
+// reached tells whether a client was told of this version of a message, or of a younger one, and
+// not since that it is gone. What its hold has kept it was not told.
 func (t *tellings) reached(c *client, x *hold, key string, at time.Time) (has bool) {
 	list, _ := t.by.Peek(key)
 	style, now := vocabulary.Style(c.style.Load()), c.b.router.holds.now()
@@ -91,7 +95,8 @@ func (t *tellings) reached(c *client, x *hold, key string, at time.Time) (has bo
 	return has
 }
 
-// stays says since when a socket is in its rooms, by how many messages had been told before. The connections of one socket share it.
+// stays says since when a socket is in its rooms, by how many messages had been told before. The
+// connections of one socket share it.
 type stays struct {
 	holds atomic.Int32 // that keep something from the socket
 
@@ -110,7 +115,8 @@ func (s *stays) beWhole(room string, from time.Time) {
 	s.whole[room] = from
 }
 
-// wholeFrom gives that time; zero where it is not known here, since the socket entered the room at another node.
+// wholeFrom gives that time; zero where it is not known here, since the socket entered the room at
+// another node.
 func (s *stays) wholeFrom(room string) time.Time {
 	s.mu.Lock()
 	defer s.mu.Unlock()

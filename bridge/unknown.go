@@ -8,10 +8,12 @@ import (
 	"github.com/rs/zerolog"
 )
 
-// maxUnknown bounds the names of unknown events that are remembered; further ones are not logged, and counted together.
+// maxUnknown bounds the names of unknown events that are remembered; further ones are not logged,
+// and counted together.
 const maxUnknown = 200
 
-// unknownEvents logs each event name that the vocabulary lacks, once, and counts it, so that ops find the missing one. Names are cut to 64 bytes: they are a client's.
+// unknownEvents logs each event name that the vocabulary lacks, once, and counts it, so that ops
+// find the missing one. Names are cut to 64 bytes: they are a client's.
 type unknownEvents struct {
 	log   zerolog.Logger
 	count *prometheus.CounterVec // by name

@@ -13,12 +13,15 @@ import (
 	"github.com/supabridge/supabridge/bridge/feed"
 )
 
-// A change may have to wait before it is told: the tenant of its conversation is not known yet, or its conversation has moved to another tenant and who may stay in the
-// room is still being asked. Only its own rooms wait with it: changes of one conversation, and of one row, are told in the order in which the feed brought them, and all
-// others go on. In a tenant's room the changes of a conversation that waits may so come after later ones of other conversations.
+// A change may have to wait before it is told: the tenant of its conversation is not known yet, or
+// its conversation has moved to another tenant and who may stay in the room is still being asked.
+// Only its own rooms wait with it: changes of one conversation, and of one row, are told in the
+// order in which the feed brought them, and all others go on. In a tenant's room the changes of a
+// conversation that waits may so come after later ones of other conversations.
 //
-// At most maxWaiting changes, or maxWaitingBytes of rows, wait. At that bound the feed itself waits until fewer do: for tenantWait or access.MaxMoveWait at most, since every
-// question ends by then. Nothing is dropped for it; what Realtime's queue can't take meanwhile is read by the cursor.
+// At most maxWaiting changes, or maxWaitingBytes of rows, wait. At that bound the feed itself waits
+// until fewer do: for tenantWait or access.MaxMoveWait at most, since every question ends by then.
+// Nothing is dropped for it; what Realtime's queue can't take meanwhile is read by the cursor.
 const (
 	maxWaiting      = 10_000
 	maxWaitingBytes = 64 << 20
@@ -174,7 +177,8 @@ func (w *waiting) bound(ctx context.Context) {
 
 func (p *pending) size() int { return len(p.change.Row.Record) + len(p.change.Old.Record) }
 
-// lastOf gives what will be known of a message once all that waits is told; waits reports whether anything of it does.
+// lastOf gives what will be known of a message once all that waits is told; waits reports whether
+// anything of it does.
 func (w *waiting) lastOf(key string) (after message, gone, waits bool) {
 	if q := w.queues[key]; len(q) > 0 {
 		last := q[len(q)-1]
@@ -212,8 +216,8 @@ func (w *waiting) first(p *pending) bool {
 	return !slices.ContainsFunc(p.keys, func(key string) bool { return w.queues[key][0] != p })
 }
 
-// decided reports whether all that a change needs is known. It is called for changes that follow nothing that waits, and begins to ask who may stay where a
-// conversation moved.
+// decided reports whether all that a change needs is known. It is called for changes that follow
+// nothing that waits, and begins to ask who may stay where a conversation moved.
 func (w *waiting) decided(p *pending) bool {
 	known := true
 	for i := range p.needs {
@@ -271,7 +275,10 @@ func (w *waiting) begin() {
 // answered takes the answer for a conversation's tenant.
 func (w *waiting) answered(conversation, tenant string, err error) {
 	if err != nil {
-		w.router.log.Warn().Err(err).Str("conversation", conversation).Msg("the tenant of a conversation is not known; its changes go to its own room only")
+		w.router.log.Warn().
+			Err(err).
+			Str("conversation", conversation).
+			Msg("the tenant of a conversation is not known; its changes go to its own room only")
 		w.router.tenants.failed(conversation)
 	} else {
 		w.router.tenants.answered(conversation, tenant)
@@ -348,7 +355,8 @@ func (w *waiting) pump(ctx context.Context, do func(context.Context, func()) err
 	}
 }
 
-// end tells everything that still waits, with what is known by now. The feed must have ended, and the ctx of its changes: checks then end at once.
+// end tells everything that still waits, with what is known by now. The feed must have ended, and
+// the ctx of its changes: checks then end at once.
 func (w *waiting) end() {
 	w.asker.close()
 	w.collect()

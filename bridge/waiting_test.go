@@ -21,7 +21,8 @@ import (
 	"github.com/supabridge/supabridge/bridge/vocabulary"
 )
 
-// cold is a router that knows no tenant, of this many conversations, c0 of the tenant d0 and so on, two of each.
+// cold is a router that knows no tenant, of this many conversations, c0 of the tenant d0 and so on,
+// two of each.
 func cold(t *testing.T, conversations int) *route {
 	t.Helper()
 	tenants := make(map[string]string, conversations)
@@ -232,7 +233,8 @@ func TestAnswersThatAreCutShortOrSpeltOtherwiseAreUnderstood(t *testing.T) {
 	})
 }
 
-// odd is a project that answers with 7 rows at most, and takes ids for the same whatever their letters' case.
+// odd is a project that answers with 7 rows at most, and takes ids for the same whatever their
+// letters' case.
 type odd struct{ d *directory }
 
 func (o odd) Values(ctx context.Context, table, column, key string, ids []string) ([]supabase.Pair, error) {

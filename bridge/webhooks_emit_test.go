@@ -52,7 +52,8 @@ func (w *world) node(change func(*config.Config)) *node {
 	return n
 }
 
-// eachOnce reads until n messages with a text that begins so have come, then one written now, and tells of repetitions and of ids that are not the rows'.
+// eachOnce reads until n messages with a text that begins so have come, then one written now, and
+// tells of repetitions and of ids that are not the rows'.
 func (w *world) eachOnce(b *browser, prefix string, n int) {
 	w.t.Helper()
 	read := func(p string) (content, id string) {

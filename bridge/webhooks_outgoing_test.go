@@ -17,7 +17,8 @@ import (
 	"github.com/supabridge/supabridge/internal/redistest"
 )
 
-// hookListener is the application's server for outgoing webhooks; while it is closed it answers 503.
+// hookListener is the application's server for outgoing webhooks; while it is closed it answers
+// 503.
 type hookListener struct {
 	*httptest.Server
 	closed atomic.Bool

@@ -133,7 +133,8 @@ type gate struct {
 	held *held // nil where none is to wait
 }
 
-// held is a request that waits: reached is closed when it has come, answered when it has been answered after open was closed.
+// held is a request that waits: reached is closed when it has come, answered when it has been
+// answered after open was closed.
 type held struct {
 	fits                    func(*http.Request) bool
 	reached, open, answered chan struct{}

@@ -25,15 +25,17 @@ func EnvFilesIn(dir string) []string {
 	return found
 }
 
-// maxBadLines bounds the lines of an environment file that are left out, each with a warning, before the file is refused.
+// maxBadLines bounds the lines of an environment file that are left out, each with a warning,
+// before the file is refused.
 const maxBadLines = 100
 
-// parseEnvFile reads an environment file with gotenv. The file belongs to another program, which may understand more
-// than gotenv does, so a line that gotenv refuses is left out, and its number (from 1) returned in bad. An error never
-// quotes the file, which holds secrets.
+// parseEnvFile reads an environment file with gotenv. The file belongs to another program, which
+// may understand more than gotenv does, so a line that gotenv refuses is left out, and its number
+// (from 1) returned in bad. An error never quotes the file, which holds secrets.
 //
-// References ($NAME, ${NAME}) are replaced by the process's environment or by an earlier line. gotenv knows no defaults
-// in them: a line with ${NAME:-default} is left out, since gotenv would take a wrong value from it.
+// References ($NAME, ${NAME}) are replaced by the process's environment or by an earlier line.
+// gotenv knows no defaults in them: a line with ${NAME:-default} is left out, since gotenv would
+// take a wrong value from it.
 func parseEnvFile(data string) (values gotenv.Env, bad []int, err error) {
 	lines := strings.Split(strings.NewReplacer("\r\n", "\n", "\r", "\n").Replace(data), "\n")
 	for i, line := range lines {
@@ -54,7 +56,9 @@ func parseEnvFile(data string) (values gotenv.Env, bad []int, err error) {
 			first, length = findStatement(lines, statement[:end])
 		}
 		if first < 0 {
-			return nil, nil, fmt.Errorf("not understood as an environment file: is a quote never closed, or a line longer than 64 KiB?")
+			return nil, nil, fmt.Errorf(
+				"not understood as an environment file: is a quote never closed, or a line longer than 64 KiB?",
+			)
 		}
 		bad = append(bad, first+1)
 		clear(lines[first : first+length])
@@ -62,7 +66,8 @@ func parseEnvFile(data string) (values gotenv.Env, bad []int, err error) {
 	return nil, nil, fmt.Errorf("not an environment file: more than %d lines are not NAME=value", maxBadLines)
 }
 
-// findStatement returns where a statement that may span lines stands in the file; -1 where it doesn't.
+// findStatement returns where a statement that may span lines stands in the file; -1 where it
+// doesn't.
 func findStatement(lines []string, statement string) (first, length int) {
 	head, _, _ := strings.Cut(statement, "\n")
 	for i, line := range lines {
@@ -73,7 +78,8 @@ func findStatement(lines []string, statement string) (first, length int) {
 	return -1, 0
 }
 
-// lineOf returns the number of the last line that assigns the variable, from 1; 0 where none is found.
+// lineOf returns the number of the last line that assigns the variable, from 1; 0 where none is
+// found.
 func lineOf(name, data string) int {
 	found, line := 0, 0
 	for text := range strings.Lines(strings.ReplaceAll(data, "\r", "\n")) {
@@ -101,7 +107,10 @@ func readEnvFile(path string) (values environment, warnings []string, err error)
 	}
 	values = make(environment, len(parsed))
 	for name, value := range parsed {
-		values[name] = setting{text: value, origin: Origin{Kind: FromEnvFile, File: path, Line: lineOf(name, text), Name: name}}
+		values[name] = setting{
+			text:   value,
+			origin: Origin{Kind: FromEnvFile, File: path, Line: lineOf(name, text), Name: name},
+		}
 	}
 	for _, line := range bad {
 		warnings = append(warnings, fmt.Sprintf("%s:%d: not understood, left out: expected NAME=value", path, line))

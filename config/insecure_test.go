@@ -6,7 +6,8 @@ import (
 	"testing"
 )
 
-// Under auth.insecure_dev a port without a host is one of this machine alone, wherever it was named, and another address is refused.
+// Under auth.insecure_dev a port without a host is one of this machine alone, wherever it was
+// named, and another address is refused.
 func TestInsecureDevListensOnThisMachineAlone(t *testing.T) {
 	for _, tt := range []struct {
 		set, want, refused string

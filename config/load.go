@@ -24,7 +24,8 @@ type Sources struct {
 	// Flags that were given beat everything else. A flag sets the key whose path
 	// it has with dashes for dots and underscores: log-level sets log.level.
 	Flags *pflag.FlagSet
-	// Sections, where given, are the top-level keys whose mistakes count, for a program that uses nothing else. A file that can't be read counts always.
+	// Sections, where given, are the top-level keys whose mistakes count, for a program that uses
+	// nothing else. A file that can't be read counts always.
 	Sections []string
 }
 
@@ -43,8 +44,8 @@ func Load(from Sources) (*Config, error) {
 	return c, nil
 }
 
-// Draft is Load, but for what it returns beside Errors: the configuration with defaults in place of what can't be used. It is good for finding out
-// what else is wrong, and for nothing else.
+// Draft is Load, but for what it returns beside Errors: the configuration with defaults in place of
+// what can't be used. It is good for finding out what else is wrong, and for nothing else.
 func Draft(from Sources) (*Config, error) {
 	env, warnings, err := newEnvironment(from.Environ, from.EnvFiles)
 	if err != nil {
@@ -142,10 +143,11 @@ func decode(k *key, held any, flag *pflag.Flag) (any, Origin, *mismatch) {
 	}
 }
 
-// Derive fills supabase.realtime_url and supabase.jwks_url from supabase.url
-// where they are empty, takes trailing slashes off that and socketio.paths, writes origins as browsers send them, and
-// puts the nouns of the vocabulary into the names of rooms. Under auth.insecure_dev a listen address that names no host means
-// this machine alone. Load does so itself; it is for a Config made by hand. A supabase.url that can't be read derives nothing.
+// Derive fills supabase.realtime_url and supabase.jwks_url from supabase.url where they are empty,
+// takes trailing slashes off that and socketio.paths, writes origins as browsers send them, and
+// puts the nouns of the vocabulary into the names of rooms. Under auth.insecure_dev a listen
+// address that names no host means this machine alone. Load does so itself; it is for a Config made
+// by hand. A supabase.url that can't be read derives nothing.
 func (c *Config) Derive() {
 	if host, port, err := net.SplitHostPort(c.Listen); c.Auth.InsecureDev && err == nil && host == "" {
 		c.Listen = net.JoinHostPort("127.0.0.1", port)
@@ -178,8 +180,8 @@ func (c *Config) Derive() {
 	}
 }
 
-// asBrowsersSend gives an origin in the one form that browsers put it into the Origin header: in lower case, without the
-// port that its scheme has anyway.
+// asBrowsersSend gives an origin in the one form that browsers put it into the Origin header: in
+// lower case, without the port that its scheme has anyway.
 func asBrowsersSend(origin string) string {
 	origin = strings.ToLower(origin)
 	switch {

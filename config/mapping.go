@@ -9,11 +9,12 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// OutRules are the rules of vocabulary.out, by event. The names of events are as they stand in the file, capitals and dots included.
+// OutRules are the rules of vocabulary.out, by event. The names of events are as they stand in the
+// file, capitals and dots included.
 type OutRules map[string][]OutRule
 
-// OutRule says how one outgoing event is sent. Texts in Payload, Add, Args and Event may hold variables, ${row.id}; what they are package
-// bridge/vocabulary knows, and it checks them.
+// OutRule says how one outgoing event is sent. Texts in Payload, Add, Args and Event may hold
+// variables, ${row.id}; what they are package bridge/vocabulary knows, and it checks them.
 type OutRule struct {
 	Event   string                                `json:"event"`             // name the event is sent under
 	To      []string                              `json:"to,omitempty"`      // audiences, as a union
@@ -43,7 +44,8 @@ type InRule struct {
 	Line   int             `json:"-"`                // in the file, from 1; 0 where there is none
 }
 
-// mapping reads the value of a key whose own keys are the user's. What is wrong is reported at the line where it stands.
+// mapping reads the value of a key whose own keys are the user's. What is wrong is reported at the
+// line where it stands.
 func (r *documentReader) mapping(k *key, n *yaml.Node) any {
 	if k.kind == inRules {
 		rules := InRules{}
@@ -131,7 +133,22 @@ func (r *documentReader) outRule(path string, n *yaml.Node) OutRule {
 				rule.Args = append(rule.Args, r.json(path, item, 0))
 			}
 		default:
-			r.stranger(path, value, "event", "to", "except", "when", "shape", "pick", "omit", "rename", "map", "add", "payload", "args")
+			r.stranger(
+				path,
+				value,
+				"event",
+				"to",
+				"except",
+				"when",
+				"shape",
+				"pick",
+				"omit",
+				"rename",
+				"map",
+				"add",
+				"payload",
+				"args",
+			)
 		}
 	})
 	return rule
@@ -229,7 +246,8 @@ func (r *documentReader) scalars(path string, n *yaml.Node) []string {
 	return texts
 }
 
-// maxTemplateDepth and maxTemplateSize bound a literal tree, which aliases could make deep and large without bound.
+// maxTemplateDepth and maxTemplateSize bound a literal tree, which aliases could make deep and
+// large without bound.
 const (
 	maxTemplateDepth = 32
 	maxTemplateSize  = 64 << 10
@@ -350,7 +368,10 @@ func block(n *yaml.Node) {
 
 // mappingSchema describes the rules to editors.
 func (k *key) mappingSchema() map[string]any {
-	texts := map[string]any{"type": []string{"array", "string"}, "items": map[string]any{"type": []string{"string", "boolean"}}}
+	texts := map[string]any{
+		"type":  []string{"array", "string"},
+		"items": map[string]any{"type": []string{"string", "boolean"}},
+	}
 	object := func(properties map[string]any) map[string]any {
 		return map[string]any{"type": "object", "properties": properties, "additionalProperties": false}
 	}
@@ -361,6 +382,7 @@ func (k *key) mappingSchema() map[string]any {
 	table := map[string]any{"type": "object"}
 	return map[string]any{"type": []string{"array", "object"}, "items": object(map[string]any{
 		"event": text, "to": texts, "except": map[string]any{"enum": []string{"sender", "nobody"}}, "when": table,
-		"shape": text, "pick": texts, "omit": texts, "rename": table, "map": table, "add": table, "payload": map[string]any{}, "args": map[string]any{"type": "array"},
+		"shape": text, "pick": texts, "omit": texts, "rename": table, "map": table, "add": table,
+		"payload": map[string]any{}, "args": map[string]any{"type": "array"},
 	})}
 }

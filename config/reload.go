@@ -6,8 +6,9 @@ import (
 	"strings"
 )
 
-// live are the keys, and sections of keys, that the daemon takes on while it runs. The others decide what is opened, subscribed to or allocated when it starts,
-// or what sockets in rooms count on.
+// live are the keys, and sections of keys, that the daemon takes on while it runs. The others
+// decide what is opened, subscribed to or allocated when it starts, or what sockets in rooms count
+// on.
 var live = []string{
 	"log.level",
 	"supabase.feed.overlap",
@@ -50,11 +51,15 @@ var live = []string{
 
 // isLive tells whether the key can change while the daemon runs.
 func (k *key) isLive() bool {
-	return slices.ContainsFunc(live, func(path string) bool { return k.path == path || strings.HasPrefix(k.path, path+".") })
+	return slices.ContainsFunc(
+		live,
+		func(path string) bool { return k.path == path || strings.HasPrefix(k.path, path+".") },
+	)
 }
 
-// Replace compares a configuration with the one that is to take its place in a running daemon. It returns the keys whose values differ, in the order of the tree,
-// and Errors where one of them is fixed while the daemon runs, with the place the new value stands.
+// Replace compares a configuration with the one that is to take its place in a running daemon. It
+// returns the keys whose values differ, in the order of the tree, and Errors where one of them is
+// fixed while the daemon runs, with the place the new value stands.
 func (c *Config) Replace(next *Config) (changed []string, err error) {
 	var errs Errors
 	for k := range root().leaves() {

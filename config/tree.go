@@ -12,8 +12,9 @@ package config
 // Config is the whole configuration of the daemon. Load fills it once; nothing
 // writes to it afterwards, so any number of goroutines may read it.
 type Config struct {
-	// Address the daemon listens on, as host:port, for Socket.IO, /healthz and /readyz.
-	// An empty host listens on every interface, and with auth.insecure_dev on 127.0.0.1, the only kind of host it may then be; port 0 takes any free port.
+	// Address the daemon listens on, as host:port, for Socket.IO, /healthz and /readyz. An empty host
+	// listens on every interface, and with auth.insecure_dev on 127.0.0.1, the only kind of host it
+	// may then be; port 0 takes any free port.
 	Listen string `key:"listen"`
 	// Certificate for serving HTTPS directly. Leave empty behind a proxy that ends TLS.
 	TLS TLS `key:"tls"`
@@ -56,7 +57,8 @@ type Config struct {
 
 // TLS names the certificate the main port serves with. Both files or neither.
 type TLS struct {
-	// PEM file with the certificate and its chain. A running daemon takes a renewed one on when the file changes.
+	// PEM file with the certificate and its chain. A running daemon takes a renewed one on when the
+	// file changes.
 	CertFile string `key:"cert_file"`
 	// PEM file with the certificate's private key, likewise.
 	KeyFile string `key:"key_file"`
@@ -66,15 +68,17 @@ type TLS struct {
 
 // ACME says how certificates are got from an authority.
 type ACME struct {
-	// Names the daemon is reached by, such as realtime.example.com; a certificate is got for each when it is first asked for, from Let's Encrypt
-	// unless directory says otherwise. The authority connects to port 443 of the name, so listen must be :443 or that port be forwarded to it. Beside
+	// Names the daemon is reached by, such as realtime.example.com; a certificate is got for each when
+	// it is first asked for, from Let's Encrypt unless directory says otherwise. The authority
+	// connects to port 443 of the name, so listen must be :443 or that port be forwarded to it. Beside
 	// cert_file, that serves all other names. Empty gets none.
 	Domains []string `key:"domains"`
-	// Directory the certificates and the account's key are kept in, made if it is not there. Required with domains: an authority gives only a few
-	// certificates a week, so they must outlive a restart.
+	// Directory the certificates and the account's key are kept in, made if it is not there. Required
+	// with domains: an authority gives only a few certificates a week, so they must outlive a restart.
 	Cache string `key:"cache"`
 	// Address the authority writes to when something is wrong. May be empty.
 	Email string `key:"email"`
-	// Address of another authority's directory, such as that of Let's Encrypt's staging environment. Empty means Let's Encrypt.
+	// Address of another authority's directory, such as that of Let's Encrypt's staging environment.
+	// Empty means Let's Encrypt.
 	Directory string `key:"directory"`
 }

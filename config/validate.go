@@ -156,7 +156,8 @@ func (v *validator) supabase() {
 	}
 	if v.c.Auth.InsecureDev && s.AnonKey == "" {
 		// Nobody's rights are asked for then.
-	} else if v.credential("supabase.anon_key", s.AnonKey, " unless auth.insecure_dev is on") && keyRole(s.AnonKey) == "service_role" {
+	} else if v.credential("supabase.anon_key", s.AnonKey, " unless auth.insecure_dev is on") &&
+		keyRole(s.AnonKey) == "service_role" {
 		v.fail("supabase.anon_key", "expected the anon or an sb_publishable_ key, found the secret one")
 	}
 	if s.JWTSecret == redacted {
@@ -237,7 +238,8 @@ func (v *validator) tables() {
 	optional := []string{
 		"tables.messages.status", "tables.messages.created", "tables.messages.updated", "tables.messages.tenant",
 		"tables.messages.sender", "tables.conversations.created", "tables.conversations.updated",
-		"tables.notifications.name", "tables.notifications.user", "tables.notifications.conversation", "tables.notifications.tenant",
+		"tables.notifications.name", "tables.notifications.user", "tables.notifications.conversation",
+		"tables.notifications.tenant",
 		"tables.notifications.created", "tables.notifications.updated",
 	}
 	for k := range root().child("tables").leaves() {
@@ -260,14 +262,25 @@ func (v *validator) rooms() {
 		}
 	}
 	if conversation == tenant {
-		v.fail("rooms.tenant.name", "expected another name than that of rooms.conversation.name, found %s for both", shown(tenant))
+		v.fail(
+			"rooms.tenant.name",
+			"expected another name than that of rooms.conversation.name, found %s for both",
+			shown(tenant),
+		)
 	}
 	v.rules("rooms.conversation", rooms.Conversation)
 	v.rules("rooms.tenant", rooms.Tenant)
 }
 
 // reservedEvents are what Socket.IO's own events are called, at one end or the other.
-var reservedEvents = []string{"connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener"}
+var reservedEvents = []string{
+	"connect",
+	"connect_error",
+	"disconnect",
+	"disconnecting",
+	"newListener",
+	"removeListener",
+}
 
 var noun = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9]*(?:[_-][A-Za-z0-9]+)*$`)
 
@@ -282,7 +295,11 @@ func (v *validator) vocabulary() {
 		}
 	}
 	if words.ConversationNoun == words.TenantNoun {
-		v.fail("vocabulary.tenant_noun", "expected another word than vocabulary.conversation_noun, found %s for both", shown(words.TenantNoun))
+		v.fail(
+			"vocabulary.tenant_noun",
+			"expected another word than vocabulary.conversation_noun, found %s for both",
+			shown(words.TenantNoun),
+		)
 	}
 	for path, event := range map[string]string{
 		"vocabulary.status_event": words.StatusEvent,
@@ -293,7 +310,11 @@ func (v *validator) vocabulary() {
 		}
 	}
 	if words.StatusEvent != "" && words.StatusEvent == words.ResyncEvent {
-		v.fail("vocabulary.resync_event", "expected another name than vocabulary.status_event, found %s for both", shown(words.ResyncEvent))
+		v.fail(
+			"vocabulary.resync_event",
+			"expected another name than vocabulary.status_event, found %s for both",
+			shown(words.ResyncEvent),
+		)
 	}
 }
 
@@ -301,7 +322,10 @@ func (v *validator) socketio() {
 	io := v.c.SocketIO
 	v.listed("socketio.paths", io.Paths, func(path string) (string, string) {
 		switch trimmed := strings.TrimRight(path, "/"); {
-		case !strings.HasPrefix(path, "/"), strings.ContainsAny(path, "?#%{}\\ "), strings.Contains(path, "//"), strings.Contains(path, "/."):
+		case !strings.HasPrefix(path, "/"),
+			strings.ContainsAny(path, "?#%{}\\ "),
+			strings.Contains(path, "//"),
+			strings.Contains(path, "/."):
 			return "", "expected a path such as /socket.io"
 		case trimmed == "", trimmed == "/healthz", trimmed == "/readyz":
 			return "", "expected a path that isn't taken"

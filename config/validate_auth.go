@@ -9,8 +9,12 @@ import (
 )
 
 var (
-	credential = regexp.MustCompile(`^(?:auth(?:\.[A-Za-z0-9_-]+)+|(?:header|query)\.[A-Za-z0-9_-]+|cookie\.[A-Za-z0-9_.-]+|` + regexp.QuoteMeta(supabaseCookie) + `|event)$`)
-	claimPath  = regexp.MustCompile(`^[^.\s]+(?:\.[^.\s]+)*$`)
+	credential = regexp.MustCompile(
+		`^(?:auth(?:\.[A-Za-z0-9_-]+)+|(?:header|query)\.[A-Za-z0-9_-]+|cookie\.[A-Za-z0-9_.-]+|` + regexp.QuoteMeta(
+			supabaseCookie,
+		) + `|event)$`,
+	)
+	claimPath = regexp.MustCompile(`^[^.\s]+(?:\.[^.\s]+)*$`)
 )
 
 // supabaseCookie is the place of the session that Supabase's own libraries keep.
@@ -32,7 +36,10 @@ func (v *validator) auth() {
 	}
 	cookies := slices.ContainsFunc(a.Credentials, func(from string) bool { return strings.HasPrefix(from, "cookie.") })
 	if origins := v.c.SocketIO.CORS.Origins; cookies && (len(origins) == 0 || slices.Contains(origins, "*")) {
-		v.fail("socketio.cors.origins", "expected the origins by name, since auth.credentials has a cookie and any page could act as its visitor")
+		v.fail(
+			"socketio.cors.origins",
+			"expected the origins by name, since auth.credentials has a cookie and any page could act as its visitor",
+		)
 	}
 	v.claims("auth.tenant_claims", a.TenantClaims)
 	for _, claim := range a.UserWrittenClaims {
@@ -47,7 +54,10 @@ func (v *validator) auth() {
 		v.listed("auth.refuse_messages", a.RefuseMessages, func(m string) (string, string) {
 			code, text, _ := strings.Cut(m, "=")
 			if !slices.Contains(refusals, code) || text == "" {
-				return "", "expected a reason and a text, as token_expired=jwt expired, with a reason of " + strings.Join(refusals, ", ")
+				return "", "expected a reason and a text, as token_expired=jwt expired, with a reason of " + strings.Join(
+					refusals,
+					", ",
+				)
 			}
 			return code, ""
 		})
@@ -139,11 +149,17 @@ func userWritten(claim string) bool {
 func (c *Config) unwise() []string {
 	var warnings []string
 	for _, claim := range c.Auth.UserWrittenClaims {
-		warnings = append(warnings, "auth.user_written_claims: "+claim+" can be written by the user, who can so make himself a member of anything that it decides on")
+		warnings = append(
+			warnings,
+			"auth.user_written_claims: "+claim+" can be written by the user, who can so make himself a member of anything that it decides on",
+		)
 	}
 	for _, origin := range c.SocketIO.CORS.Origins {
 		if u, err := url.Parse(origin); c.Auth.InsecureDev && (err != nil || !isLocalName(u.Hostname())) {
-			warnings = append(warnings, "socketio.cors.origins: "+origin+" may not connect while auth.insecure_dev is on, which is for pages of this machine only")
+			warnings = append(
+				warnings,
+				"socketio.cors.origins: "+origin+" may not connect while auth.insecure_dev is on, which is for pages of this machine only",
+			)
 		}
 	}
 	return warnings

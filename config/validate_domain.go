@@ -9,7 +9,10 @@ import (
 // domain checks what browsers do with each other and with rows.
 func (v *validator) domain() {
 	if n := v.c.Tables.Notifications; n.Name != "" && n.User+n.Conversation+n.Tenant == "" {
-		v.fail("tables.notifications.user", "expected a column that says whom a notification is for: this, tables.notifications.conversation or tables.notifications.tenant")
+		v.fail(
+			"tables.notifications.user",
+			"expected a column that says whom a notification is for: this, tables.notifications.conversation or tables.notifications.tenant",
+		)
 	}
 	v.realtime()
 	s := v.c.Sending
@@ -37,12 +40,14 @@ func (v *validator) domain() {
 	}
 }
 
-// maxTopic bounds a channel's name, in bytes: Realtime takes 255 with "realtime:" in front, of which a UUID takes 36.
+// maxTopic bounds a channel's name, in bytes: Realtime takes 255 with "realtime:" in front, of
+// which a UUID takes 36.
 const maxTopic = 200
 
 func (v *validator) realtime() {
 	typing, presence := v.c.Realtime.Typing, v.c.Realtime.Presence
-	for path, topic := range map[string]string{"realtime.typing.topic": typing.Topic, "realtime.presence.topic": presence.Topic} {
+	for path, topic := range map[string]string{"realtime.typing.topic": typing.Topic,
+		"realtime.presence.topic": presence.Topic} {
 		if topic == "" || len(topic) > maxTopic {
 			v.fail(path, "expected the name of a channel of at most %d bytes, found %s", maxTopic, shown(topic))
 		}
@@ -53,14 +58,23 @@ func (v *validator) realtime() {
 	if presence.Share != "off" && !strings.Contains(presence.Topic, "{tenant}") {
 		v.fail("realtime.presence.topic", "expected a name with {tenant} in it, found %s", shown(presence.Topic))
 	}
-	if typing.Share != "off" && presence.Share != "off" && typing.Topic == presence.Topic && typing.Private != presence.Private {
-		v.fail("realtime.presence.private", "expected the same as realtime.typing.private, since both have the topic %s", shown(typing.Topic))
+	if typing.Share != "off" && presence.Share != "off" && typing.Topic == presence.Topic &&
+		typing.Private != presence.Private {
+		v.fail(
+			"realtime.presence.private",
+			"expected the same as realtime.typing.private, since both have the topic %s",
+			shown(typing.Topic),
+		)
 	}
 	if typing.Share != "off" && typing.Event == "" {
 		v.fail("realtime.typing.event", "expected the name of an event, found nothing")
 	}
 	if typing.StopEvent != "" && typing.StopEvent == typing.Event {
-		v.fail("realtime.typing.stop_event", "expected another name than that of realtime.typing.event, found %s for both", shown(typing.Event))
+		v.fail(
+			"realtime.typing.stop_event",
+			"expected another name than that of realtime.typing.event, found %s for both",
+			shown(typing.Event),
+		)
 	}
 }
 

@@ -17,7 +17,19 @@ var (
 )
 
 // statuses are Twilio's, and that of a message which comes in.
-var statuses = []string{"received", "accepted", "scheduled", "queued", "sending", "sent", "delivered", "read", "failed", "undelivered", "canceled"}
+var statuses = []string{
+	"received",
+	"accepted",
+	"scheduled",
+	"queued",
+	"sending",
+	"sent",
+	"delivered",
+	"read",
+	"failed",
+	"undelivered",
+	"canceled",
+}
 
 func (v *validator) webhooks() {
 	w := v.c.Webhooks
@@ -28,7 +40,8 @@ func (v *validator) webhooks() {
 		v.usable("webhooks.supabase.secret", w.Supabase.Secret)
 		v.route("webhooks.supabase.path", w.Supabase.Path)
 	}
-	durable := w.Twilio.AuthTokens != "" && (slices.Contains(w.Twilio.Modes, "store") || slices.Contains(w.Twilio.Modes, "forward"))
+	durable := w.Twilio.AuthTokens != "" &&
+		(slices.Contains(w.Twilio.Modes, "store") || slices.Contains(w.Twilio.Modes, "forward"))
 	if w.Outgoing.URL != "" {
 		durable = true
 		v.address("webhooks.outgoing.url", w.Outgoing.URL, "http", "https")
@@ -55,7 +68,11 @@ func (v *validator) twilio() {
 	}
 	for _, network := range t.TrustedProxies {
 		if _, err := netip.ParsePrefix(network); err != nil {
-			v.fail("webhooks.twilio.trusted_proxies", "expected a network such as 10.0.0.0/8 or 192.0.2.7/32, found %s", shown(network))
+			v.fail(
+				"webhooks.twilio.trusted_proxies",
+				"expected a network such as 10.0.0.0/8 or 192.0.2.7/32, found %s",
+				shown(network),
+			)
 		}
 	}
 	if slices.Contains(t.Modes, "forward") {
@@ -71,7 +88,8 @@ func (v *validator) twilio() {
 	}
 	for path, mapping := range map[string][]string{
 		"webhooks.twilio.store.columns": s.Columns, "webhooks.twilio.store.failure_columns": s.FailureColumns,
-		"webhooks.twilio.store.conversation_find": s.ConversationFind, "webhooks.twilio.store.conversation_create": s.ConversationCreate,
+		"webhooks.twilio.store.conversation_find":   s.ConversationFind,
+		"webhooks.twilio.store.conversation_create": s.ConversationCreate,
 	} {
 		for _, m := range mapping {
 			if !mapped.MatchString(m) {
@@ -86,7 +104,11 @@ func (v *validator) twilio() {
 	}
 	for _, w := range s.Statuses {
 		if status, _, _ := strings.Cut(w, "="); !worded.MatchString(w) || !slices.Contains(statuses, status) {
-			v.fail("webhooks.twilio.store.statuses", "expected a status of Twilio's and a word, as delivered=DELIVERED, found %s", shown(w))
+			v.fail(
+				"webhooks.twilio.store.statuses",
+				"expected a status of Twilio's and a word, as delivered=DELIVERED, found %s",
+				shown(w),
+			)
 		}
 	}
 }
@@ -127,9 +149,18 @@ func (v *validator) route(path, route string) {
 // unroutable says what was expected where no handler can be at a path.
 func (v *validator) unroutable(path string) string {
 	switch {
-	case !strings.HasPrefix(path, "/"), strings.ContainsAny(path, "?#%{}\\ "), strings.Contains(path, "//"), strings.Contains(path, "/."), strings.HasSuffix(path, "/"):
+	case !strings.HasPrefix(path, "/"),
+		strings.ContainsAny(path, "?#%{}\\ "),
+		strings.Contains(path, "//"),
+		strings.Contains(path, "/."),
+		strings.HasSuffix(path, "/"):
 		return "expected a path such as /webhooks/twilio, without a slash at its end"
-	case path == "/healthz", path == "/readyz", slices.ContainsFunc(v.c.SocketIO.Paths, func(mount string) bool { return path == mount || strings.HasPrefix(path, mount+"/") }):
+	case path == "/healthz",
+		path == "/readyz",
+		slices.ContainsFunc(v.c.SocketIO.Paths, func(mount string) bool {
+			return path == mount || strings.HasPrefix(path,
+				mount+"/")
+		}):
 		return "expected a path that isn't taken"
 	}
 	return ""

@@ -10,12 +10,15 @@ import (
 	"github.com/fsnotify/fsnotify"
 )
 
-// settleTime is how long the files' directories must be quiet before the files are looked at: editors write in several steps.
+// settleTime is how long the files' directories must be quiet before the files are looked at:
+// editors write in several steps.
 const settleTime = 100 * time.Millisecond
 
-// Watch calls changed when the content of any of the files has become another, until ctx ends; it returns then, or with an error where the system can't
-// watch them. It also calls changed once at the start, since a file may have changed after it was read. Files that are replaced, by an editor or as
-// Kubernetes swaps what it mounts, count as much as files that are written to; one that is gone counts as changed. Network file systems may tell nothing.
+// Watch calls changed when the content of any of the files has become another, until ctx ends; it
+// returns then, or with an error where the system can't watch them. It also calls changed once at
+// the start, since a file may have changed after it was read. Files that are replaced, by an editor
+// or as Kubernetes swaps what it mounts, count as much as files that are written to; one that is
+// gone counts as changed. Network file systems may tell nothing.
 func Watch(ctx context.Context, files []string, changed func()) error {
 	watcher, err := fsnotify.NewWatcher()
 	if err != nil {
@@ -23,7 +26,8 @@ func Watch(ctx context.Context, files []string, changed func()) error {
 	}
 	defer watcher.Close()
 	for _, file := range files {
-		// The directory, since a watch on the file itself ends with the file; and that of what a link points to.
+		// The directory, since a watch on the file itself ends with the file; and that of what a link
+		// points to.
 		directories := []string{filepath.Dir(file)}
 		if target, err := filepath.EvalSymlinks(file); err == nil {
 			directories = append(directories, filepath.Dir(target))

@@ -8,7 +8,8 @@ import (
 	"time"
 )
 
-// watching begins to watch and returns what tells of changes. The first, of the start, is taken already.
+// watching begins to watch and returns what tells of changes. The first, of the start, is taken
+// already.
 func watching(t *testing.T, files ...string) <-chan struct{} {
 	t.Helper()
 	told, ended := make(chan struct{}), make(chan error, 1)

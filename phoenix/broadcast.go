@@ -189,7 +189,17 @@ func (ch *Channel) SendAck(ctx context.Context, event string, payload any) error
 // BroadcastOptions.Ack. It needs V2 and an event name of at most 255 bytes, else it
 // returns ErrBinaryUnsupported; receivers on V1 get nothing.
 func (ch *Channel) SendBinary(ctx context.Context, event string, data []byte) error {
-	return ch.push(ctx, wire.Message{Kind: wire.UserBroadcastPush, Topic: ch.topic, UserEvent: event, Payload: bytes.Clone(data), Binary: true}, ch.opts.Broadcast.Ack)
+	return ch.push(
+		ctx,
+		wire.Message{
+			Kind:      wire.UserBroadcastPush,
+			Topic:     ch.topic,
+			UserEvent: event,
+			Payload:   bytes.Clone(data),
+			Binary:    true,
+		},
+		ch.opts.Broadcast.Ack,
+	)
 }
 
 // maxFrameName is the longest event name of a binary frame, in bytes.

@@ -87,7 +87,8 @@ func newBindings(all []Binding) bindings {
 }
 
 func (b Binding) equal(o Binding) bool {
-	return b.Event == o.Event && b.Schema == o.Schema && b.Table == o.Table && b.Filter == o.Filter && slices.Equal(b.Select, o.Select)
+	return b.Event == o.Event && b.Schema == o.Schema && b.Table == o.Table && b.Filter == o.Filter &&
+		slices.Equal(b.Select, o.Select)
 }
 
 // bind takes the ids out of a join's reply. It reports false when the server names
@@ -112,7 +113,8 @@ func (ch *channel) bind(response []byte) bool {
 		if got.Schema == "" {
 			got.Schema = "public"
 		}
-		if !strings.EqualFold(got.Event, string(want.Event)) || got.Schema != want.Schema || got.Table != want.Table || got.Filter != string(want.Filter) {
+		if !strings.EqualFold(got.Event, string(want.Event)) || got.Schema != want.Schema || got.Table != want.Table ||
+			got.Filter != string(want.Filter) {
 			return false
 		}
 		id, ok := parseID(got.ID)

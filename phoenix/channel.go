@@ -67,7 +67,8 @@ type Stage uint8
 const (
 	// StageIdle means that it is not subscribed yet.
 	StageIdle Stage = iota
-	// StageWaiting means that it waits for a connection, a token, its turn to join or the end of a back-off.
+	// StageWaiting means that it waits for a connection, a token, its turn to join or the end of a
+	// back-off.
 	StageWaiting
 	// StageJoining means that the join is on its way.
 	StageJoining

@@ -135,7 +135,8 @@ func (o Options) withDefaults() (Options, error) {
 	duration(&o.WriteTimeout, defaultWriteTimeout)
 	duration(&o.IdleDisconnect, defaultIdleDisconnect)
 	duration(&o.JoinInterval, defaultJoinInterval)
-	for _, d := range []time.Duration{o.HeartbeatInterval, o.HeartbeatTimeout, o.HandshakeTimeout, o.JoinTimeout, o.LiveTimeout, o.WriteTimeout} {
+	for _, d := range []time.Duration{o.HeartbeatInterval, o.HeartbeatTimeout, o.HandshakeTimeout, o.JoinTimeout,
+		o.LiveTimeout, o.WriteTimeout} {
 		if d < 0 {
 			return o, errors.New("realtime: negative duration in Options")
 		}

@@ -30,10 +30,16 @@ type Dialer interface {
 type gorillaDialer struct{ settings websocket.Dialer }
 
 func defaultDialer() Dialer {
-	return gorillaDialer{websocket.Dialer{Proxy: http.ProxyFromEnvironment, ReadBufferSize: 16 << 10, WriteBufferSize: 4 << 10}}
+	return gorillaDialer{
+		websocket.Dialer{Proxy: http.ProxyFromEnvironment, ReadBufferSize: 16 << 10, WriteBufferSize: 4 << 10},
+	}
 }
 
-func (g gorillaDialer) DialContext(ctx context.Context, url string, header http.Header) (*websocket.Conn, *http.Response, error) {
+func (g gorillaDialer) DialContext(
+	ctx context.Context,
+	url string,
+	header http.Header,
+) (*websocket.Conn, *http.Response, error) {
 	type dialFunc = func(context.Context, string, string) (net.Conn, error)
 	stop := func() bool { return true }
 	closing := func(dial dialFunc) dialFunc {
@@ -51,7 +57,9 @@ func (g gorillaDialer) DialContext(ctx context.Context, url string, header http.
 		d.NetDialContext = closing(d.NetDialContext)
 	case d.NetDial != nil:
 		plain := d.NetDial
-		d.NetDialContext = closing(func(_ context.Context, network, addr string) (net.Conn, error) { return plain(network, addr) })
+		d.NetDialContext = closing(
+			func(_ context.Context, network, addr string) (net.Conn, error) { return plain(network, addr) },
+		)
 	default:
 		d.NetDialContext = closing((&net.Dialer{}).DialContext)
 	}

@@ -216,7 +216,8 @@ func systemClass(message string) Class {
 		return Token
 	case has("permissions to read", "permission to read"), message == "Track message size exceeded":
 		return Permanent
-	case has("Too many messages per second", "Too many presence messages per second", "Client presence rate limit exceeded"):
+	case has("Too many messages per second", "Too many presence messages per second",
+		"Client presence rate limit exceeded"):
 		return Slow
 	}
 	return Retry
@@ -253,7 +254,10 @@ func linkError(err error) *Error {
 	if errors.As(err, &ce) {
 		e.Status, e.Reason, e.Err = ce.Code, ce.Text, nil
 		switch ce.Code {
-		case websocket.CloseGoingAway, websocket.CloseProtocolError, websocket.CloseInvalidFramePayloadData, websocket.CloseMessageTooBig:
+		case websocket.CloseGoingAway,
+			websocket.CloseProtocolError,
+			websocket.CloseInvalidFramePayloadData,
+			websocket.CloseMessageTooBig:
 			e.Class = Slow
 		case websocket.CloseAbnormalClosure:
 			e.Status, e.Reason, e.Err = 0, "", err

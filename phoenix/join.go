@@ -47,7 +47,8 @@ func (ch *channel) joinPayload() ([]byte, error) {
 // turn. It may be called at any time and does nothing when it is not the time.
 func (ch *channel) tryJoin() {
 	cn := ch.c.link.conn
-	if ch.stage != StageWaiting || cn == nil || cn.closing || ch.token.asking != nil || slices.Contains(ch.c.joinLine, ch) {
+	if ch.stage != StageWaiting || cn == nil || cn.closing || ch.token.asking != nil ||
+		slices.Contains(ch.c.joinLine, ch) {
 		return
 	}
 	if wait := ch.notBefore.Sub(ch.c.now()); wait > 0 {
@@ -110,7 +111,10 @@ func (ch *channel) sendJoin(cn *conn) {
 	sent := c.now()
 	c.lastJoin = sent
 	cn.joins++
-	if !c.sendControl(cn, &wire.Message{JoinRef: ref, Ref: ref, Topic: ch.topic, Event: wire.EventJoin, Payload: payload}) {
+	if !c.sendControl(
+		cn,
+		&wire.Message{JoinRef: ref, Ref: ref, Topic: ch.topic, Event: wire.EventJoin, Payload: payload},
+	) {
 		return
 	}
 	cn.pending[ref] = &push{kind: pushJoin, ch: ch, settle: func(r *reply, err error) {
@@ -239,7 +243,10 @@ func (ch *channel) checkSilence() {
 		ch.silence = ch.c.agenda.after(left, ch.checkSilence)
 		return
 	}
-	ch.rejoinNow(&Error{Op: OpSubscribe, Topic: ch.topic, Reason: "no change for " + ch.opts.MaxSilence.String()}, GapSilence)
+	ch.rejoinNow(
+		&Error{Op: OpSubscribe, Topic: ch.topic, Reason: "no change for " + ch.opts.MaxSilence.String()},
+		GapSilence,
+	)
 }
 
 // joinFailed waits out the back-off of err and tries again.
@@ -279,7 +286,13 @@ func (ch *channel) backOff(err *Error, delay time.Duration) {
 	if h := ch.c.opts.Hooks.Retrying; h != nil {
 		h(ch.topic, err, delay)
 	}
-	ch.c.logf(slog.LevelWarn, "realtime channel retries", slog.String("topic", ch.name), slog.Any("error", err), slog.Duration("in", delay))
+	ch.c.logf(
+		slog.LevelWarn,
+		"realtime channel retries",
+		slog.String("topic", ch.name),
+		slog.Any("error", err),
+		slog.Duration("in", delay),
+	)
 	ch.deliver(&Retrying{Err: err, Delay: delay})
 	ch.failWaiters(err)
 }

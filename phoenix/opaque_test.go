@@ -38,8 +38,9 @@ func TestPublishSendsAnOpaqueKeyInApikeyAlone(t *testing.T) {
 	}
 }
 
-// A join never carries an sb_… key: the server would ignore it and take the connection's own key instead. So the
-// client's own is left out, and another one, which would join with other rights than were meant, is refused here.
+// A join never carries an sb_… key: the server would ignore it and take the connection's own key
+// instead. So the client's own is left out, and another one, which would join with other rights
+// than were meant, is refused here.
 func TestAJoinCarriesNoOpaqueKey(t *testing.T) {
 	const own = "sb_secret_own"
 	o := quick()

@@ -219,7 +219,10 @@ func (p *presence) replace(state map[string][]meta) PresenceDiff {
 		pair(diff.joins[key], diff.leaves[key])
 	}
 	d := p.apply(diff)
-	d.Updates = slices.DeleteFunc(d.Updates, func(u PresenceChange) bool { return bytes.Equal(u.Before.Meta, u.After.Meta) })
+	d.Updates = slices.DeleteFunc(
+		d.Updates,
+		func(u PresenceChange) bool { return bytes.Equal(u.Before.Meta, u.After.Meta) },
+	)
 	return d
 }
 

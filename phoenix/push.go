@@ -138,7 +138,12 @@ func (ch *Channel) push(ctx context.Context, m wire.Message, wantReply bool) err
 		err error
 	}
 	result := make(chan outcome, 1)
-	p := &push{ch: ch.channel, msg: m, wantReply: wantReply, settle: func(r *reply, err error) { result <- outcome{r, err} }}
+	p := &push{
+		ch:        ch.channel,
+		msg:       m,
+		wantReply: wantReply,
+		settle:    func(r *reply, err error) { result <- outcome{r, err} },
+	}
 	if err := ch.c.call(ctx, func() {
 		switch {
 		case ch.closed:

@@ -165,7 +165,9 @@ func (t *Timestamp) UnmarshalJSON(raw []byte) error {
 		}
 		for _, layout := range timestampLayouts {
 			if at, err := time.Parse(layout, text); err == nil {
-				*t = Timestamp{Time: time.Date(year, at.Month(), at.Day(), at.Hour(), at.Minute(), at.Second(), at.Nanosecond(), at.Location())}
+				*t = Timestamp{
+					Time: time.Date(year, at.Month(), at.Day(), at.Hour(), at.Minute(), at.Second(), at.Nanosecond(), at.Location()),
+				}
 				return nil
 			}
 		}

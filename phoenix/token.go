@@ -194,7 +194,16 @@ func (ch *channel) pushToken() {
 	if err != nil || cn == nil {
 		return
 	}
-	ch.c.sendControl(cn, &wire.Message{JoinRef: ch.joinRef, Ref: ch.c.newRef(), Topic: ch.topic, Event: wire.EventAccessToken, Payload: payload})
+	ch.c.sendControl(
+		cn,
+		&wire.Message{
+			JoinRef: ch.joinRef,
+			Ref:     ch.c.newRef(),
+			Topic:   ch.topic,
+			Event:   wire.EventAccessToken,
+			Payload: payload,
+		},
+	)
 }
 
 // RenewToken asks the token source now and, when the channel is joined and the

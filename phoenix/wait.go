@@ -14,11 +14,11 @@ type waiter struct {
 	done  chan error // buffered
 }
 
-// Wait returns nil once the channel is at least at stage (StageJoined or
-// StageLive); Subscribe is not part of it. It returns early with an *Error of class Permanent when the server
-// refuses in a way that trying again won't change (though the channel does try,
-// every few minutes), with ErrClosed when the channel ends, and when ctx ends with
-// the context's error joined to the last failure.
+// Wait returns nil once the channel is at least at stage (StageJoined or StageLive); Subscribe is
+// not part of it. It returns early with an *Error of class Permanent when the server refuses in a
+// way that trying again won't change (though the channel does try, every few minutes), with
+// ErrClosed when the channel ends, and when ctx ends with the context's error joined to the last
+// failure.
 func (ch *Channel) Wait(ctx context.Context, stage Stage) error {
 	w := &waiter{hold: ch, stage: stage, done: make(chan error, 1)}
 	if err := ch.c.call(ctx, func() {

@@ -7,21 +7,25 @@ import (
 	"time"
 )
 
-// Adapter joins the servers of several processes ("nodes") to one: what one of them sends to rooms reaches the rooms' members on
-// all. It only carries messages; what they mean is the server's business. Without an adapter a server is alone. Package redisadapter
-// has one that Node servers understand. All methods but Nodes are called by whoever emits, joins or connects, also by handlers and at the same
-// time by several goroutines, and may not wait.
+// Adapter joins the servers of several processes ("nodes") to one: what one of them sends to rooms
+// reaches the rooms' members on all. It only carries messages; what they mean is the server's
+// business. Without an adapter a server is alone. Package redisadapter has one that Node servers
+// understand. All methods but Nodes are called by whoever emits, joins or connects, also by
+// handlers and at the same time by several goroutines, and may not wait.
 type Adapter interface {
 	// Start is called once, by [NewServer]. From then on the adapter may call the host.
 	Start(Host) error
-	// Open and Shut tell that a namespace has come into being or has gone: messages for it are wanted between the two.
+	// Open and Shut tell that a namespace has come into being or has gone: messages for it are wanted
+	// between the two.
 	Open(namespace string)
 	Shut(namespace string)
 	// Publish sends a message to all other nodes, or only to that named by its To.
 	Publish(*NodeMessage) error
-	// Nodes returns how many other nodes have the namespace: that many answers are awaited to a question. It may ask them.
+	// Nodes returns how many other nodes have the namespace: that many answers are awaited to a
+	// question. It may ask them.
 	Nodes(ctx context.Context, namespace string) (int, error)
-	// Close is called once, by [Server.Close] or [Server.Shutdown]. The host must not be called after it has returned.
+	// Close is called once, by [Server.Close] or [Server.Shutdown]. The host must not be called after
+	// it has returned.
 	Close() error
 }
 
@@ -31,27 +35,30 @@ type Host interface {
 	Node() string
 	// Deliver takes a message of another node. Those of one node must come in the order it sent them.
 	Deliver(*NodeMessage)
-	// Occupied says whether anybody is in the room on this node, or is awaited back there. The id of a socket is a room too.
+	// Occupied says whether anybody is in the room on this node, or is awaited back there. The id of a
+	// socket is a room too.
 	Occupied(namespace, room string) bool
 }
 
-// RoomWatcher is an [Adapter] that has to know which rooms there are on this node. The rooms that sockets have for themselves are not told.
-// Neither method may wait.
+// RoomWatcher is an [Adapter] that has to know which rooms there are on this node. The rooms that
+// sockets have for themselves are not told. Neither method may wait.
 type RoomWatcher interface {
 	RoomOpened(namespace, room string)
 	RoomClosed(namespace, room string)
 }
 
-// Follower is an [Adapter] that can tell whether this node is behind. [Server.Shutdown] asks it before it closes connections, so that each gets what was sent to it before.
+// Follower is an [Adapter] that can tell whether this node is behind. [Server.Shutdown] asks it
+// before it closes connections, so that each gets what was sent to it before.
 type Follower interface {
-	// CaughtUp waits until every message that was published before the call has been delivered. Errors: ctx's, and why that can't be told.
+	// CaughtUp waits until every message that was published before the call has been delivered.
+	// Errors: ctx's, and why that can't be told.
 	CaughtUp(ctx context.Context) error
 }
 
 // NodeMessage is what nodes tell each other.
 type NodeMessage struct {
-	// From is the node that sends it; something that is no node, such as an emitter, has a name that nobody answers to, or none. To is the
-	// node that it is for, empty for all.
+	// From is the node that sends it; something that is no node, such as an emitter, has a name that
+	// nobody answers to, or none. To is the node that it is for, empty for all.
 	From string `json:"from"`
 	To   string `json:"to,omitempty"`
 	// ID links an answer to its question. A KindEmit or KindServer without one wants no answer.
@@ -63,10 +70,12 @@ type NodeMessage struct {
 	Except    []string `json:"except,omitempty"`
 	Volatile  bool     `json:"volatile,omitempty"`
 	Plain     bool     `json:"plain,omitempty"` // not to be compressed
-	// Timeout is how long acknowledgements of clients are waited for; 0 means that the sender did not say.
+	// Timeout is how long acknowledgements of clients are waited for; 0 means that the sender did not
+	// say.
 	Timeout time.Duration `json:"timeout,omitempty"`
 
-	// Args is the JSON array of an event, name first, or of an answer; Attachments are the bytes its placeholders stand for.
+	// Args is the JSON array of an event, name first, or of an answer; Attachments are the bytes its
+	// placeholders stand for.
 	Args        json.RawMessage `json:"args,omitempty"`
 	Attachments [][]byte        `json:"attachments,omitempty"`
 	// Names are the rooms to join or leave, or those there are.
@@ -77,11 +86,13 @@ type NodeMessage struct {
 	Sockets []RemoteSocket `json:"sockets,omitempty"`
 	// Count is how many clients have got an event that they are to acknowledge.
 	Count int `json:"count,omitempty"`
-	// PID is the session that is asked for or was taken; Left is how far the node that saved it had come then.
+	// PID is the session that is asked for or was taken; Left is how far the node that saved it had
+	// come then.
 	PID  string `json:"pid,omitempty"`
 	Left string `json:"left,omitempty"`
 
-	// Serial numbers an event that a [Keeper] is to bring back to this node: see [Log]. 0 where it need not.
+	// Serial numbers an event that a [Keeper] is to bring back to this node: see [Log]. 0 where it
+	// need not.
 	Serial uint64 `json:"-"`
 	// At is where a Keeper has the message in its order; zero for one that has no place there.
 	At Position `json:"-"`
@@ -96,11 +107,13 @@ const (
 	KindJoin       MessageKind = "join"       //
 	KindLeave      MessageKind = "leave"      //
 	KindDisconnect MessageKind = "disconnect" //
-	KindServer     MessageKind = "server"     // an event for the servers themselves; answered by KindServerAnswer if there is an ID
-	KindFetch      MessageKind = "fetch"      // answered by KindSockets
-	KindRooms      MessageKind = "rooms"      // answered by KindRoomNames
-	KindClaim      MessageKind = "claim"      // a client has come to another node; answered by KindGiven, by the node that had its session and has saved it
-	KindTaken      MessageKind = "taken"      // another node has taken the session
+	// an event for the servers themselves; answered by KindServerAnswer if there is an ID
+	KindServer MessageKind = "server"
+	KindFetch  MessageKind = "fetch" // answered by KindSockets
+	KindRooms  MessageKind = "rooms" // answered by KindRoomNames
+	// a client has come to another node; answered by KindGiven, by the node that had its session and has saved it
+	KindClaim MessageKind = "claim"
+	KindTaken MessageKind = "taken" // another node has taken the session
 
 	KindCount        MessageKind = "count"
 	KindAck          MessageKind = "ack"
@@ -126,10 +139,12 @@ type RemoteSocket struct {
 	Rooms []string `json:"rooms"`
 	// Data is what [Socket.SetData] stored, null if it can't be encoded.
 	Data json.RawMessage `json:"data,omitempty"`
-	// Handshake is an object as the Node server has it: headers, time, address, xdomain, secure, issued, url, query, auth. What proves who a
-	// client is stays on the client's node: auth is empty, and the headers lack Authorization and Cookie.
+	// Handshake is an object as the Node server has it: headers, time, address, xdomain, secure,
+	// issued, url, query, auth. What proves who a client is stays on the client's node: auth is empty,
+	// and the headers lack Authorization and Cookie.
 	Handshake json.RawMessage `json:"handshake,omitempty"`
 }
 
-// ErrIncomplete means that not every node has answered in time. What came is returned along with it.
+// ErrIncomplete means that not every node has answered in time. What came is returned along with
+// it.
 var ErrIncomplete = errors.New("not every node has answered")

@@ -13,7 +13,8 @@ import (
 	"github.com/supabridge/supabridge/socketio"
 )
 
-// BenchmarkBroadcast measures one event for a room, until every member has it; the clients run in the same process.
+// BenchmarkBroadcast measures one event for a room, until every member has it; the clients run in
+// the same process.
 func BenchmarkBroadcast(b *testing.B) {
 	for _, members := range []int{10, 1000} {
 		b.Run(fmt.Sprintf("members=%d", members), func(b *testing.B) {

@@ -9,8 +9,8 @@ import (
 	"github.com/supabridge/supabridge/socketio/parser"
 )
 
-// Target is a choice of sockets in a namespace, to send to or to act on. Each method returns a new choice; a Target may be
-// kept and used again, by any goroutine.
+// Target is a choice of sockets in a namespace, to send to or to act on. Each method returns a new
+// choice; a Target may be kept and used again, by any goroutine.
 type Target struct {
 	ns       *Namespace
 	rooms    []string // union; none means every socket
@@ -72,15 +72,16 @@ func (t *Target) Except(rooms ...string) *Target {
 	return &u
 }
 
-// Volatile marks events as such that may be dropped for clients that aren't reading, and are not recovered.
+// Volatile marks events as such that may be dropped for clients that aren't reading, and are not
+// recovered.
 func (t *Target) Volatile() *Target {
 	u := *t
 	u.volatile = true
 	return &u
 }
 
-// Compress marks events, with false, as not worth compressing, such as what is compressed already. Only answers to long-polling requests are
-// compressed at all: see [Options.DisableCompression].
+// Compress marks events, with false, as not worth compressing, such as what is compressed already.
+// Only answers to long-polling requests are compressed at all: see [Options.DisableCompression].
 func (t *Target) Compress(on bool) *Target {
 	u := *t
 	u.plain = !on
@@ -94,9 +95,10 @@ func (t *Target) Local() *Target {
 	return &u
 }
 
-// Emit sends an event to the sockets chosen, with arguments as for [Socket.Emit]. It is encoded once, and never waits for a
-// client. An error means that an argument can't be encoded, [ErrReservedEvent], or that the other nodes could not be told. Where there is a [Keeper] the event goes out, here
-// too, when it has come back from that.
+// Emit sends an event to the sockets chosen, with arguments as for [Socket.Emit]. It is encoded
+// once, and never waits for a client. An error means that an argument can't be encoded,
+// [ErrReservedEvent], or that the other nodes could not be told. Where there is a [Keeper] the
+// event goes out, here too, when it has come back from that.
 func (t *Target) Emit(event string, args ...any) error {
 	if parser.Reserved(event) {
 		return fmt.Errorf("emit %q: %w", event, ErrReservedEvent)
@@ -104,7 +106,11 @@ func (t *Target) Emit(event string, args ...any) error {
 	if t.ns.name == "" {
 		return t.emitToFamily(event, args)
 	}
-	e, err := begin(head{kind: parser.Event, codec: t.ns.srv.opts.Parser, namespace: t.ns.name, plain: t.plain}, &event, args)
+	e, err := begin(
+		head{kind: parser.Event, codec: t.ns.srv.opts.Parser, namespace: t.ns.name, plain: t.plain},
+		&event,
+		args,
+	)
 	if err != nil {
 		return err
 	}
@@ -134,7 +140,8 @@ func (t *Target) emitToFamily(event string, args []any) error {
 	return errors.Join(errs...)
 }
 
-// emit sends an encoded event to the sockets chosen on this node. It returns those among them where somebody watches what is sent.
+// emit sends an encoded event to the sockets chosen on this node. It returns those among them where
+// somebody watches what is sent.
 func (t *Target) emit(e encoding) (watched []*Socket) {
 	if t.foreign() {
 		return nil
@@ -170,7 +177,8 @@ func (t *Target) sendLogged(b *engineio.Batch, e encoding) (watched []*Socket) {
 	return t.sendAll(b, n.log.add(e, shelves, t.except, p), nil)
 }
 
-// sendAll queues messages for the sockets chosen, but for those to be skipped. The caller holds the namespace's mu.
+// sendAll queues messages for the sockets chosen, but for those to be skipped. The caller holds the
+// namespace's mu.
 func (t *Target) sendAll(b *engineio.Batch, ms []*engineio.Message, skip func(*Socket) bool) (watched []*Socket) {
 	all := t.ns.srv.watch.Load() != nil
 	t.each(func(s *Socket) {
@@ -185,7 +193,8 @@ func (t *Target) sendAll(b *engineio.Batch, ms []*engineio.Message, skip func(*S
 	return watched
 }
 
-// send queues messages for one of the sockets. Those whose connection has ended, or ends over this, need nothing.
+// send queues messages for one of the sockets. Those whose connection has ended, or ends over this,
+// need nothing.
 func (t *Target) send(b *engineio.Batch, s *Socket, ms []*engineio.Message) {
 	if t.volatile {
 		b.SendVolatile(s.client.conn, ms...)
@@ -211,7 +220,8 @@ func (t *Target) Join(rooms ...string) error {
 	return t.tell(KindJoin, rooms, false)
 }
 
-// Leave takes the sockets chosen out of rooms. An error means that the other nodes could not be told.
+// Leave takes the sockets chosen out of rooms. An error means that the other nodes could not be
+// told.
 func (t *Target) Leave(rooms ...string) error {
 	for _, s := range t.Sockets() {
 		s.Leave(rooms...)
@@ -219,7 +229,8 @@ func (t *Target) Leave(rooms ...string) error {
 	return t.tell(KindLeave, rooms, false)
 }
 
-// Disconnect ends the sockets chosen; see [Socket.Disconnect]. An error means that the other nodes could not be told.
+// Disconnect ends the sockets chosen; see [Socket.Disconnect]. An error means that the other nodes
+// could not be told.
 func (t *Target) Disconnect(closeConnection bool) error {
 	for _, s := range t.Sockets() {
 		s.Disconnect(closeConnection)
@@ -237,8 +248,9 @@ func (t *Target) tell(k MessageKind, names []string, closeConnection bool) error
 	return t.ns.srv.cluster.publish(m)
 }
 
-// each calls f once for each socket chosen. It begins at another member each time, so that it is not always the same client
-// that hears last. The caller holds the namespace's mu, for reading at least.
+// each calls f once for each socket chosen. It begins at another member each time, so that it is
+// not always the same client that hears last. The caller holds the namespace's mu, for reading at
+// least.
 func (t *Target) each(f func(*Socket)) {
 	if t.foreign() {
 		return

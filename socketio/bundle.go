@@ -14,8 +14,9 @@ import (
 	"time"
 )
 
-// bundle serves the client library to pages that load it with <script src="/socket.io/socket.io.js">. The files come from a copy that
-// npm has installed, or from a URL, and are kept in memory once asked for.
+// bundle serves the client library to pages that load it with <script
+// src="/socket.io/socket.io.js">. The files come from a copy that npm has installed, or from a URL,
+// and are kept in memory once asked for.
 type bundle struct {
 	source string // immutable: a directory or the URL of one; empty serves nothing
 
@@ -39,7 +40,8 @@ var bundleTypes = map[string]string{
 // maxBundle bounds the size of one file, in bytes.
 const maxBundle = 4 << 20
 
-// serve answers a request for one of the files; it returns false if the request is for something else.
+// serve answers a request for one of the files; it returns false if the request is for something
+// else.
 func (b *bundle) serve(w http.ResponseWriter, r *http.Request, mounted func(path string) bool) bool {
 	if b.source == "" {
 		return false

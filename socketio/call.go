@@ -17,9 +17,15 @@ type Response struct {
 	*Reply
 }
 
-// call sends the messages of an event, numbered id, to sockets of this node. f is called for each, once, with its acknowledgement or
-// [ErrDisconnected], by the goroutine that reads from the client. After forget it isn't called any more.
-func (t *Target) call(sockets []*Socket, id uint64, ms []*engineio.Message, f func(*Socket, *Reply, error)) (forget func()) {
+// call sends the messages of an event, numbered id, to sockets of this node. f is called for each,
+// once, with its acknowledgement or [ErrDisconnected], by the goroutine that reads from the client.
+// After forget it isn't called any more.
+func (t *Target) call(
+	sockets []*Socket,
+	id uint64,
+	ms []*engineio.Message,
+	f func(*Socket, *Reply, error),
+) (forget func()) {
 	var b engineio.Batch
 	for _, s := range sockets {
 		if !s.await(id, func(r *Reply, err error) { f(s, r, err) }) {
@@ -77,15 +83,20 @@ func (p *poll) heard(m *NodeMessage) {
 	}
 }
 
-// EmitWithAck sends an event to the sockets chosen, on all nodes, and waits until each has acknowledged it. When ctx ends first, or clients of
-// this node go meanwhile, the responses that came are returned with ctx's error or [ErrDisconnected]. Other nodes pass on one value of each client,
-// and say nothing of clients that go: give ctx a deadline.
+// EmitWithAck sends an event to the sockets chosen, on all nodes, and waits until each has
+// acknowledged it. When ctx ends first, or clients of this node go meanwhile, the responses that
+// came are returned with ctx's error or [ErrDisconnected]. Other nodes pass on one value of each
+// client, and say nothing of clients that go: give ctx a deadline.
 func (t *Target) EmitWithAck(ctx context.Context, event string, args ...any) ([]Response, error) {
 	if parser.Reserved(event) {
 		return nil, fmt.Errorf("emit %q: %w", event, ErrReservedEvent)
 	}
 	id := t.ns.ackIDs.Add(1) - 1
-	e, err := begin(head{kind: parser.Event, codec: t.ns.srv.opts.Parser, namespace: t.ns.name, id: id, hasID: true, plain: t.plain}, &event, args)
+	e, err := begin(
+		head{kind: parser.Event, codec: t.ns.srv.opts.Parser, namespace: t.ns.name, id: id, hasID: true, plain: t.plain},
+		&event,
+		args,
+	)
 	if err != nil {
 		return nil, err
 	}
@@ -129,12 +140,24 @@ func (p *poll) result(ctx context.Context, event string) ([]Response, error) {
 			return responses, nil
 		}
 		if done {
-			return responses, fmt.Errorf("await the acknowledgements of %q: %d of %d came: %w", event, len(responses), clients, failed)
+			return responses, fmt.Errorf(
+				"await the acknowledgements of %q: %d of %d came: %w",
+				event,
+				len(responses),
+				clients,
+				failed,
+			)
 		}
 		select {
 		case <-p.changed:
 		case <-ctx.Done():
-			return responses, fmt.Errorf("await the acknowledgements of %q: %d of %d came: %w", event, len(responses), clients, ctx.Err())
+			return responses, fmt.Errorf(
+				"await the acknowledgements of %q: %d of %d came: %w",
+				event,
+				len(responses),
+				clients,
+				ctx.Err(),
+			)
 		}
 	}
 }

@@ -14,7 +14,8 @@ import (
 
 var churn = flag.Int("churn", 1000, "clients that the test of churn connects and cuts off")
 
-// Clients are cut off in the middle of whatever a Socket.IO client can be at. No socket, room or goroutine may be left of them.
+// Clients are cut off in the middle of whatever a Socket.IO client can be at. No socket, room or
+// goroutine may be left of them.
 func TestNothingIsLeftOfClientsThatAreCutOff(t *testing.T) {
 	io, url := serve(t, socketio.Options{PingInterval: 200 * time.Millisecond, PingTimeout: 200 * time.Millisecond, ConnectTimeout: time.Hour})
 	io.Of("/other")

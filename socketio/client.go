@@ -12,10 +12,11 @@ import (
 	"github.com/supabridge/supabridge/socketio/parser"
 )
 
-// client is one connection, and the sockets it has in the namespaces. It is what engineio hands the messages to.
+// client is one connection, and the sockets it has in the namespaces. It is what engineio hands the
+// messages to.
 //
-// Packets are read by one goroutine at a time and handled by one at a time, which need not be the same: so acks and the end of the
-// connection are noticed while a handler runs.
+// Packets are read by one goroutine at a time and handled by one at a time, which need not be the
+// same: so acks and the end of the connection are noticed while a handler runs.
 type client struct {
 	srv  *Server        // immutable
 	conn *engineio.Conn // immutable
@@ -323,7 +324,8 @@ func (c *client) info() ConnectionInfo {
 	return ConnectionInfo{Transport: c.conn.Transport(), RemoteAddr: q.RemoteAddr, Open: time.Since(q.Time)}
 }
 
-// ConnectError refuses a client, from middleware. The client finds Message and Data in its connect_error.
+// ConnectError refuses a client, from middleware. The client finds Message and Data in its
+// connect_error.
 type ConnectError struct {
 	Message string
 	Data    any // anything that encoding/json takes; nil for none

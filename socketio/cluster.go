@@ -143,7 +143,8 @@ func (c *cluster) Deliver(m *NodeMessage) {
 	}
 }
 
-// maxAckWait is how long acknowledgements are waited for on behalf of a node that did not say how long.
+// maxAckWait is how long acknowledgements are waited for on behalf of a node that did not say how
+// long.
 const maxAckWait = time.Minute
 
 // callFor sends an event that clients are to acknowledge, for another node.
@@ -181,14 +182,20 @@ func (m *NodeMessage) encoding(h head) (encoding, error) {
 		kind = parser.BinaryEvent
 	}
 	b := engineio.TextBuffer(len(m.Args) + 64)
-	e := encoding{start: len(b), text: parser.AppendHeader(b, kind, len(m.Attachments), h.namespace, h.id, h.hasID), codec: h.codec, plain: h.plain}
+	e := encoding{
+		start: len(b),
+		text:  parser.AppendHeader(b, kind, len(m.Attachments), h.namespace, h.id, h.hasID),
+		codec: h.codec,
+		plain: h.plain,
+	}
 	e.args = len(e.text)
 	e.text = append(e.text, m.Args[:len(m.Args)-1]...)
 	e.binary = m.Attachments
 	return e, nil
 }
 
-// wait has f called with each answer to the question of that id, by the adapter, until forget is called.
+// wait has f called with each answer to the question of that id, by the adapter, until forget is
+// called.
 func (c *cluster) wait(id string, f func(*NodeMessage)) (forget func()) {
 	c.mu.Lock()
 	c.waiting[id] = f
@@ -257,12 +264,16 @@ func (t *Target) describe() []RemoteSocket {
 		if err != nil {
 			data = json.RawMessage("null")
 		}
-		list = append(list, RemoteSocket{ID: s.id, Node: t.ns.srv.cluster.node, Rooms: s.Rooms(), Data: data, Handshake: s.Handshake().remote()})
+		list = append(
+			list,
+			RemoteSocket{ID: s.id, Node: t.ns.srv.cluster.node, Rooms: s.Rooms(), Data: data, Handshake: s.Handshake().remote()},
+		)
 	}
 	return list
 }
 
-// remote gives the handshake in the form that the Node server has for it, without what proves who the client is.
+// remote gives the handshake in the form that the Node server has for it, without what proves who
+// the client is.
 func (h *Handshake) remote() json.RawMessage {
 	headers := map[string]string{"host": h.Host}
 	for name, values := range h.Header {
@@ -275,7 +286,8 @@ func (h *Handshake) remote() json.RawMessage {
 		address = h.RemoteAddr
 	}
 	text, err := json.Marshal(map[string]any{
-		"headers": headers, "time": h.Time.Format("Mon Jan 02 2006 15:04:05 GMT-0700 (MST)"), "issued": h.Time.UnixMilli(), "address": address,
+		"headers": headers, "time": h.Time.Format("Mon Jan 02 2006 15:04:05 GMT-0700 (MST)"),
+		"issued": h.Time.UnixMilli(), "address": address,
 		"xdomain": h.Header.Get("Origin") != "", "secure": h.Secure, "url": h.URL, "query": h.Query, "auth": struct{}{},
 	})
 	if err != nil { // there is nothing in it that can't be encoded
@@ -284,7 +296,8 @@ func (h *Handshake) remote() json.RawMessage {
 	return text
 }
 
-// Fetch describes the sockets chosen on all nodes. If some node doesn't answer before ctx ends, what came is returned with [ErrIncomplete].
+// Fetch describes the sockets chosen on all nodes. If some node doesn't answer before ctx ends,
+// what came is returned with [ErrIncomplete].
 func (t *Target) Fetch(ctx context.Context) ([]RemoteSocket, error) {
 	list := t.describe()
 	if t.local {
@@ -312,7 +325,14 @@ func (n *Namespace) everyRoom() []string {
 
 // message makes a message about the sockets chosen.
 func (t *Target) message(k MessageKind) *NodeMessage {
-	return &NodeMessage{Kind: k, Namespace: t.ns.name, Rooms: t.rooms, Except: t.except, Volatile: t.volatile, Plain: t.plain}
+	return &NodeMessage{
+		Kind:      k,
+		Namespace: t.ns.name,
+		Rooms:     t.rooms,
+		Except:    t.except,
+		Volatile:  t.volatile,
+		Plain:     t.plain,
+	}
 }
 
 // serverMessage makes an event for the other servers.
@@ -324,7 +344,8 @@ func (n *Namespace) serverMessage(event string, args []any) (*NodeMessage, error
 	return &NodeMessage{Kind: KindServer, Namespace: n.name, Args: e.array(), Attachments: e.binary}, nil
 }
 
-// ServerSideEmit sends an event to the same namespace on all other nodes, where functions added with [Namespace.OnServerSide] get it.
+// ServerSideEmit sends an event to the same namespace on all other nodes, where functions added
+// with [Namespace.OnServerSide] get it.
 func (n *Namespace) ServerSideEmit(event string, args ...any) error {
 	m, err := n.serverMessage(event, args)
 	if err != nil {
@@ -333,8 +354,9 @@ func (n *Namespace) ServerSideEmit(event string, args ...any) error {
 	return n.srv.cluster.publish(m)
 }
 
-// ServerSideEmitWithAck is ServerSideEmit for an event that each node acknowledges with one value. If some node doesn't before ctx ends, what
-// came is returned with [ErrIncomplete]. A node without a function for the event does not answer.
+// ServerSideEmitWithAck is ServerSideEmit for an event that each node acknowledges with one value.
+// If some node doesn't before ctx ends, what came is returned with [ErrIncomplete]. A node without
+// a function for the event does not answer.
 func (n *Namespace) ServerSideEmitWithAck(ctx context.Context, event string, args ...any) ([]Reply, error) {
 	m, err := n.serverMessage(event, args)
 	if err != nil {
@@ -345,7 +367,8 @@ func (n *Namespace) ServerSideEmitWithAck(ctx context.Context, event string, arg
 	return replies, err
 }
 
-// ServerSideCollect is ServerSideEmitWithAck for so many answers as there are servers with a function for the event, where the caller knows that: others would be awaited in vain.
+// ServerSideCollect is ServerSideEmitWithAck for so many answers as there are servers with a
+// function for the event, where the caller knows that: others would be awaited in vain.
 func (n *Namespace) ServerSideCollect(ctx context.Context, want int, event string, args ...any) ([]Reply, error) {
 	m, err := n.serverMessage(event, args)
 	if err != nil || n.srv.cluster.adapter == nil {
@@ -362,8 +385,9 @@ func (m *NodeMessage) reply() Reply {
 	return Reply{Args: values, Attachments: m.Attachments}
 }
 
-// OnServerSide has f called for an event that another node sent with [Namespace.ServerSideEmit]. It runs on the adapter's
-// goroutine and should not take long. The event has no socket; it can be acknowledged where the other node waits for that.
+// OnServerSide has f called for an event that another node sent with [Namespace.ServerSideEmit]. It
+// runs on the adapter's goroutine and should not take long. The event has no socket; it can be
+// acknowledged where the other node waits for that.
 func (n *Namespace) OnServerSide(event string, f func(*Event)) {
 	n.setup.Lock()
 	defer n.setup.Unlock()

@@ -11,10 +11,11 @@ type dynamic struct {
 	parent *Namespace
 }
 
-// OfFunc has namespaces come into being when a client asks for them: those for whose names f returns true, asked with the
-// auth object the client gave, nil if none. What is registered on the namespace returned (middleware, handlers) holds for all of
-// them; emitting on it sends to all of them. A namespace made like this goes when its last client has gone.
-// f may block. Namespaces made with [Server.Of] come first, then the families in the order they were made.
+// OfFunc has namespaces come into being when a client asks for them: those for whose names f
+// returns true, asked with the auth object the client gave, nil if none. What is registered on the
+// namespace returned (middleware, handlers) holds for all of them; emitting on it sends to all of
+// them. A namespace made like this goes when its last client has gone. f may block. Namespaces made
+// with [Server.Of] come first, then the families in the order they were made.
 func (s *Server) OfFunc(f func(name string, auth json.RawMessage) bool) *Namespace {
 	parent := newNamespace(s, "")
 	s.mu.Lock()
@@ -31,8 +32,8 @@ func (s *Server) OfRegexp(re *regexp.Regexp) *Namespace {
 // maxNamespace bounds the names that clients can make namespaces of, in bytes.
 const maxNamespace = 256
 
-// resolve returns the namespace a client asks for, which may be made for it, or nil if there is none. Until joined is called the
-// namespace stays.
+// resolve returns the namespace a client asks for, which may be made for it, or nil if there is
+// none. Until joined is called the namespace stays.
 func (s *Server) resolve(name string, auth json.RawMessage) *Namespace {
 	s.mu.Lock()
 	n, families := s.namespaces[name], s.families

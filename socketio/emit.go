@@ -15,13 +15,15 @@ var (
 	ErrDisconnected = errors.New("client disconnected")
 	// ErrReservedEvent means that the event name belongs to the library.
 	ErrReservedEvent = errors.New("reserved event name")
-	// ErrQueueFull means that the client was disconnected because it did not take what was sent before.
+	// ErrQueueFull means that the client was disconnected because it did not take what was sent
+	// before.
 	ErrQueueFull = engineio.ErrQueueFull
 )
 
-// Emit sends an event to the client. Arguments can be anything that encoding/json takes. A [json.RawMessage] is sent as it is, which
-// must be valid JSON; a []byte, also within []any and map[string]any, is sent as binary. Emit doesn't wait: nil means
-// queued. Errors: an argument can't be encoded, [ErrReservedEvent], [ErrDisconnected], [ErrQueueFull].
+// Emit sends an event to the client. Arguments can be anything that encoding/json takes. A
+// [json.RawMessage] is sent as it is, which must be valid JSON; a []byte, also within []any and
+// map[string]any, is sent as binary. Emit doesn't wait: nil means queued. Errors: an argument can't
+// be encoded, [ErrReservedEvent], [ErrDisconnected], [ErrQueueFull].
 func (s *Socket) Emit(event string, args ...any) error {
 	if parser.Reserved(event) {
 		return fmt.Errorf("emit %q: %w", event, ErrReservedEvent)
@@ -101,8 +103,9 @@ func (r *Reply) Decode(i int, v any) error {
 	return nil
 }
 
-// EmitWithAck sends an event and waits for the client's acknowledgement. It returns the values of that, ctx's error when ctx ends
-// first, [ErrDisconnected] when the client goes, or an error of [Socket.Emit]. A handler may call it.
+// EmitWithAck sends an event and waits for the client's acknowledgement. It returns the values of
+// that, ctx's error when ctx ends first, [ErrDisconnected] when the client goes, or an error of
+// [Socket.Emit]. A handler may call it.
 func (s *Socket) EmitWithAck(ctx context.Context, event string, args ...any) ([]json.RawMessage, error) {
 	r, err := s.Call(ctx, event, args...)
 	if err != nil {
@@ -137,14 +140,19 @@ func (s *Socket) Call(ctx context.Context, event string, args ...any) (*Reply, e
 	}
 }
 
-// EmitFunc sends an event and has f called, once, with the client's acknowledgement, or with [ErrDisconnected]. f is called by the
-// goroutine that reads from the client, or the one that handles its events, and must not block. After cancel f is not called any more.
+// EmitFunc sends an event and has f called, once, with the client's acknowledgement, or with
+// [ErrDisconnected]. f is called by the goroutine that reads from the client, or the one that
+// handles its events, and must not block. After cancel f is not called any more.
 func (s *Socket) EmitFunc(f func(*Reply, error), event string, args ...any) (cancel func(), err error) {
 	if parser.Reserved(event) {
 		return nil, fmt.Errorf("emit %q: %w", event, ErrReservedEvent)
 	}
 	id := s.ns.ackIDs.Add(1) - 1
-	ms, err := encode(head{kind: parser.Event, codec: s.ns.srv.opts.Parser, namespace: s.ns.name, id: id, hasID: true}, &event, args)
+	ms, err := encode(
+		head{kind: parser.Event, codec: s.ns.srv.opts.Parser, namespace: s.ns.name, id: id, hasID: true},
+		&event,
+		args,
+	)
 	if err != nil {
 		return nil, err
 	}

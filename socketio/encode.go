@@ -38,7 +38,8 @@ func (e encoding) array() json.RawMessage {
 	return append(append(json.RawMessage(nil), e.text[e.args:]...), ']')
 }
 
-// encode makes the messages of an event or an ack: a text message and one for each attachment. event is the name, nil for an ack.
+// encode makes the messages of an event or an ack: a text message and one for each attachment.
+// event is the name, nil for an ack.
 func encode(h head, event *string, args []any) ([]*engineio.Message, error) {
 	e, err := begin(h, event, args)
 	if err != nil {
@@ -57,7 +58,12 @@ func begin(h head, event *string, args []any) (encoding, error) {
 		h.kind += parser.BinaryEvent - parser.Event
 	}
 	b := engineio.TextBuffer(sizeHint(args))
-	e := encoding{start: len(b), text: parser.AppendHeader(b, h.kind, attachments, h.namespace, h.id, h.hasID), codec: h.codec, plain: h.plain}
+	e := encoding{
+		start: len(b),
+		text:  parser.AppendHeader(b, h.kind, attachments, h.namespace, h.id, h.hasID),
+		codec: h.codec,
+		plain: h.plain,
+	}
 	e.args = len(e.text)
 	e.text = append(e.text, '[')
 	if event != nil {
@@ -169,7 +175,8 @@ func countBinary(v any) int {
 	return n
 }
 
-// appendValue appends v as JSON. A []byte, in v itself or in the maps and slices of any that it is made of, becomes an attachment.
+// appendValue appends v as JSON. A []byte, in v itself or in the maps and slices of any that it is
+// made of, becomes an attachment.
 func appendValue(b []byte, v any, binary *[][]byte) ([]byte, error) {
 	switch v := v.(type) {
 	case nil:

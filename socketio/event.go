@@ -12,8 +12,9 @@ import (
 type Event struct {
 	// Name is the event's name.
 	Name string
-	// Args are the values sent along, each as JSON text that has been checked but not decoded. Where the client sent bytes the text
-	// is a placeholder; see [Event.Bytes], [Event.Decode] and [Event.Values].
+	// Args are the values sent along, each as JSON text that has been checked but not decoded. Where
+	// the client sent bytes the text is a placeholder; see [Event.Bytes], [Event.Decode] and
+	// [Event.Values].
 	Args []json.RawMessage
 	// Attachments are the bytes the client sent, as the placeholders number them.
 	Attachments [][]byte
@@ -29,8 +30,9 @@ type Event struct {
 // WantsAck says whether the client waits for an acknowledgement.
 func (e *Event) WantsAck() bool { return e.wants }
 
-// Ack acknowledges the event with values, as [Socket.Emit] sends them. It returns false, and does nothing, if the client asked for
-// no acknowledgement, has had one, or has gone, or if a value can't be encoded. Any goroutine may call it, also later.
+// Ack acknowledges the event with values, as [Socket.Emit] sends them. It returns false, and does
+// nothing, if the client asked for no acknowledgement, has had one, or has gone, or if a value
+// can't be encoded. Any goroutine may call it, also later.
 func (e *Event) Ack(args ...any) bool {
 	if !e.wants || !e.acked.CompareAndSwap(false, true) {
 		return false
@@ -43,7 +45,11 @@ func (e *Event) Ack(args ...any) bool {
 		e.reply(r.array(), r.binary)
 		return true
 	}
-	ms, err := encode(head{kind: parser.Ack, codec: e.Socket.ns.srv.opts.Parser, namespace: e.Socket.ns.name, id: e.id, hasID: true}, nil, args)
+	ms, err := encode(
+		head{kind: parser.Ack, codec: e.Socket.ns.srv.opts.Parser, namespace: e.Socket.ns.name, id: e.id, hasID: true},
+		nil,
+		args,
+	)
 	if err != nil {
 		return false
 	}
@@ -61,8 +67,8 @@ func (e *Event) Bytes(i int) []byte {
 	return nil
 }
 
-// Decode stores argument i in the value v points to, as json.Unmarshal does. Bytes the client sent, at any depth, go into a
-// []byte. A missing argument is an error.
+// Decode stores argument i in the value v points to, as json.Unmarshal does. Bytes the client sent,
+// at any depth, go into a []byte. A missing argument is an error.
 func (e *Event) Decode(i int, v any) error {
 	if i >= len(e.Args) {
 		return fmt.Errorf("decode argument %d of event %q: only %d were sent", i, e.Name, len(e.Args))
@@ -81,8 +87,8 @@ func decode(a json.RawMessage, attachments [][]byte, v any) error {
 	return json.Unmarshal(text, v)
 }
 
-// Values returns the arguments in a form that [Socket.Emit] sends as they came: JSON text where the client sent no bytes, and
-// []byte, or maps and slices with []byte in them, where it did.
+// Values returns the arguments in a form that [Socket.Emit] sends as they came: JSON text where the
+// client sent no bytes, and []byte, or maps and slices with []byte in them, where it did.
 func (e *Event) Values() []any { return values(e.Args, e.Attachments) }
 
 func values(args []json.RawMessage, attachments [][]byte) []any {

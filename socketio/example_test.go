@@ -60,7 +60,8 @@ func Example_chat() {
 func ExampleTarget_Emit() {
 	io := socketio.NewServer(socketio.Options{})
 	defer io.Close()
-	// To the sockets in either room, once each, but for those of the third; nobody is connected, so nothing is sent.
+	// To the sockets in either room, once each, but for those of the third; nobody is connected, so
+	// nothing is sent.
 	err := io.To("sports", "weather").Except("muted").Emit("news", map[string]any{"title": "Rain", "photo": []byte{0xff, 0xd8}})
 	fmt.Println(err)
 	// Output: <nil>

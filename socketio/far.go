@@ -7,7 +7,8 @@ import (
 	"time"
 )
 
-// far is what a session has where it may be recovered at another node. The namespace's mu guards it.
+// far is what a session has where it may be recovered at another node. The namespace's mu guards
+// it.
 type far struct {
 	saved    bool           // the Keeper has it, or will
 	stored   bool           // it has, as far as this node knows: others may have taken it
@@ -24,9 +25,11 @@ type far struct {
 	abroad *abroad
 }
 
-// abroad is what a node says of a session for other nodes. The offsets a client may give are of events that the node sent, or of some that an earlier node did.
+// abroad is what a node says of a session for other nodes. The offsets a client may give are of
+// events that the node sent, or of some that an earlier node did.
 type abroad struct {
-	// Start is where the session began, or what its client had when it came to the node; nil if that is too long ago to say.
+	// Start is where the session began, or what its client had when it came to the node; nil if that
+	// is too long ago to say.
 	Start *spot `json:"start,omitempty"`
 	// At is how far the node had come when the client left.
 	At spot `json:"at"`
@@ -34,7 +37,8 @@ type abroad struct {
 	Sent *spot `json:"sent,omitempty"`
 	// Own is the last that no other node has, if any. Who hasn't that can't be recovered elsewhere.
 	Own *spot `json:"own,omitempty"`
-	// Least and LeastMark are what a client must have that hasn't Sent: what came before is not known, or would come twice.
+	// Least and LeastMark are what a client must have that hasn't Sent: what came before is not known,
+	// or would come twice.
 	Least     Position `json:"least"`
 	LeastMark Mark     `json:"least_mark"`
 	// Gap is what a client must have in any case: before it something was lost.
@@ -90,7 +94,13 @@ func (h *history) save(n *Namespace, x *session, d *exported) {
 		at.at = k.gapAt
 	}
 	last, own := h.lastOf(n, x)
-	a := abroad{At: spot{seen: at}, Least: k.floor, LeastMark: k.markFloor, NSP: n.name, Kept: h.opts.MaxDisconnection.Milliseconds()}
+	a := abroad{
+		At:        spot{seen: at},
+		Least:     k.floor,
+		LeastMark: k.markFloor,
+		NSP:       n.name,
+		Kept:      h.opts.MaxDisconnection.Milliseconds(),
+	}
 	if k.repeated.Compare(a.Least) > 0 {
 		a.Least = k.repeated
 	}
@@ -181,7 +191,8 @@ func (h *history) since(x *session, m membership) seen {
 	return p
 }
 
-// lastOf returns the last event that a session was sent here, or may have been, and the last that no other node has.
+// lastOf returns the last event that a session was sent here, or may have been, and the last that
+// no other node has.
 func (h *history) lastOf(n *Namespace, x *session) (last, own *place) {
 	for _, st := range x.stays(n) {
 		after := st.since
@@ -207,7 +218,8 @@ func leftOf(s *KeptSession) string {
 	return a.At.text()
 }
 
-// had says whether a client has got the last event in a room, or was not to get it, when it came here from another node.
+// had says whether a client has got the last event in a room, or was not to get it, when it came
+// here from another node.
 func (x *session) had(p *place, st stay) bool {
 	if p.seq > x.start || x.far.abroad == nil || p.kind == local || p.kind == early {
 		return false
@@ -266,7 +278,8 @@ func (h *history) whence(n *Namespace, x *session, text string) (from, verdict) 
 	return from{}, refused
 }
 
-// whenceFar is whence for a session that another node has had, and an offset that isn't of this one since.
+// whenceFar is whence for a session that another node has had, and an offset that isn't of this one
+// since.
 func (h *history) whenceFar(n *Namespace, x *session, s seen) (from, verdict) {
 	k, a := h.kept, x.far.abroad
 	has, known := s, !s.none
@@ -295,7 +308,8 @@ func (h *history) whenceFar(n *Namespace, x *session, s seen) (from, verdict) {
 		return from{}, refused
 	}
 	if x.far.resident {
-		if last, _ := h.lastOf(n, x); last == nil || last.seq <= x.start && last.at.Compare(f.at) <= 0 && last.mark.Compare(f.mark) <= 0 {
+		if last, _ := h.lastOf(n, x); last == nil ||
+			last.seq <= x.start && last.at.Compare(f.at) <= 0 && last.mark.Compare(f.mark) <= 0 {
 			return from{seq: h.seq}, fine // it has got nothing here because there was nothing
 		}
 	}
@@ -316,7 +330,8 @@ func (h *history) whenceFar(n *Namespace, x *session, s seen) (from, verdict) {
 	return f, min(k.passed(f.mark), k.passed(s.mark))
 }
 
-// recent is how long before it left a client is given again what is sent in no order: it may not have got that any more.
+// recent is how long before it left a client is given again what is sent in no order: it may not
+// have got that any more.
 const recent = 5 * time.Second
 
 // missedFar adds what a session from another node has not got of what was sent to a room.
@@ -348,19 +363,22 @@ func (h *history) missedFar(list []*entry, x *session, st stay, f from) []*entry
 	return list
 }
 
-// How long a client that comes back is kept waiting: for the Keeper and for this node to have come as far as the client, and for another node to give its session up.
+// How long a client that comes back is kept waiting: for the Keeper and for this node to have come
+// as far as the client, and for another node to give its session up.
 const (
 	comeWait = 3 * time.Second
 	giveWait = 500 * time.Millisecond
 )
 
-// strange says whether the session comes from a server that does not tell the namespace it is of: middleware has to let its client in, in any case.
+// strange says whether the session comes from a server that does not tell the namespace it is of:
+// middleware has to let its client in, in any case.
 func (c *claim) strange() bool { return c.adopted != nil && c.adopted.far.abroad.node }
 
 // pidLength is how long private ids are, those of Node servers too.
 const pidLength = 20
 
-// fetch gets the session of a claim, from where it is, and waits until it can be recovered or it shows that it can't.
+// fetch gets the session of a claim, from where it is, and waits until it can be recovered or it
+// shows that it can't.
 func (n *Namespace) fetch(c *claim) {
 	k := n.log.kept
 	ctx, cancel := context.WithTimeout(context.Background(), comeWait)
@@ -388,7 +406,8 @@ func (n *Namespace) fetch(c *claim) {
 	}
 	n.mu.Lock()
 	x = n.log.byPID[c.PID]
-	if x != nil && x.socket == nil && x.far.saved && (err != nil && x.far.stored || err == nil && (s == nil || !x.far.same(s))) {
+	if x != nil && x.socket == nil && x.far.saved &&
+		(err != nil && x.far.stored || err == nil && (s == nil || !x.far.same(s))) {
 		n.log.forget(n, x) // another node has it, or has had it, or nobody can say
 		x = nil
 	}
@@ -404,7 +423,9 @@ func (n *Namespace) fetch(c *claim) {
 	if c.adopted == nil {
 		return
 	}
-	_ = k.c.publish(&NodeMessage{Kind: KindTaken, Namespace: n.name, PID: c.PID, Left: leftOf(s)}) // or they notice when it has expired
+	_ = k.c.publish(
+		&NodeMessage{Kind: KindTaken, Namespace: n.name, PID: c.PID, Left: leftOf(s)},
+	) // or they notice when it has expired
 	k.await(ctx, func() bool {
 		n.mu.RLock()
 		defer n.mu.RUnlock()
@@ -417,7 +438,8 @@ func (n *Namespace) fetch(c *claim) {
 	})
 }
 
-// held waits until the Keeper has dropped a session, where it is to, and says whether this node alone has it. If another one has taken it, or nobody can say, it is forgotten.
+// held waits until the Keeper has dropped a session, where it is to, and says whether this node
+// alone has it. If another one has taken it, or nobody can say, it is forgotten.
 func (n *Namespace) held(ctx context.Context, x *session) bool {
 	k := n.log.kept
 	k.await(ctx, func() bool {
@@ -437,7 +459,8 @@ func (n *Namespace) held(ctx context.Context, x *session) bool {
 	return true
 }
 
-// claim has the node that still has a session, connected or about to be saved, save it, if there is one, and takes it.
+// claim has the node that still has a session, connected or about to be saved, save it, if there is
+// one, and takes it.
 func (k *keeping) claim(ctx context.Context, n *Namespace, pid string) (*KeptSession, error) {
 	m := &NodeMessage{Kind: KindClaim, Namespace: n.name, PID: pid, ID: newID()}
 	given := make(chan struct{}, 1)
@@ -459,8 +482,9 @@ func (k *keeping) claim(ctx context.Context, n *Namespace, pid string) (*KeptSes
 	return k.keeper.Take(ctx, pid)
 }
 
-// giveUp has the session that a client wants back at another node saved, which may mean that its connection has to be ended, and the question answered then. Where there is no such
-// session there is no answer.
+// giveUp has the session that a client wants back at another node saved, which may mean that its
+// connection has to be ended, and the question answered then. Where there is no such session there
+// is no answer.
 func (n *Namespace) giveUp(q *NodeMessage) {
 	n.mu.Lock()
 	x := n.log.byPID[q.PID]
@@ -487,7 +511,8 @@ func (k *kept) given(x *session) {
 	x.far.asked = nil
 }
 
-// taken forgets a session that another node has, if it is the one that this node saved last: it may be back by now.
+// taken forgets a session that another node has, if it is the one that this node saved last: it may
+// be back by now.
 func (n *Namespace) taken(pid, left string) {
 	n.mu.Lock()
 	if x := n.log.byPID[pid]; x != nil && x.socket == nil && x.far.left.text() == left {
@@ -503,10 +528,20 @@ func (h *history) adopt(n *Namespace, s *KeptSession) *session {
 	if s.More != nil && (json.Unmarshal(s.More, a) != nil || a.NSP != n.name || len(a.Since) != len(s.Rooms)-1) {
 		return nil
 	}
-	if h.byPID[s.PID] != nil || h.bySID[s.SID] != nil || n.sockets[s.SID] != nil || n.rooms[s.SID] != nil || s.PID == "" || s.SID == "" || len(h.byPID) >= h.opts.MaxSessions {
+	if h.byPID[s.PID] != nil || h.bySID[s.SID] != nil || n.sockets[s.SID] != nil || n.rooms[s.SID] != nil || s.PID == "" ||
+		s.SID == "" ||
+		len(h.byPID) >= h.opts.MaxSessions {
 		return nil
 	}
-	x := &session{pid: s.PID, sid: s.SID, start: h.seq, data: any(s.Data), leftAt: time.Now(), own: h.kept.spares[s.SID], far: &far{abroad: a}}
+	x := &session{
+		pid:    s.PID,
+		sid:    s.SID,
+		start:  h.seq,
+		data:   any(s.Data),
+		leftAt: time.Now(),
+		own:    h.kept.spares[s.SID],
+		far:    &far{abroad: a},
+	}
 	if a.NoData {
 		x.data = nil
 	}
@@ -534,7 +569,8 @@ func (h *history) adopt(n *Namespace, s *KeptSession) *session {
 	return x
 }
 
-// settle ends what fetch began: a session that its client has not got back is given back to the Keeper, for the next attempt, or is over.
+// settle ends what fetch began: a session that its client has not got back is given back to the
+// Keeper, for the next attempt, or is over.
 func (n *Namespace) settle(s *Socket, c *claim) {
 	n.mu.Lock()
 	defer n.mu.Unlock()

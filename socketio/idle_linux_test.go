@@ -9,8 +9,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// BenchmarkIdle measures what the server keeps for a connection at rest, in bytes of live heap and of stacks. The clients are bare
-// descriptors, so that nothing of theirs counts. With a collector at its default target about twice that is resident.
+// BenchmarkIdle measures what the server keeps for a connection at rest, in bytes of live heap and
+// of stacks. The clients are bare descriptors, so that nothing of theirs counts. With a collector
+// at its default target about twice that is resident.
 func BenchmarkIdle(b *testing.B) {
 	io, url := benchServer(b)
 	addr := strings.TrimSuffix(strings.TrimPrefix(url, "ws://"), "/socket.io/?EIO=4&transport=websocket")

@@ -11,33 +11,41 @@ import (
 	"time"
 )
 
-// Keeper is an [Adapter] that keeps what it carries for a while, in one order that is the same for all nodes, and keeps the sessions of clients that are
-// away. A server with one, and with [Options.Recovery], recovers clients that come back to another node than they left.
+// Keeper is an [Adapter] that keeps what it carries for a while, in one order that is the same for
+// all nodes, and keeps the sessions of clients that are away. A server with one, and with
+// [Options.Recovery], recovers clients that come back to another node than they left.
 type Keeper interface {
 	Adapter
-	// Keep is called once, before Start, by a server that recovers sockets. The adapter tells the log how far it has read, and hands it what was said in the
-	// window before it began. It returns false where it does not keep anything, as it is set up. A server that recovers nobody does not call it: its own messages then need not come back.
+	// Keep is called once, before Start, by a server that recovers sockets. The adapter tells the log
+	// how far it has read, and hands it what was said in the window before it began. It returns false
+	// where it does not keep anything, as it is set up. A server that recovers nobody does not call
+	// it: its own messages then need not come back.
 	Keep(log Log, window time.Duration) bool
-	// Save stores the session of a client that has gone away, for as long as its Expires says, in place of an earlier one. It doesn't wait. done is called once that has been
-	// tried, by another goroutine: with false if the session is certainly not stored.
+	// Save stores the session of a client that has gone away, for as long as its Expires says, in
+	// place of an earlier one. It doesn't wait. done is called once that has been tried, by another
+	// goroutine: with false if the session is certainly not stored.
 	Save(s *KeptSession, done func(stored bool)) error
-	// Take removes a session and returns it; nil if there is none. Of several nodes that ask only one gets it. It sees what this node has saved before. After an
-	// error, or when ctx has ended, the session is still there.
+	// Take removes a session and returns it; nil if there is none. Of several nodes that ask only one
+	// gets it. It sees what this node has saved before. After an error, or when ctx has ended, the
+	// session is still there.
 	Take(ctx context.Context, pid string) (*KeptSession, error)
-	// Drop removes the session that a Save has stored, if it is still that: by its token. It doesn't wait, and goes on trying as long as the Keeper is away. done is called by another
-	// goroutine with whether it was there.
+	// Drop removes the session that a Save has stored, if it is still that: by its token. It doesn't
+	// wait, and goes on trying as long as the Keeper is away. done is called by another goroutine with
+	// whether it was there.
 	Drop(pid, token string, done func(there bool))
 }
 
-// Log is what a [Keeper] tells a server beside messages. All but Dropped and Away are called by one goroutine at a time, which is also the one that delivers
-// messages with a position.
+// Log is what a [Keeper] tells a server beside messages. All but Dropped and Away are called by one
+// goroutine at a time, which is also the one that delivers messages with a position.
 type Log interface {
 	// Begin says, once, that everything after a position is going to be delivered.
 	Begin(at Position)
-	// Past hands over the events that a namespace was sent before, oldest first. Everything after the position is among them, up to where the namespace was
-	// opened or reading began. It may be called by any goroutine, and is called again after Gap for nobody.
+	// Past hands over the events that a namespace was sent before, oldest first. Everything after the
+	// position is among them, up to where the namespace was opened or reading began. It may be called
+	// by any goroutine, and is called again after Gap for nobody.
 	Past(namespace string, events []*NodeMessage, after Position)
-	// Returned says that an event of this node has come back: what was published with that number. An earlier one that has not come back is lost.
+	// Returned says that an event of this node has come back: what was published with that number. An
+	// earlier one that has not come back is lost.
 	Returned(serial uint64, at Position)
 	// Reach says that everything up to a position has been delivered.
 	Reach(at Position)
@@ -45,13 +53,15 @@ type Log interface {
 	Gap(at Position)
 	// Dropped says that an event of this node is not going to be carried.
 	Dropped(serial uint64)
-	// Away says that events will not come back for the time being, Back that they do: the server delivers its own by itself between the two. In the beginning they don't.
+	// Away says that events will not come back for the time being, Back that they do: the server
+	// delivers its own by itself between the two. In the beginning they don't.
 	Away()
 	Back()
 }
 
-// Position is a place in the order that a [Keeper] gives messages: a time in milliseconds since 1970, and a number among the messages of that time, like the ID of an entry
-// in a Redis stream. The zero value is before all messages.
+// Position is a place in the order that a [Keeper] gives messages: a time in milliseconds since
+// 1970, and a number among the messages of that time, like the ID of an entry in a Redis stream.
+// The zero value is before all messages.
 type Position struct{ Time, Number uint64 }
 
 // String gives the position as Redis writes it.
@@ -107,7 +117,8 @@ type KeptSession struct {
 	Data json.RawMessage
 	// Expires is how long it is to be kept, or is still going to be.
 	Expires time.Duration
-	// More is what servers of this package know besides, a JSON object; nil in a session that another kind of server has saved.
+	// More is what servers of this package know besides, a JSON object; nil in a session that another
+	// kind of server has saved.
 	More json.RawMessage
 	// Token tells what was stored from what others store under the same id. Save sets it.
 	Token string

@@ -12,7 +12,8 @@ type keeping struct {
 	keeper Keeper
 	tag    string // of this node, in offsets
 
-	// mu is held while events of this node are given to the Keeper and while they are sent, so that both are in the same order. It is taken before a namespace's mu.
+	// mu is held while events of this node are given to the Keeper and while they are sent, so that
+	// both are in the same order. It is taken before a namespace's mu.
 	mu      sync.Mutex
 	serial  uint64
 	away    bool
@@ -85,7 +86,8 @@ func (k *keeping) unlock() {
 	}
 }
 
-// sendAlone sends an event that other nodes will not have to this node's sockets. The caller holds mu.
+// sendAlone sends an event that other nodes will not have to this node's sockets. The caller holds
+// mu.
 func (k *keeping) sendAlone(p *pending) { k.note(p, p.target.emit(p.encoding)) }
 
 // sendEarly sends an event to this node's sockets before it comes back. The caller holds mu.
@@ -199,7 +201,8 @@ func (k *keeping) Gap(at Position) {
 	}
 }
 
-// meet notes that a message is about to be sent on. A namespace that comes into being from now on may have missed it.
+// meet notes that a message is about to be sent on. A namespace that comes into being from now on
+// may have missed it.
 func (k *keeping) meet(at Position) {
 	k.progress.Lock()
 	defer k.progress.Unlock()

@@ -7,13 +7,16 @@ import (
 	"github.com/supabridge/supabridge/socketio/engineio"
 )
 
-// Recovery where a Keeper joins the nodes. Events to rooms, unless they are local or volatile, go to the Keeper and come back from it, also to the node that sent them: so that
-// every node sends them to its clients in the same order, and a client's offset, the position of the last one, says at any node what it has got. Each node keeps what
-// comes, also for rooms in which it has nobody: somebody may come. A session is saved with the Keeper when its client goes away, and
-// taken by the node that the client comes to.
+// Recovery where a Keeper joins the nodes. Events to rooms, unless they are local or volatile, go
+// to the Keeper and come back from it, also to the node that sent them: so that every node sends
+// them to its clients in the same order, and a client's offset, the position of the last one, says
+// at any node what it has got. Each node keeps what comes, also for rooms in which it has nobody:
+// somebody may come. A session is saved with the Keeper when its client goes away, and taken by the
+// node that the client comes to.
 //
-// What a node sends to its own clients alone ([Socket.Emit], [Target.Local]) has a number of this node besides; what is sent while the Keeper is away too. Wherever it can't be
-// shown that a client has got all of that, it is not recovered at another node.
+// What a node sends to its own clients alone ([Socket.Emit], [Target.Local]) has a number of this
+// node besides; what is sent while the Keeper is away too. Wherever it can't be shown that a client
+// has got all of that, it is not recovered at another node.
 
 // firstSeq leaves room for the numbers of what was sent before a node came.
 const firstSeq = 1 << 24
@@ -53,7 +56,8 @@ func (k *keeping) history() *kept {
 		spares: make(map[string]*shelf), away: make(map[*session]struct{}), marks: marks{broken: true}}
 }
 
-// everyShelf returns the shelves for rooms, also for those in which nobody is. No names mean everybody.
+// everyShelf returns the shelves for rooms, also for those in which nobody is. No names mean
+// everybody.
 func (h *history) everyShelf(n *Namespace, names []string) []*shelf {
 	if len(names) == 0 {
 		return []*shelf{h.shelf(&n.all)}
@@ -163,7 +167,8 @@ func (f *far) settled(n *Namespace, x *session, has from) {
 	}
 }
 
-// sendEarly sends an event of this node to its own sockets before it comes from the Keeper, and returns the number of the last packet then.
+// sendEarly sends an event of this node to its own sockets before it comes from the Keeper, and
+// returns the number of the last packet then.
 func (t *Target) sendEarly(e encoding) (seq uint64, watched []*Socket) {
 	var b engineio.Batch
 	n := t.ns
@@ -178,7 +183,8 @@ func (t *Target) sendEarly(e encoding) (seq uint64, watched []*Socket) {
 	return seq, watched
 }
 
-// arrive sends an event that comes from the Keeper. ahead is where this node has sent it to its own sockets before, or 0.
+// arrive sends an event that comes from the Keeper. ahead is where this node has sent it to its own
+// sockets before, or 0.
 func (t *Target) arrive(e encoding, at Position, ahead uint64) (watched []*Socket) {
 	var b engineio.Batch
 	n := t.ns

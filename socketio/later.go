@@ -6,11 +6,12 @@ import (
 	"github.com/supabridge/supabridge/socketio/parser"
 )
 
-// RetryError turns a client away for a while, from middleware: for a reason that passes by itself, such as a quota or a
-// database that restarts. After a connect_error socket.io-client does not try again, so it gets none. Its Connect stays
-// unanswered for After, and then its connection is closed, on which every client reconnects by itself. Choose After at
-// random, of seconds, so that many such clients don't return at once. A connection that is in another namespace is not
-// closed: there middleware is asked again after each After.
+// RetryError turns a client away for a while, from middleware: for a reason that passes by itself,
+// such as a quota or a database that restarts. After a connect_error socket.io-client does not try
+// again, so it gets none. Its Connect stays unanswered for After, and then its connection is
+// closed, on which every client reconnects by itself. Choose After at random, of seconds, so that
+// many such clients don't return at once. A connection that is in another namespace is not closed:
+// there middleware is asked again after each After.
 type RetryError struct {
 	After time.Duration
 	Err   error // why, for OnRefused and logs; clients don't learn of it

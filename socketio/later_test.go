@@ -10,7 +10,8 @@ import (
 	"github.com/supabridge/supabridge/socketio"
 )
 
-// A client that is turned away for a while gets no connect_error, after which it would not come back: its connection is closed.
+// A client that is turned away for a while gets no connect_error, after which it would not come
+// back: its connection is closed.
 func TestAClientThatIsToComeLaterIsClosedWithoutAConnectError(t *testing.T) {
 	const after = 50 * time.Millisecond
 	io, url := serve(t, socketio.Options{})

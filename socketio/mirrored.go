@@ -9,7 +9,8 @@ import (
 // maxTerms bounds the terms of marks that are remembered.
 const maxTerms = 16
 
-// marks are how far a node has come in the order of what every node emits. The namespace's mu guards it.
+// marks are how far a node has come in the order of what every node emits. The namespace's mu
+// guards it.
 type marks struct {
 	mark      Mark   // of the last event
 	markFloor Mark   // all events after it are in the log
@@ -17,7 +18,8 @@ type marks struct {
 	terms     []Mark // the last of each term that is over, oldest first
 }
 
-// reach notes that all events up to a mark have been sent here. It returns false where that is known.
+// reach notes that all events up to a mark have been sent here. It returns false where that is
+// known.
 func (m *marks) reach(to Mark) bool {
 	if m.broken {
 		m.broken, m.markFloor = false, to
@@ -34,7 +36,8 @@ func (m *marks) reach(to Mark) bool {
 	return true
 }
 
-// passed says whether this node has sent what a client has got that has this mark. If it has not but may do so yet the verdict is to wait.
+// passed says whether this node has sent what a client has got that has this mark. If it has not
+// but may do so yet the verdict is to wait.
 func (m *marks) passed(c Mark) verdict {
 	switch {
 	case c == Mark{}:
@@ -57,10 +60,13 @@ func (m *marks) passed(c Mark) verdict {
 // Mirrored chooses all sockets on this node; see [Target.Mirrored].
 func (n *Namespace) Mirrored(m Mark) *Target { return (&Target{ns: n}).Mirrored(m) }
 
-// Mirrored keeps to the sockets on this node, for an event that every node of the cluster emits by itself, the same to the same rooms: such as what all hear from another source.
-// A client that comes back to another node then gets what it has missed there. m is the event's place in the order in which all nodes emit such events; it must be later than that of
-// the one before. The zero Mark is for events that tell a state, in no order: of these a client that comes back to another node gets those of the last seconds before it left, and
-// later ones, perhaps some that it has got already. Without a [Keeper] Mirrored is [Target.Local].
+// Mirrored keeps to the sockets on this node, for an event that every node of the cluster emits by
+// itself, the same to the same rooms: such as what all hear from another source. A client that
+// comes back to another node then gets what it has missed there. m is the event's place in the
+// order in which all nodes emit such events; it must be later than that of the one before. The zero
+// Mark is for events that tell a state, in no order: of these a client that comes back to another
+// node gets those of the last seconds before it left, and later ones, perhaps some that it has got
+// already. Without a [Keeper] Mirrored is [Target.Local].
 func (t *Target) Mirrored(m Mark) *Target {
 	u := *t
 	u.local, u.mirror = true, &m
@@ -84,8 +90,9 @@ func (t *Target) sendMirrored(b *engineio.Batch, e encoding) (watched []*Socket)
 	return t.sendAll(b, h.add(e, h.everyShelf(n, t.rooms), t.except, p), nil)
 }
 
-// Reached says that this node has emitted everything up to m that is [Target.Mirrored], where nothing was to be emitted with that mark itself. A node that has just started says so
-// where it begins: clients that have got less are not recovered there.
+// Reached says that this node has emitted everything up to m that is [Target.Mirrored], where
+// nothing was to be emitted with that mark itself. A node that has just started says so where it
+// begins: clients that have got less are not recovered there.
 func (n *Namespace) Reached(m Mark) {
 	if n.log.kept == nil || m == (Mark{}) {
 		return
@@ -96,8 +103,9 @@ func (n *Namespace) Reached(m Mark) {
 	n.srv.cluster.keeping.move()
 }
 
-// Break says that what this node has emitted [Target.Mirrored] up to now is not complete. A client that comes from another node is recovered here only if it has got what this node
-// emits next, or reaches next.
+// Break says that what this node has emitted [Target.Mirrored] up to now is not complete. A client
+// that comes from another node is recovered here only if it has got what this node emits next, or
+// reaches next.
 func (n *Namespace) Break() {
 	if n.log.kept == nil {
 		return

@@ -6,8 +6,8 @@ import (
 	"sync/atomic"
 )
 
-// Namespace is one of the channels a connection's sockets can be in: with its own handlers, rooms and middleware.
-// Its methods may be called by any goroutine.
+// Namespace is one of the channels a connection's sockets can be in: with its own handlers, rooms
+// and middleware. Its methods may be called by any goroutine.
 type Namespace struct {
 	name   string // immutable, like the next two; empty for a family
 	srv    *Server
@@ -41,25 +41,27 @@ func newNamespace(s *Server, name string) *Namespace {
 // Name is the namespace's name, with its leading slash.
 func (n *Namespace) Name() string { return n.name }
 
-// Use adds middleware, which runs for each client that connects, in the order it was added, before the client is connected. An
-// error refuses the client, which gets it as connect_error; make it a [*ConnectError] to send data along, and a
-// [*RetryError] where the reason passes by itself. Middleware may block: it holds up only that client. The socket is in no
-// room yet and can't emit.
+// Use adds middleware, which runs for each client that connects, in the order it was added, before
+// the client is connected. An error refuses the client, which gets it as connect_error; make it a
+// [*ConnectError] to send data along, and a [*RetryError] where the reason passes by itself.
+// Middleware may block: it holds up only that client. The socket is in no room yet and can't emit.
 func (n *Namespace) Use(f func(*Socket) error) {
 	n.setup.Lock()
 	defer n.setup.Unlock()
 	n.use = append(n.use, f)
 }
 
-// OnConnection adds a function that is called with each socket that has connected, before any of its events is handled.
+// OnConnection adds a function that is called with each socket that has connected, before any of
+// its events is handled.
 func (n *Namespace) OnConnection(f func(*Socket)) {
 	n.setup.Lock()
 	defer n.setup.Unlock()
 	n.greet = append(n.greet, f)
 }
 
-// OnRefused adds a function that is called with each socket that was to connect and does not: since middleware refused it, or its connection ended meanwhile. What
-// middleware has begun for the socket ends there, as with a disconnect for those that have connected.
+// OnRefused adds a function that is called with each socket that was to connect and does not: since
+// middleware refused it, or its connection ended meanwhile. What middleware has begun for the
+// socket ends there, as with a disconnect for those that have connected.
 func (n *Namespace) OnRefused(f func(*Socket)) {
 	n.setup.Lock()
 	defer n.setup.Unlock()
@@ -79,15 +81,16 @@ func (n *Namespace) refused(s *Socket) {
 	}
 }
 
-// On has f called for an event of any socket in the namespace: cheaper than a handler on each socket, if there are many.
-// It is called before the socket's own handlers.
+// On has f called for an event of any socket in the namespace: cheaper than a handler on each
+// socket, if there are many. It is called before the socket's own handlers.
 func (n *Namespace) On(event string, f func(*Event)) {
 	n.setup.Lock()
 	defer n.setup.Unlock()
 	n.on.add(event, f)
 }
 
-// OnAny has f called for every event of any socket in the namespace, before the handlers for the event.
+// OnAny has f called for every event of any socket in the namespace, before the handlers for the
+// event.
 func (n *Namespace) OnAny(f func(*Event)) {
 	n.setup.Lock()
 	defer n.setup.Unlock()
@@ -108,7 +111,8 @@ func (n *Namespace) Socket(id string) *Socket {
 	return n.sockets[id]
 }
 
-// Rooms returns the number of sockets in each room. The room that every socket has for itself, named by its id, isn't in it.
+// Rooms returns the number of sockets in each room. The room that every socket has for itself,
+// named by its id, isn't in it.
 func (n *Namespace) Rooms() map[string]int {
 	n.mu.RLock()
 	defer n.mu.RUnlock()

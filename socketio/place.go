@@ -8,10 +8,12 @@ import (
 	"strings"
 )
 
-// Where there is a [Keeper] an event has a place in several orders at once: that of the Keeper, which all nodes share; that of marks, which all nodes share too; and the
-// order in which this node sends, its numbers. The client gets it as its offset, and returns it, perhaps to another node.
+// Where there is a [Keeper] an event has a place in several orders at once: that of the Keeper,
+// which all nodes share; that of marks, which all nodes share too; and the order in which this node
+// sends, its numbers. The client gets it as its offset, and returns it, perhaps to another node.
 
-// Mark is a place in an order of events that every node emits by itself: see [Target.Mirrored]. It is ascending at each node, by Term, then N, then K. The zero Mark is no place.
+// Mark is a place in an order of events that every node emits by itself: see [Target.Mirrored]. It
+// is ascending at each node, by Term, then N, then K. The zero Mark is no place.
 type Mark struct{ Term, N, K uint64 }
 
 // Compare is negative where m comes before o, 0 where they are the same.
@@ -37,7 +39,8 @@ type place struct {
 	mark Mark     // of the event, or of the last mirrored one before it
 	seq  uint64   // its number here
 	when int64    // ms since 1970
-	// ahead is, of a kept event that was sent to this node's sockets early, the number of the last packet then. Sessions that began later have not had it.
+	// ahead is, of a kept event that was sent to this node's sockets early, the number of the last
+	// packet then. Sessions that began later have not had it.
 	ahead uint64
 }
 
@@ -52,7 +55,8 @@ type seen struct {
 
 const offsetSeparator = "~"
 
-// stamp is the offset of an event: of one that came through the Keeper its position alone, as Node servers write and read it, unless there are marks.
+// stamp is the offset of an event: of one that came through the Keeper its position alone, as Node
+// servers write and read it, unless there are marks.
 func (p *place) stamp(tag string) string {
 	if p.kind == carried && p.mark == (Mark{}) {
 		return p.at.String()
@@ -140,7 +144,8 @@ func isTag(text string) bool {
 	})
 }
 
-// precedes says whether the offset is of before another place, so that a session which began there has no event yet.
+// precedes says whether the offset is of before another place, so that a session which began there
+// has no event yet.
 func (s seen) precedes(o seen) bool {
 	return cmp.Or(s.at.Compare(o.at), s.mark.Compare(o.mark)) < 0
 }
@@ -154,8 +159,10 @@ type spot struct {
 	kept bool // it came through the Keeper
 }
 
-// covers says whether a client with this offset has got the event at the spot, if it is the last of its session that it got and the spot is of the node that had the session
-// last. Offsets of that node are later than the spot or not; one of an earlier node means that the client has got nothing of the later one.
+// covers says whether a client with this offset has got the event at the spot, if it is the last of
+// its session that it got and the spot is of the node that had the session last. Offsets of that
+// node are later than the spot or not; one of an earlier node means that the client has got nothing
+// of the later one.
 func (s seen) covers(p spot) bool {
 	switch {
 	case s.none:
@@ -199,7 +206,8 @@ func (p *spot) UnmarshalJSON(b []byte) error {
 	return nil
 }
 
-// placeAt gives the orders' places as of a number: false if that is too long ago to say, and then the places are somewhat later ones.
+// placeAt gives the orders' places as of a number: false if that is too long ago to say, and then
+// the places are somewhat later ones.
 func (h *history) placeAt(seq uint64) (seen, bool) {
 	k := h.kept
 	i, found := slices.BinarySearchFunc(h.entries, seq, func(e *entry, seq uint64) int { return cmp.Compare(e.seq, seq) })

@@ -11,11 +11,13 @@ import (
 	"github.com/supabridge/supabridge/socketio/engineio"
 )
 
-// Connection state recovery. Every event that can be recovered has a number in its namespace, which the client gets as an offset
-// and returns when it comes back; and every socket has a session with a private id, pid, that only its client knows. What was sent
-// is kept by room. A session can be recovered as long as every packet after its offset that was meant for one of its rooms is
-// still there: however old the offset is, and also when the client has no offset because it has got no event yet. The old
-// connection need not have been noticed dead: a client that comes back with the pid takes its place.
+// Connection state recovery. Every event that can be recovered has a number in its namespace, which
+// the client gets as an offset and returns when it comes back; and every socket has a session with
+// a private id, pid, that only its client knows. What was sent is kept by room. A session can be
+// recovered as long as every packet after its offset that was meant for one of its rooms is still
+// there: however old the offset is, and also when the client has no offset because it has got no
+// event yet. The old connection need not have been noticed dead: a client that comes back with the
+// pid takes its place.
 //
 // With a Keeper as the adapter there is more to it: see kept.go.
 
@@ -84,7 +86,8 @@ func (h *history) init(n *Namespace, o Options) {
 // offset is a packet's number as clients see it.
 func offset(seq uint64) string { return strconv.FormatUint(seq, 36) }
 
-// shelves returns those of the rooms of these names in which anybody is, or is missed. No names mean everybody.
+// shelves returns those of the rooms of these names in which anybody is, or is missed. No names
+// mean everybody.
 func (h *history) shelves(n *Namespace, names []string) []*shelf {
 	if len(names) == 0 {
 		if len(h.byPID) == 0 {
@@ -123,7 +126,8 @@ func (h *history) newShelf(name string) *shelf {
 	return sh
 }
 
-// add numbers an event, keeps it on the shelves and returns its messages. p is its place, nil without a Keeper.
+// add numbers an event, keeps it on the shelves and returns its messages. p is its place, nil
+// without a Keeper.
 func (h *history) add(e encoding, shelves []*shelf, except []string, p *place) []*engineio.Message {
 	h.seq++
 	x := &entry{seq: h.seq, at: time.Now(), shelves: shelves, except: except, place: p}
@@ -202,7 +206,8 @@ func recoverable(reason string) bool {
 	return true
 }
 
-// leave keeps the session of a socket that has lost its connection, or removes that of one that has left. It comes before exit.
+// leave keeps the session of a socket that has lost its connection, or removes that of one that has
+// left. It comes before exit.
 func (h *history) leave(n *Namespace, s *Socket, reason string, d *exported) {
 	x := s.session
 	if x.socket != s {
@@ -263,7 +268,8 @@ type claim struct {
 	PID    string `json:"pid"`
 	Offset string `json:"offset"`
 
-	// With a Keeper: what was taken from it for the claim, and what was made of that if the session was not here.
+	// With a Keeper: what was taken from it for the claim, and what was made of that if the session
+	// was not here.
 	taken   *KeptSession
 	adopted *session
 }
@@ -283,7 +289,8 @@ func (h *history) claim(payload json.RawMessage) *claim {
 // from is what a client has got, as far as a node can tell: where what it has missed begins.
 type from struct {
 	seq uint64 // number of the last packet that it has, among this node's
-	// far says that seq counts for nothing: what the client has is told by its places in the orders of all nodes.
+	// far says that seq counts for nothing: what the client has is told by its places in the orders of
+	// all nodes.
 	far    bool
 	at     Position
 	mark   Mark
@@ -291,7 +298,8 @@ type from struct {
 	recent int64 // events without an order are given from then on, in ms since 1970
 }
 
-// find returns the session that a claim is good for, and what its client has got. The caller holds mu.
+// find returns the session that a claim is good for, and what its client has got. The caller holds
+// mu.
 func (h *history) find(n *Namespace, c *claim) (*session, from) {
 	x := h.byPID[c.PID]
 	if x == nil || x.socket == nil && time.Since(x.leftAt) > h.opts.MaxDisconnection {
@@ -314,7 +322,8 @@ func (h *history) find(n *Namespace, c *claim) (*session, from) {
 	return x, from{seq: seen}
 }
 
-// prepare looks whether the claim is good and gives the socket the identity that it is going to have, for the middleware to see.
+// prepare looks whether the claim is good and gives the socket the identity that it is going to
+// have, for the middleware to see.
 func (n *Namespace) prepare(s *Socket, c *claim) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -341,8 +350,8 @@ func (s *Socket) supersede() {
 	s.client.conn.Schedule()
 }
 
-// restore connects the socket in the place of the one the claim is for: in its rooms, and with what it has missed. It returns
-// false, and has done nothing, if that isn't possible any more.
+// restore connects the socket in the place of the one the claim is for: in its rooms, and with what
+// it has missed. It returns false, and has done nothing, if that isn't possible any more.
 func (n *Namespace) restore(s *Socket, c *claim) bool {
 	n.mu.Lock()
 	x, _ := n.log.find(n, c)
@@ -369,8 +378,9 @@ func (n *Namespace) restore(s *Socket, c *claim) bool {
 		return false
 	}
 	s.session = x
-	// The welcome goes first. A client counts as received only what comes after it, and delivers what came before it later: where the connection were lost between the
-	// two, it would be given the same again, and deliver both.
+	// The welcome goes first. A client counts as received only what comes after it, and delivers what
+	// came before it later: where the connection were lost between the two, it would be given the same
+	// again, and deliver both.
 	if s.client.conn.Send(slices.Insert(missed, 0, s.welcome())...) != nil {
 		s.session = nil
 		return false
@@ -407,7 +417,11 @@ func (h *history) missed(n *Namespace, x *session, f from) ([]*engineio.Message,
 		if st.shelf.dropped > after {
 			return nil, false
 		}
-		i, _ := slices.BinarySearchFunc(st.shelf.log, after+1, func(e *entry, seq uint64) int { return int(int64(e.seq - seq)) })
+		i, _ := slices.BinarySearchFunc(
+			st.shelf.log,
+			after+1,
+			func(e *entry, seq uint64) int { return int(int64(e.seq - seq)) },
+		)
 		for _, e := range st.shelf.log[i:] {
 			if e.place == nil || !e.place.repeated(x) {
 				list = append(list, e)

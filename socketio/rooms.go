@@ -2,7 +2,8 @@ package socketio
 
 import "slices"
 
-// room is a set of sockets, kept as a list so that a broadcast walks through memory in order. The namespace's mu guards it.
+// room is a set of sockets, kept as a list so that a broadcast walks through memory in order. The
+// namespace's mu guards it.
 type room struct {
 	name    string
 	members []*Socket
@@ -71,8 +72,10 @@ func (r *room) has(s *Socket) bool {
 	return ok
 }
 
-// Join puts the socket into rooms, which come into being with their first member. A socket that has lost its connection and can be recovered joins them
-// all the same, as it gets events all the same: its client finds itself in them when it is back. Once the socket can't be recovered, Join does nothing.
+// Join puts the socket into rooms, which come into being with their first member. A socket that has
+// lost its connection and can be recovered joins them all the same, as it gets events all the same:
+// its client finds itself in them when it is back. Once the socket can't be recovered, Join does
+// nothing.
 func (s *Socket) Join(rooms ...string) {
 	n := s.ns
 	n.mu.Lock()
@@ -84,8 +87,9 @@ func (s *Socket) Join(rooms ...string) {
 	}
 }
 
-// stands gives the socket that s stands for at present: itself, or the one that has taken its place; or the session of one that is away; or neither, when
-// it can't come back. The caller holds mu.
+// stands gives the socket that s stands for at present: itself, or the one that has taken its
+// place; or the session of one that is away; or neither, when it can't come back. The caller holds
+// mu.
 func (n *Namespace) stands(s *Socket) (now *Socket, lost *session) {
 	x := s.session
 	switch {
@@ -134,7 +138,8 @@ func (n *Namespace) room(name string) *room {
 	return r
 }
 
-// Leave takes the socket out of rooms, also one that is away and can be recovered. A room without members is gone.
+// Leave takes the socket out of rooms, also one that is away and can be recovered. A room without
+// members is gone.
 func (s *Socket) Leave(rooms ...string) {
 	n := s.ns
 	n.mu.Lock()
@@ -174,7 +179,8 @@ func (n *Namespace) tidy(r *room) {
 	}
 }
 
-// Rooms returns the rooms the socket is in; the first is the one it has for itself, named by its id.
+// Rooms returns the rooms the socket is in; the first is the one it has for itself, named by its
+// id.
 func (s *Socket) Rooms() []string {
 	n := s.ns
 	n.mu.RLock()

@@ -10,7 +10,8 @@ import (
 	"github.com/supabridge/supabridge/socketio/engineio"
 )
 
-// Server is a Socket.IO server and an http.Handler. It is also its own main namespace "/", whose methods it has.
+// Server is a Socket.IO server and an http.Handler. It is also its own main namespace "/", whose
+// methods it has.
 type Server struct {
 	*Namespace // "/"; immutable
 
@@ -26,8 +27,8 @@ type Server struct {
 	families   []dynamic
 }
 
-// NewServer makes a server. Nothing runs before the first client connects, unless there is an adapter: if that can't be started
-// NewServer panics; see [Open] for one that returns the error.
+// NewServer makes a server. Nothing runs before the first client connects, unless there is an
+// adapter: if that can't be started NewServer panics; see [Open] for one that returns the error.
 func NewServer(opts Options) *Server {
 	s, err := Open(opts)
 	if err != nil {
@@ -60,11 +61,12 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// SetCORS replaces which pages of other origins may connect, for requests from now on. Connections that are open stay.
+// SetCORS replaces which pages of other origins may connect, for requests from now on. Connections
+// that are open stay.
 func (s *Server) SetCORS(c CORS) { s.engine.SetCORS(c) }
 
-// Of returns the namespace of that name, which comes into being with the first call: clients can connect to it from then on.
-// The leading slash may be left out.
+// Of returns the namespace of that name, which comes into being with the first call: clients can
+// connect to it from then on. The leading slash may be left out.
 func (s *Server) Of(name string) *Namespace {
 	if name == "" || name[0] != '/' {
 		name = "/" + name
@@ -87,11 +89,12 @@ func (s *Server) namespace(name string) *Namespace {
 	return s.namespaces[name]
 }
 
-// ConnectionsCount is the number of open connections. A connection may have sockets in several namespaces.
+// ConnectionsCount is the number of open connections. A connection may have sockets in several
+// namespaces.
 func (s *Server) ConnectionsCount() int { return s.engine.Count() }
 
-// QueueDepth returns what waits for all clients together, and for the one that has most waiting. It looks at every
-// connection: meant for metrics, every few seconds.
+// QueueDepth returns what waits for all clients together, and for the one that has most waiting. It
+// looks at every connection: meant for metrics, every few seconds.
 func (s *Server) QueueDepth() (packets, bytes, largest int) {
 	for _, c := range s.engine.Connections() {
 		p, b := c.Pending()
@@ -108,9 +111,10 @@ func (s *Server) Partial() (bytes int, ended int64) { return s.engine.Partial() 
 // DefaultDrain is how long [Server.Shutdown] takes to close all connections, if its context allows.
 const DefaultDrain = 2 * time.Second
 
-// Shutdown refuses new connections with status 503, closes those there are in slices spread over two seconds, so that their
-// clients don't all come back at once, waits until what was sent to them is written, and stops the server's goroutines. When ctx ends first
-// the remaining connections are cut off and ctx's error is returned.
+// Shutdown refuses new connections with status 503, closes those there are in slices spread over
+// two seconds, so that their clients don't all come back at once, waits until what was sent to them
+// is written, and stops the server's goroutines. When ctx ends first the remaining connections are
+// cut off and ctx's error is returned.
 func (s *Server) Shutdown(ctx context.Context) error {
 	over := DefaultDrain
 	if d, ok := ctx.Deadline(); ok {

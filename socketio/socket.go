@@ -104,7 +104,8 @@ func newID() string {
 	return base64.RawURLEncoding.EncodeToString(b[:])
 }
 
-// ID is the socket's id, which its client knows too. It is also the name of a room with this socket alone in it.
+// ID is the socket's id, which its client knows too. It is also the name of a room with this socket
+// alone in it.
 func (s *Socket) ID() string { return s.id }
 
 // Namespace is where the socket is connected.
@@ -113,8 +114,9 @@ func (s *Socket) Namespace() *Namespace { return s.ns }
 // Recovered says whether the socket is one that a client has got back: with its id, rooms and data.
 func (s *Socket) Recovered() bool { return s.recovered }
 
-// DeclineRecovery makes, called by middleware, a client that wants its socket back a new one instead: for one that turns out to be
-// somebody else than before. It gets another id, no rooms, and nothing of what was missed.
+// DeclineRecovery makes, called by middleware, a client that wants its socket back a new one
+// instead: for one that turns out to be somebody else than before. It gets another id, no rooms,
+// and nothing of what was missed.
 func (s *Socket) DeclineRecovery() { s.declined = true }
 
 // WentAway reports whether the connection ended since the client's page was closed, left or loaded
@@ -199,7 +201,8 @@ func (s *Socket) Context() context.Context {
 	return s.ctx
 }
 
-// On has f called for an event. Several functions for the same event are called in the order they were added.
+// On has f called for an event. Several functions for the same event are called in the order they
+// were added.
 func (s *Socket) On(event string, f func(*Event)) {
 	s.register(func(r *registered) { r.on.add(event, f) })
 }
@@ -209,12 +212,14 @@ func (s *Socket) OnAny(f func(*Event)) {
 	s.register(func(r *registered) { r.on.any = append(r.on.any, f) })
 }
 
-// Use adds a function that sees every event before any handler. If it returns an error the event is dropped.
+// Use adds a function that sees every event before any handler. If it returns an error the event is
+// dropped.
 func (s *Socket) Use(f func(*Event) error) {
 	s.register(func(r *registered) { r.use = append(r.use, f) })
 }
 
-// OnDisconnect has f called with the reason after the socket has disconnected and left its rooms. Added later, it is not called.
+// OnDisconnect has f called with the reason after the socket has disconnected and left its rooms.
+// Added later, it is not called.
 func (s *Socket) OnDisconnect(f func(reason string)) {
 	s.register(func(r *registered) { r.leaving = append(r.leaving, f) })
 }
@@ -299,7 +304,8 @@ func (s *Socket) detach(reason string) {
 	s.failAcks()
 }
 
-// cancel notes that the client has gone, or is about to. It calls nothing of the application's, which may hold locks.
+// cancel notes that the client has gone, or is about to. It calls nothing of the application's,
+// which may hold locks.
 func (s *Socket) cancel() {
 	s.gone.Store(true)
 	s.mu.Lock()
@@ -335,8 +341,9 @@ func (s *Socket) farewell() {
 	}
 }
 
-// Disconnect ends the socket. With closeConnection it ends the whole connection, with its sockets in other namespaces, once what was
-// sent before is written. It doesn't wait; disconnect handlers are called in turn with the connection's events.
+// Disconnect ends the socket. With closeConnection it ends the whole connection, with its sockets
+// in other namespaces, once what was sent before is written. It doesn't wait; disconnect handlers
+// are called in turn with the connection's events.
 func (s *Socket) Disconnect(closeConnection bool) {
 	c := s.client
 	if !closeConnection {
@@ -352,9 +359,9 @@ func (s *Socket) Disconnect(closeConnection bool) {
 	c.conn.Close()
 }
 
-// CloseConnection ends the connection, once what was sent before is written, without taking leave: to the client it looks like a failure
-// of the network, and it comes back by itself, with what its auth function then gives. A client that [Socket.Disconnect] sends away
-// stays away.
+// CloseConnection ends the connection, once what was sent before is written, without taking leave:
+// to the client it looks like a failure of the network, and it comes back by itself, with what its
+// auth function then gives. A client that [Socket.Disconnect] sends away stays away.
 func (s *Socket) CloseConnection() { s.client.conn.Close() }
 
 // expel disconnects the socket by the server's wish.

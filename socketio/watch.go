@@ -7,24 +7,27 @@ import (
 	"github.com/supabridge/supabridge/socketio/engineio"
 )
 
-// Watch are functions that learn what goes on in all namespaces of a server, for looking at it as it runs (package admin). Each may be nil.
-// They are called where it happens by many goroutines at once and must not block. Joined and Left are called under locks: they must not call
-// into the server. Without a Watch nothing is spent on any of this.
+// Watch are functions that learn what goes on in all namespaces of a server, for looking at it as
+// it runs (package admin). Each may be nil. They are called where it happens by many goroutines at
+// once and must not block. Joined and Left are called under locks: they must not call into the
+// server. Without a Watch nothing is spent on any of this.
 type Watch struct {
 	Opened       func()              // a connection
 	Closed       func(reason string) // one ended
 	Connected    func(*Socket)
 	Upgraded     func(*Socket)
 	Disconnected func(s *Socket, reason string)
-	// Joined and Left tell of rooms other than the one a socket has for itself; Left also of those it was in when it disconnected.
+	// Joined and Left tell of rooms other than the one a socket has for itself; Left also of those it
+	// was in when it disconnected.
 	Joined, Left func(s *Socket, room string)
 	Received     func(*Event)
-	// Sent is called once for each recipient, after the event was queued. Acknowledgements, and events from other nodes, are not seen.
+	// Sent is called once for each recipient, after the event was queued. Acknowledgements, and events
+	// from other nodes, are not seen.
 	Sent func(s *Socket, event string, args []any)
 }
 
-// Watch has w learn what goes on from now on, in place of an earlier one; nil ends it. What w learnt of before it was set, such as sockets that are there
-// already, it is not told again.
+// Watch has w learn what goes on from now on, in place of an earlier one; nil ends it. What w
+// learnt of before it was set, such as sockets that are there already, it is not told again.
 func (s *Server) Watch(w *Watch) { s.watch.Store(w) }
 
 // Namespaces returns those there are at this moment, in no order.
@@ -38,14 +41,15 @@ func (s *Server) Namespaces() []*Namespace {
 	return list
 }
 
-// Traffic counts what went over all connections since the server was made: packets of Engine.IO, heartbeats included, and their bytes.
+// Traffic counts what went over all connections since the server was made: packets of Engine.IO,
+// heartbeats included, and their bytes.
 type Traffic = engineio.Traffic
 
 // Traffic returns the counts.
 func (s *Server) Traffic() Traffic { return s.engine.Traffic() }
 
-// ConnectionsByTransport counts the open connections by the transport they use now. It looks at every connection: meant for metrics,
-// every few seconds.
+// ConnectionsByTransport counts the open connections by the transport they use now. It looks at
+// every connection: meant for metrics, every few seconds.
 func (s *Server) ConnectionsByTransport() map[Transport]int {
 	by := map[Transport]int{Polling: 0, WebSocket: 0}
 	for _, c := range s.engine.Connections() {
@@ -54,8 +58,8 @@ func (s *Server) ConnectionsByTransport() map[Transport]int {
 	return by
 }
 
-// ConnectionID tells the connection from others, in logs and displays. It is the same for all sockets of the connection, and isn't the id that
-// would let somebody use it.
+// ConnectionID tells the connection from others, in logs and displays. It is the same for all
+// sockets of the connection, and isn't the id that would let somebody use it.
 func (s *Socket) ConnectionID() string {
 	sum := sha256.Sum256([]byte(s.client.conn.ID()))
 	return hex.EncodeToString(sum[:6])

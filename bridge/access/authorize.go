@@ -18,6 +18,7 @@ import (
 // RoomKind is what a room stands for.
 type RoomKind uint8
 
+// The kinds of rooms.
 const (
 	ConversationRoom RoomKind = iota
 	TenantRoom

@@ -22,8 +22,8 @@ type Credentials struct {
 // byEvent is the place of a token that comes later.
 const byEvent = "event"
 
-// NewCredentials reads places as auth.credentials has them. projectURL is supabase.url: Supabase's libraries name their
-// cookie by the first label of its host.
+// NewCredentials reads places as auth.credentials has them. projectURL is supabase.url: Supabase's
+// libraries name their cookie by the first label of its host.
 func NewCredentials(places []string, projectURL string) Credentials {
 	c := Credentials{places: places}
 	if n := len(places); n > 0 && places[n-1] == byEvent {
@@ -61,8 +61,9 @@ func (c Credentials) Find(h *socketio.Handshake) (string, bool) {
 	return "", false
 }
 
-// supabaseCookie is the name under which the session of Supabase's own libraries is configured: whichever project it is of. Where there are several, that of
-// this project counts, else the first by name.
+// supabaseCookie is the name under which the session of Supabase's own libraries is configured:
+// whichever project it is of. Where there are several, that of this project counts, else the first
+// by name.
 const supabaseCookie = "sb-*-auth-token"
 
 // cookie gives the token in a cookie: its value, or the access token of the session that it holds.
@@ -93,7 +94,8 @@ func (c Credentials) cookie(header http.Header, name string) string {
 	return ""
 }
 
-// joinChunks gives the value of a cookie that may be kept in parts, name.0, name.1 and so on, since browsers take no more than 4 KiB in one.
+// joinChunks gives the value of a cookie that may be kept in parts, name.0, name.1 and so on, since
+// browsers take no more than 4 KiB in one.
 func joinChunks(cookies map[string]string, name string) string {
 	if whole := cookies[name]; whole != "" {
 		return whole
@@ -108,8 +110,9 @@ func joinChunks(cookies map[string]string, name string) string {
 	}
 }
 
-// sessionToken gives the access token of a session as Supabase's libraries write it: JSON, as an object or, of old, as a list that begins with it, in
-// base64 behind "base64-" or percent-encoded. A value that is neither is the token itself; one that can't be read is none.
+// sessionToken gives the access token of a session as Supabase's libraries write it: JSON, as an
+// object or, of old, as a list that begins with it, in base64 behind "base64-" or percent-encoded.
+// A value that is neither is the token itself; one that can't be read is none.
 func sessionToken(value string) string {
 	if encoded, ok := strings.CutPrefix(value, "base64-"); ok {
 		decoded, err := base64.RawURLEncoding.DecodeString(strings.TrimRight(encoded, "="))
@@ -142,7 +145,8 @@ func sessionToken(value string) string {
 	return value
 }
 
-// Text returns a string or number of a handshake's auth object, "" where there is none. Dots in path lead further in.
+// Text returns a string or number of a handshake's auth object, "" where there is none. Dots in
+// path lead further in.
 func Text(auth json.RawMessage, path string) string {
 	for {
 		name, further, deeper := strings.Cut(path, ".")

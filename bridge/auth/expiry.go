@@ -8,8 +8,9 @@ import (
 // ExpiryWarning is how long before a token's end its holder is told.
 const ExpiryWarning = time.Minute
 
-// Expiry ends a connection with its token: it warns a minute before and ends at the time itself, unless the token was renewed. warn and end run on a
-// timer's goroutine, outside the mutex, which guards all fields.
+// Expiry ends a connection with its token: it warns a minute before and ends at the time itself,
+// unless the token was renewed. warn and end run on a timer's goroutine, outside the mutex, which
+// guards all fields.
 type Expiry struct {
 	warn, end func()
 
@@ -46,7 +47,8 @@ func (e *Expiry) fire() {
 	}
 }
 
-// due decides what is to be done now; a timer that fired while the token was renewed finds that it is not its time yet.
+// due decides what is to be done now; a timer that fired while the token was renewed finds that it
+// is not its time yet.
 func (e *Expiry) due() func() {
 	e.mu.Lock()
 	defer e.mu.Unlock()

@@ -10,8 +10,9 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 )
 
-// Identity is who a socket belongs to. It is what a Supabase token says and never what a payload says, except that under auth.insecure_dev a
-// socket without a token is whom its payload names (Verified false).
+// Identity is who a socket belongs to. It is what a Supabase token says and never what a payload
+// says, except that under auth.insecure_dev a socket without a token is whom its payload names
+// (Verified false).
 type Identity struct {
 	UserID string
 	// Name is for display only: user_metadata, which users write themselves, may give it.
@@ -30,8 +31,8 @@ type Identity struct {
 // ServiceRole is the role of the project's own key: it passes Row Level Security everywhere.
 const ServiceRole = "service_role"
 
-// Ends is the instant from which on the token is refused, and at which a connection by it ends: its expiry and
-// auth.leeway. It is zero for a token without an end.
+// Ends is the instant from which on the token is refused, and at which a connection by it ends: its
+// expiry and auth.leeway. It is zero for a token without an end.
 func (who *Identity) Ends() time.Time {
 	if who.Expires.IsZero() {
 		return who.Expires
@@ -39,7 +40,8 @@ func (who *Identity) Ends() time.Time {
 	return who.Expires.Add(who.Leeway)
 }
 
-// Claims reads the token, which was verified, once more: it is needed too seldom to be kept. nil without a verified one.
+// Claims reads the token, which was verified, once more: it is needed too seldom to be kept. nil
+// without a verified one.
 func (who *Identity) Claims() map[string]any {
 	parts := strings.Split(who.Token, ".")
 	if !who.Verified || len(parts) != 3 {

@@ -33,7 +33,8 @@ func (c *counting) Heard(err error) {
 	}
 }
 
-// BenchmarkTold tells what an entry with a row of 500 bytes costs Redis, whose CPU time is reported, with several nodes that hear it: the constants of testdata/capacity.
+// BenchmarkTold tells what an entry with a row of 500 bytes costs Redis, whose CPU time is
+// reported, with several nodes that hear it: the constants of testdata/capacity.
 func BenchmarkTold(b *testing.B) {
 	for _, nodes := range []int{1, 10, 20} {
 		b.Run(fmt.Sprintf("nodes=%d", nodes), func(b *testing.B) {

@@ -1,15 +1,19 @@
-// Package bus is a stream in Redis by which the node that leads tells all others something in an order, without loss as long as they are not away for too long.
+// Package bus is a stream in Redis by which the node that leads tells all others something in an
+// order, without loss as long as they are not away for too long.
 //
 //	b := bus.New(client, bus.Options{Stream: stream, Lease: lease, Node: node})
 //	go b.Listen(ctx, listener)      // at every node
 //	b.Begin(term, last)             // at the one that leads
 //	b.Put("change", body)
 //
-// Whoever holds the lease leads: a key of Redis that holds the node's id. Redis looks at it with each entry that is added, so that one whose lease has ended adds nothing
-// any more, however late it notices. Entries are numbered within a term, the time that one node leads, and the first of a term names the entry before it: who listens
-// knows when something is missing, because it was away for longer than Redis keeps entries, or since Redis has lost them.
+// Whoever holds the lease leads: a key of Redis that holds the node's id. Redis looks at it with
+// each entry that is added, so that one whose lease has ended adds nothing any more, however late
+// it notices. Entries are numbered within a term, the time that one node leads, and the first of a
+// term names the entry before it: who listens knows when something is missing, because it was away
+// for longer than Redis keeps entries, or since Redis has lost them.
 //
-// Begin, Put, End and Flush may be called by any goroutine; Listen runs one beside the caller's, which writes.
+// Begin, Put, End and Flush may be called by any goroutine; Listen runs one beside the caller's,
+// which writes.
 package bus
 
 import (
@@ -34,25 +38,30 @@ const (
 // kept is about how many entries Redis keeps.
 const kept = 10_000
 
-// Options of a Bus. Stream, Lease and Node are required; zero values of the others mean the defaults.
+// Options of a Bus. Stream, Lease and Node are required; zero values of the others mean the
+// defaults.
 type Options struct {
-	// Stream is the key of the stream, Lease that of the lease. In a Redis Cluster both must be of one slot.
+	// Stream is the key of the stream, Lease that of the lease. In a Redis Cluster both must be of one
+	// slot.
 	Stream, Lease string
 	// Node is this node's id.
 	Node string
-	// MaxQueue bounds the bytes that wait to be written. What finds no place is dropped, with all that waits, and the others are told that something is missing.
+	// MaxQueue bounds the bytes that wait to be written. What finds no place is dropped, with all that
+	// waits, and the others are told that something is missing.
 	MaxQueue int
 	// Timeout is how long Redis may take for an answer.
 	Timeout time.Duration
 }
 
-// Listener is told what others put on the bus, in order. Its methods are called by one goroutine; while one takes its time nothing more is read.
+// Listener is told what others put on the bus, in order. Its methods are called by one goroutine;
+// while one takes its time nothing more is read.
 type Listener interface {
 	// Entry is one entry.
 	Entry(Entry)
 	// Missing tells that entries before the next are missing, since about an instant.
 	Missing(since time.Time)
-	// Heard tells that the stream can be read (nil), or can't, and why. It is called when that changes, and at first.
+	// Heard tells that the stream can be read (nil), or can't, and why. It is called when that
+	// changes, and at first.
 	Heard(error)
 }
 
@@ -120,7 +129,8 @@ func (b *Bus) Stats() Stats {
 // beginning is the id before that of every entry.
 const beginning = "0-0"
 
-// Last gives the id of the stream's last entry, and when Redis took it; the zero time where there is none.
+// Last gives the id of the stream's last entry, and when Redis took it; the zero time where there
+// is none.
 func (b *Bus) Last(ctx context.Context) (string, time.Time, error) {
 	last, err := b.last(ctx)
 	if err != nil || last == nil {
@@ -161,7 +171,8 @@ func before(a, b string) bool {
 	return at < bt || at == bt && an < bn
 }
 
-// split takes an id of a stream apart: milliseconds since 1970, and a number. What is none is before all.
+// split takes an id of a stream apart: milliseconds since 1970, and a number. What is none is
+// before all.
 func split(id string) (ms, n uint64) {
 	for i := range len(id) {
 		if id[i] == '-' {

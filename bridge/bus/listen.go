@@ -25,7 +25,8 @@ type place struct {
 	at      time.Time // of the last contact
 }
 
-// Listen gives l what others put on the bus from now on, and writes what is put here, until ctx ends. Run it once.
+// Listen gives l what others put on the bus from now on, and writes what is put here, until ctx
+// ends. Run it once.
 func (b *Bus) Listen(ctx context.Context, l Listener) {
 	var writer sync.WaitGroup
 	defer writer.Wait()
@@ -71,7 +72,9 @@ func (b *Bus) listen(ctx context.Context, p *place, l Listener) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, blockFor+b.opts.Timeout)
 	defer cancel()
-	streams, err := b.client.XRead(ctx, &redis.XReadArgs{Streams: []string{b.opts.Stream, p.id}, Count: maxRead, Block: blockFor}).Result()
+	streams, err := b.client.XRead(ctx, &redis.XReadArgs{Streams: []string{b.opts.Stream, p.id}, Count: maxRead,
+		Block: blockFor}).
+		Result()
 	if err != nil && !errors.Is(err, redis.Nil) {
 		return fmt.Errorf("bus: read: %w", err)
 	}

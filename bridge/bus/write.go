@@ -24,7 +24,8 @@ const (
 	longestWait = time.Second
 )
 
-// Begin begins a term, in which this node leads: last is the entry before it, up to which the listener has been given everything. Terms ascend.
+// Begin begins a term, in which this node leads: last is the entry before it, up to which the
+// listener has been given everything. Terms ascend.
 func (b *Bus) Begin(term uint64, last string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -181,8 +182,9 @@ func (b *Bus) deliver(ctx context.Context, w *batch) {
 // deposed begins the error of a node that writes without the lease.
 const deposed = "DEPOSED"
 
-// append adds entries to a stream. KEYS: the lease, the stream. ARGV: the node, the term, about how many entries are kept, the number of the first, the entry
-// before the term, then a kind and a body each. What is there already, since an answer was lost, is not added again.
+// append adds entries to a stream. KEYS: the lease, the stream. ARGV: the node, the term, about how
+// many entries are kept, the number of the first, the entry before the term, then a kind and a body
+// each. What is there already, since an answer was lost, is not added again.
 var appendEntries = redis.NewScript(`
 if redis.call('get', KEYS[1]) ~= ARGV[1] then return redis.error_reply('` + deposed + ` the lease is another\'s') end
 local there = 0
@@ -194,7 +196,8 @@ end
 local n = tonumber(ARGV[4])
 for i = 6, #ARGV, 2 do
   if n > there then
-    redis.call('xadd', KEYS[2], 'MAXLEN', '~', ARGV[3], '*', 'node', ARGV[1], 'term', ARGV[2], 'n', n, 'after', ARGV[5], 'kind', ARGV[i], 'body', ARGV[i + 1])
+    redis.call('xadd', KEYS[2], 'MAXLEN', '~', ARGV[3], '*', 'node', ARGV[1], 'term', ARGV[2], 'n', n, 'after',
+	ARGV[5], 'kind', ARGV[i], 'body', ARGV[i + 1])
   end
   n = n + 1
 end

@@ -40,14 +40,14 @@ type Feed interface {
 }
 
 // Changes has the leader alone hear Realtime and read, and pass on to the other nodes what its feed
-// passes on (cluster.changes: leader). Every node emits changes to its own browsers, as it does where
-// each hears Realtime for itself. The leader does so before the others have them, since it waits for
-// nobody.
+// passes on (cluster.changes: leader). Every node emits changes to its own browsers, as it does
+// where each hears Realtime for itself. The leader does so before the others have them, since it
+// waits for nobody.
 //
-// A node hears Realtime for itself (it is "on") while it leads, and while no leader is heard: there is
-// none, or Redis is away. A node that has been on goes off once a leader has been live for overlap.
-// The feed knows that changes are the same which both bring in that time, so that nothing is missing
-// between the two.
+// A node hears Realtime for itself (it is "on") while it leads, and while no leader is heard: there
+// is none, or Redis is away. A node that has been on goes off once a leader has been live for
+// overlap. The feed knows that changes are the same which both bring in that time, so that nothing
+// is missing between the two.
 //
 // A nil Changes does nothing: each node hears Realtime for itself.
 type Changes struct {
@@ -77,8 +77,8 @@ type Changes struct {
 	steady time.Time // since when it is live; zero while it is not
 }
 
-// overlap is how long a node goes on to hear Realtime beside a leader that is live. It must exceed what
-// a change may take by either way, except for changes that a read finds.
+// overlap is how long a node goes on to hear Realtime beside a leader that is live. It must exceed
+// what a change may take by either way, except for changes that a read finds.
 const overlap = 10 * time.Second
 
 // The kinds of entries on the bus.
@@ -123,12 +123,13 @@ type numbered struct {
 	N      uint64       `json:"n"`
 	Change *feed.Change `json:"change,omitempty"`
 	Mark   *feed.Mark   `json:"mark,omitempty"`
-	// Tenants are those of the conversations that the change is about: the others needn't ask for them.
+	// Tenants are those of the conversations that the change is about: the others needn't ask for
+	// them.
 	Tenants map[string]string `json:"tenants,omitempty"`
 }
 
-// PassOn sends a change to the others, where this node leads, and returns its place; else the zero one.
-// It is called on the feed's goroutine, like PassOnResync and Mark.
+// PassOn sends a change to the others, where this node leads, and returns its place; else the zero
+// one. It is called on the feed's goroutine, like PassOnResync and Mark.
 func (x *Changes) PassOn(c feed.Change) feed.Place {
 	if x == nil || !x.appending {
 		return feed.Place{}
@@ -152,8 +153,8 @@ func (x *Changes) Mark() {
 	}
 }
 
-// Offer offers a row that was just stored to the leader's feed. It returns false where the row is for
-// this node's own feed. Any goroutine may call it.
+// Offer offers a row that was just stored to the leader's feed. It returns false where the row is
+// for this node's own feed. Any goroutine may call it.
 func (x *Changes) Offer(table string, action feed.Action, record json.RawMessage) bool {
 	if x == nil || x.on.Load() {
 		return false
@@ -306,8 +307,8 @@ func (x *Changes) stopLeading(ctx context.Context) {
 	}))
 }
 
-// leave has this node lead no more, since it stops. When it returns the others have what its feed has
-// passed on, as far as that takes no more than a moment.
+// leave has this node lead no more, since it stops. When it returns the others have what its feed
+// has passed on, as far as that takes no more than a moment.
 func (x *Changes) leave() {
 	if x == nil {
 		return

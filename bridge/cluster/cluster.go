@@ -13,16 +13,17 @@
 // rooms of all nodes as they are.
 //
 // Presence and rooms aren't kept in Redis, where they would have to be cleaned up after nodes that
-// died. Each node knows who is present at each other node. A node numbers its notes of presence; who
-// misses a number asks for the whole (peers.go; rooms.go likewise). Redis holds only the leader's
-// lease (leader.go) and the stream of changes.
+// died. Each node knows who is present at each other node. A node numbers its notes of presence;
+// who misses a number asks for the whole (peers.go; rooms.go likewise). Redis holds only the
+// leader's lease (leader.go) and the stream of changes.
 //
 // A node without Redis is alone: its Cluster does nothing, and so does a nil one.
 //
 // Run's goroutine renews the lease and expires silent nodes until its context ends. Changes.Run's
-// decides which node hears Realtime. Notes arrive on the adapter's goroutine. A mutex guards what is
-// known of other nodes; two more keep notes of presence and of rooms in the order of their numbers.
-// All methods are safe for concurrent use, except those of Changes, which name their goroutine.
+// decides which node hears Realtime. Notes arrive on the adapter's goroutine. A mutex guards what
+// is known of other nodes; two more keep notes of presence and of rooms in the order of their
+// numbers. All methods are safe for concurrent use, except those of Changes, which name their
+// goroutine.
 package cluster
 
 import (
@@ -73,13 +74,14 @@ type Options struct {
 }
 
 // Handler brings about at this node what happens at others, and says what is here. Its methods are
-// called on the adapter's goroutine, Enter and Leave on Run's too. They must not wait for clients, and
-// Enter and Leave, which are called under the Cluster's mutex, not ask it for other nodes. The keys of
-// sockets at other nodes begin with RemoteKey.
+// called on the adapter's goroutine, Enter and Leave on Run's too. They must not wait for clients,
+// and Enter and Leave, which are called under the Cluster's mutex, not ask it for other nodes. The
+// keys of sockets at other nodes begin with RemoteKey.
 type Handler interface {
 	// Typing is called when a user at another node types in a conversation (on), or stopped.
 	Typing(conversation vocabulary.ID, socket string, who *auth.Identity, on bool)
-	// Read is called when a user at another node has read messages; nil stands for all of a conversation.
+	// Read is called when a user at another node has read messages; nil stands for all of a
+	// conversation.
 	Read(conversation vocabulary.ID, who *auth.Identity, messages json.RawMessage)
 	// Enter is called when a user is present in a tenant at another node, or is in another way now.
 	// The status is empty where the user chose none. Leave ends it.
@@ -100,6 +102,7 @@ type Handler interface {
 // Reason is why a socket is not present any more.
 type Reason uint8
 
+// The reasons.
 const (
 	Lost    Reason = iota // it is gone, and may come back
 	Goodbye               // its client said that it goes
@@ -174,7 +177,8 @@ func init() { redis.SetLogger(quietRedis{}) }
 
 func (c *Cluster) alone() bool { return c == nil || c.redis == nil }
 
-// Update sets the one option that may change: for how long the rooms of a node that stopped still count.
+// Update sets the one option that may change: for how long the rooms of a node that stopped still
+// count.
 func (c *Cluster) Update(roomsGrace time.Duration) {
 	if !c.alone() {
 		c.roomsGrace.Store(int64(roomsGrace))
@@ -197,7 +201,8 @@ func (c *Cluster) Lease() time.Duration {
 	return c.opts.Lease
 }
 
-// Serve sets the server whose adapter this is, and its namespaces. It comes before any note is sent.
+// Serve sets the server whose adapter this is, and its namespaces. It comes before any note is
+// sent.
 func (c *Cluster) Serve(io *socketio.Server, spaces []*socketio.Namespace) {
 	if c.alone() {
 		return

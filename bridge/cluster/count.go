@@ -41,7 +41,8 @@ func (c *Cluster) Reached(ctx context.Context, events []publish.Event) (reached 
 	return c.collect(ctx, q)
 }
 
-// Matching asks the other nodes how many connections Disconnect closes there; missing is as in Reached.
+// Matching asks the other nodes how many connections Disconnect closes there; missing is as in
+// Reached.
 func (c *Cluster) Matching(ctx context.Context, whom publish.Whom) (reached, missing int) {
 	counts, missing := c.collect(ctx, countQuestion{Whom: &whom})
 	for _, n := range counts {
@@ -50,8 +51,8 @@ func (c *Cluster) Matching(ctx context.Context, whom publish.Whom) (reached, mis
 	return reached, missing
 }
 
-// collect asks the other bridges, and adds up what they answer, by event. missing is how many have not
-// answered in time.
+// collect asks the other bridges, and adds up what they answer, by event. missing is how many have
+// not answered in time.
 func (c *Cluster) collect(ctx context.Context, q countQuestion) (sums []int, missing int) {
 	if c.alone() {
 		return nil, 0

@@ -8,10 +8,10 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// acquire takes the lease, or prolongs it, where nobody else has it. KEYS are the lease and the number
-// of the term. ARGV are who asks, the length of the lease in ms, and the last term that the node has
-// heard of. It answers the number of the term if the node leads now, else 0. Each leader has a term
-// of its own, higher than those before.
+// acquire takes the lease, or prolongs it, where nobody else has it. KEYS are the lease and the
+// number of the term. ARGV are who asks, the length of the lease in ms, and the last term that the
+// node has heard of. It answers the number of the term if the node leads now, else 0. Each leader
+// has a term of its own, higher than those before.
 var acquire = redis.NewScript(`
 local holder = redis.call('get', KEYS[1])
 if holder and holder ~= ARGV[1] then return 0 end
@@ -80,7 +80,8 @@ func (c *Cluster) refused() string {
 
 // noLeader reports whether this node stands in for a leader, where nobody can take the lease: for
 // longer than a lease no node was heard to lead or to stand in, and of those alive this one comes
-// first. Nodes that don't hear each other each stand in: then something is sent twice rather than not.
+// first. Nodes that don't hear each other each stand in: then something is sent twice rather than
+// not.
 func (c *Cluster) noLeader() bool {
 	if c.leads() {
 		return false
@@ -112,9 +113,9 @@ func (c *Cluster) releaseLease() {
 	_ = release.Run(ctx, c.redis, []string{c.key}, c.node).Err() // else the lease ends by itself
 }
 
-// Reporter reports whether this node is the one that reports to the application what all nodes know:
-// the leader, or one that hears no other. While nobody can lead, since Redis takes no writes, it is
-// the node that stands in.
+// Reporter reports whether this node is the one that reports to the application what all nodes
+// know: the leader, or one that hears no other. While nobody can lead, since Redis takes no writes,
+// it is the node that stands in.
 func (c *Cluster) Reporter() bool {
 	return c.alone() || c.leads() || c.standsIn.Load() || !c.up()
 }

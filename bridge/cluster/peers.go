@@ -19,8 +19,8 @@ const (
 	maxThere  = 1_000_000 // attendances of a node
 )
 
-// goneFor is how long a node that said farewell is remembered, so that what it still sends while its
-// sockets close does not count.
+// goneFor is how long a node that said farewell is remembered, so that what it still sends while
+// its sockets close does not count.
 const goneFor = 5 * time.Minute
 
 // peer is another node as it is known here. The Cluster's mu guards it.

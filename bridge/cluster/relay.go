@@ -9,16 +9,16 @@ import (
 	"github.com/supabridge/supabridge/bridge/vocabulary"
 )
 
-// During a migration Socket.IO servers in Node may be in the cluster. Their clients don't receive what
-// every bridge emits to its own browsers. So the leader sends it once more for them, through the
-// adapter and in the preset's style. Bridges ignore it, since it excepts their kin.
+// During a migration Socket.IO servers in Node may be in the cluster. Their clients don't receive
+// what every bridge emits to its own browsers. So the leader sends it once more for them, through
+// the adapter and in the preset's style. Bridges ignore it, since it excepts their kin.
 
 // KinRoom is a room that every socket of a bridge counts as being in.
 const KinRoom = "\x00supabridge"
 
-// foreignFor is how long it counts that a server that is no bridge is there after it was seen. Their
-// number is that of the servers that the adapter counts, less the bridges that are known; each of the
-// two lags behind for a while when nodes come and go.
+// foreignFor is how long it counts that a server that is no bridge is there after it was seen.
+// Their number is that of the servers that the adapter counts, less the bridges that are known;
+// each of the two lags behind for a while when nodes come and go.
 const foreignFor = time.Minute
 
 // findForeign looks whether there are servers that are no bridges.
@@ -39,13 +39,15 @@ func (c *Cluster) findForeign(ctx context.Context) {
 	}
 }
 
-// relays reports whether this node sends to servers that are no bridges: it leads, and there are any.
+// relays reports whether this node sends to servers that are no bridges: it leads, and there are
+// any.
 func (c *Cluster) relays() bool {
 	return !c.alone() && c.opts.Relay && time.Now().UnixNano() < c.foreignUntil.Load() && c.leads()
 }
 
-// Relay sends the utterances of an event to the rooms of servers that are no bridges, where this node
-// leads and there are any. What can't be sent is lost for their clients, and counted by the adapter.
+// Relay sends the utterances of an event to the rooms of servers that are no bridges, where this
+// node leads and there are any. What can't be sent is lost for their clients, and counted by the
+// adapter.
 func (c *Cluster) Relay(to emit.Audience, said []vocabulary.Utterance) {
 	if !c.relays() {
 		return
@@ -57,7 +59,8 @@ func (c *Cluster) Relay(to emit.Audience, said []vocabulary.Utterance) {
 	}
 }
 
-// RelayAll sends an event to every client of servers that are no bridges; nothing where it has no name.
+// RelayAll sends an event to every client of servers that are no bridges; nothing where it has no
+// name.
 func (c *Cluster) RelayAll(name string, payload json.RawMessage) {
 	if name == "" || !c.relays() {
 		return
@@ -67,8 +70,9 @@ func (c *Cluster) RelayAll(name string, payload json.RawMessage) {
 	}
 }
 
-// bridgeRooms are rooms that every socket of a bridge is in: KinRoom, and the room of its style. The
-// latter are for bridges of a version without kin, and for clients that recover what they missed.
+// bridgeRooms are rooms that every socket of a bridge is in: KinRoom, and the room of its style.
+// The latter are for bridges of a version without kin, and for clients that recover what they
+// missed.
 func bridgeRooms() []string {
 	rooms := []string{KinRoom}
 	for _, style := range vocabulary.Styles() {

@@ -5,9 +5,9 @@ import (
 	"time"
 )
 
-// Where the application is told which rooms are occupied, each node knows which rooms are occupied at
-// each other, as it does of presence. So the leader can report them, and a node that dies vacates its
-// rooms. A node numbers its notes of rooms; who misses a number asks for the whole.
+// Where the application is told which rooms are occupied, each node knows which rooms are occupied
+// at each other, as it does of presence. So the leader can report them, and a node that dies
+// vacates its rooms. A node numbers its notes of rooms; who misses a number asks for the whole.
 
 // localRooms are the rooms of this node that the others know of. Its mutex is held while a note of
 // them is sent, so that notes go out in order.
@@ -34,8 +34,8 @@ const (
 	maxRoomName = 1024      // bytes
 )
 
-// ShareRooms informs the other nodes which rooms are occupied here. It keeps the map. They don't hear
-// of a room that comes and goes between two calls.
+// ShareRooms informs the other nodes which rooms are occupied here. It keeps the map. They don't
+// hear of a room that comes and goes between two calls.
 func (c *Cluster) ShareRooms(now map[string]bool) {
 	if c.alone() {
 		return
@@ -153,7 +153,8 @@ func (r *remoteRooms) takePart(n note) {
 }
 
 // RemoteRooms calls f for each room that is occupied at another node. Those of a node that said
-// farewell still count for a grace time, in which its browsers come back at other nodes; see Update.
+// farewell still count for a grace time, in which its browsers come back at other nodes; see
+// Update.
 func (c *Cluster) RemoteRooms(f func(room string)) {
 	if c.alone() {
 		return

@@ -46,7 +46,8 @@ func (a Audience) Without(other Audience) Audience {
 
 // Rooms that no client enters by name: theirs begin with a byte that no such name has.
 const (
-	// WaitingRoom is the room of the sockets that have yet to authenticate. What goes to everybody leaves them out.
+	// WaitingRoom is the room of the sockets that have yet to authenticate. What goes to everybody
+	// leaves them out.
 	WaitingRoom = "\x00waiting"
 
 	userPrefix  = "\x00user:"

@@ -4,12 +4,12 @@
 //	e.Serve(namespaces)
 //	e.Emit(emit.Audience{Conversation: []string{"conversation:c1"}}, &vocabulary.Occasion{Event: vocabulary.MessageCreated, Row: row})
 //
-// Each socket is in the room of its style, so that an event goes in one style to those who hear it: to its rooms, except
-// the rooms of all other styles. A style that no socket ever heard costs nothing. With one style in use nothing is
-// excepted.
+// Each socket is in the room of its style, so that an event goes in one style to those who hear it:
+// to its rooms, except the rooms of all other styles. A style that no socket ever heard costs
+// nothing. With one style in use nothing is excepted.
 //
-// It starts no goroutine. To emit never waits for a client. All methods are safe for concurrent use once Serve was
-// called.
+// It starts no goroutine. To emit never waits for a client. All methods are safe for concurrent use
+// once Serve was called.
 package emit
 
 import (
@@ -28,9 +28,11 @@ import (
 type Options struct {
 	// Words is the vocabulary in effect, asked for each event.
 	Words func() *vocabulary.Vocabulary
-	// Mirrored reports whether clients may be recovered at other nodes, which then must have emitted the same.
+	// Mirrored reports whether clients may be recovered at other nodes, which then must have emitted
+	// the same.
 	Mirrored func() bool
-	// Relay sends an event, in the preset's style, to servers that are no bridges. It does nothing where there are none.
+	// Relay sends an event, in the preset's style, to servers that are no bridges. It does nothing
+	// where there are none.
 	Relay func(Audience, []vocabulary.Utterance)
 	// Register takes the metrics.
 	Register prometheus.Registerer
@@ -62,8 +64,8 @@ func (e *Emitter) Use(s vocabulary.Style) bool { return !e.used[s].Swap(true) }
 // Used reports whether any socket ever heard a style.
 func (e *Emitter) Used(s vocabulary.Style) bool { return e.used[s].Load() }
 
-// inUse lists the styles in use, the preset first: a socket that takes on another style while an event goes out so hears
-// it in one of the two at least.
+// inUse lists the styles in use, the preset first: a socket that takes on another style while an
+// event goes out so hears it in one of the two at least.
 func (e *Emitter) inUse(preset vocabulary.Style) []vocabulary.Style {
 	styles := append(make([]vocabulary.Style, 0, len(e.used)), preset)
 	for _, s := range vocabulary.Styles() {
@@ -74,8 +76,9 @@ func (e *Emitter) inUse(preset vocabulary.Style) []vocabulary.Style {
 	return styles
 }
 
-// Emit sends an occasion in each style in use, to every socket of this node that is in any of the rooms it goes to, once.
-// Other nodes do the same when they hear of it: which styles are in use each knows of itself.
+// Emit sends an occasion in each style in use, to every socket of this node that is in any of the
+// rooms it goes to, once. Other nodes do the same when they hear of it: which styles are in use
+// each knows of itself.
 func (e *Emitter) Emit(to Audience, o *vocabulary.Occasion) {
 	words := e.opts.Words()
 	e.sent.WithLabelValues(o.Event.String()).Inc()
@@ -109,7 +112,8 @@ func (e *Emitter) send(to Audience, said []vocabulary.Utterance, others []string
 	}
 }
 
-// Everybody sends an event to every socket of this node that is somebody's; nothing where it has no name.
+// Everybody sends an event to every socket of this node that is somebody's; nothing where it has no
+// name.
 func (e *Emitter) Everybody(name string, payload json.RawMessage) {
 	if name == "" {
 		return
@@ -119,8 +123,8 @@ func (e *Emitter) Everybody(name string, payload json.RawMessage) {
 	}
 }
 
-// To sends an occasion to one socket, in its style and whomever else it would go to. It stops where the socket is going:
-// its disconnect is logged.
+// To sends an occasion to one socket, in its style and whomever else it would go to. It stops where
+// the socket is going: its disconnect is logged.
 func (e *Emitter) To(s *socketio.Socket, style vocabulary.Style, o *vocabulary.Occasion) {
 	e.sent.WithLabelValues(o.Event.String()).Inc()
 	for _, u := range e.opts.Words().Say(style, o) {

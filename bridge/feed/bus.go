@@ -10,14 +10,17 @@ import (
 	"github.com/supabridge/supabridge/phoenix"
 )
 
-// Several feeds that hear Realtime and read for themselves cost Supabase as many times as much. So one can lead, and tell the others by a bus what it passes on: to
-// them the bus is a lane like the two of Realtime (lane.go), and Realtime is silent. A feed that is led reads once when the bus begins, and when it missed
-// something there. It can be told at any time to hear Realtime for itself, be it to lead or because nobody is heard: what it knows of rows, and of how far they
-// have been read, makes that no different from Realtime having been away for a while.
+// Several feeds that hear Realtime and read for themselves cost Supabase as many times as much. So
+// one can lead, and tell the others by a bus what it passes on: to them the bus is a lane like the
+// two of Realtime (lane.go), and Realtime is silent. A feed that is led reads once when the bus
+// begins, and when it missed something there. It can be told at any time to hear Realtime for
+// itself, be it to lead or because nobody is heard: what it knows of rows, and of how far they have
+// been read, makes that no different from Realtime having been away for a while.
 //
 // Who leads, and when a feed hears Realtime for itself, is for whoever runs it to say.
 
-// Place is where a change is in what leaders pass on: the number of the leader's term and of the change within it. The zero Place is none.
+// Place is where a change is in what leaders pass on: the number of the leader's term and of the
+// change within it. The zero Place is none.
 type Place struct{ Term, N uint64 }
 
 // BusEvent is what comes by the bus.
@@ -43,8 +46,9 @@ type (
 	}
 	// BusMark tells how the leader stands; what it passed on before has come before.
 	BusMark struct{ Mark Mark }
-	// BusLed means that from here on the feed is led, and Realtime is silent, or it hears Realtime for itself. Where it is to lead, Since is when a leader before it was heard last by
-	// anybody; zero: there was none.
+	// BusLed means that from here on the feed is led, and Realtime is silent, or it hears Realtime for
+	// itself. Where it is to lead, Since is when a leader before it was heard last by anybody; zero:
+	// there was none.
 	BusLed struct {
 		Led   bool
 		Since time.Time
@@ -118,7 +122,8 @@ type Mark struct {
 	State  State         `json:"state"`
 	Reason string        `json:"reason,omitempty"`
 	Lag    time.Duration `json:"lag"`
-	// Read is when its last pass of reading ended well, Began when that began, and Left the oldest version that it left to the live feed; see Feed.Settled.
+	// Read is when its last pass of reading ended well, Began when that began, and Left the oldest
+	// version that it left to the live feed; see Feed.Settled.
 	Read  time.Time `json:"read"`
 	Began time.Time `json:"began"`
 	Left  time.Time `json:"left,omitzero"`
@@ -131,8 +136,16 @@ type Mark struct {
 // Mark tells how the feed stands. For Do.
 func (f *Feed) Mark() Mark {
 	r := f.Report()
-	m := Mark{State: r.State, Reason: r.Reason, Lag: r.Lag, Read: f.ReadAt(), Began: f.read.passed.began, Left: f.read.passed.left, Heard: f.heardCommit,
-		Cursors: make(map[string]string, len(f.tables))}
+	m := Mark{
+		State:   r.State,
+		Reason:  r.Reason,
+		Lag:     r.Lag,
+		Read:    f.ReadAt(),
+		Began:   f.read.passed.began,
+		Left:    f.read.passed.left,
+		Heard:   f.heardCommit,
+		Cursors: make(map[string]string, len(f.tables)),
+	}
 	for _, t := range f.tables {
 		for _, s := range t.strands {
 			m.Cursors[s.name(t.Name)] = s.cursor.text
@@ -224,9 +237,10 @@ func (f *Feed) heardBus(ctx context.Context, c Change) {
 	})
 }
 
-// tellAgain tells those that this feed leads of a row that it knows already. Who takes the lead may know of rows that the leader before, which died, told nobody: a feed that has
-// just started takes what it finds for known, and one may have read for itself. So what was committed since that leader was heard last, and somewhat before, is told once
-// more: who knows it drops it.
+// tellAgain tells those that this feed leads of a row that it knows already. Who takes the lead may
+// know of rows that the leader before, which died, told nobody: a feed that has just started takes
+// what it finds for known, and one may have read for itself. So what was committed since that
+// leader was heard last, and somewhat before, is told once more: who knows it drops it.
 func (f *Feed) tellAgain(ctx context.Context, t *tableFeed, r row.Row) {
 	if again := f.lead.again; !again.taken.IsZero() && t.version(r).at.After(again.from) {
 		f.opts.Sink.Again(ctx, Change{Table: t.Name, Action: Update, Row: r, Found: true, Again: true})
@@ -324,5 +338,6 @@ func (f *Feed) stands(but lane) bool {
 	return but != byChanges && f.main.stands() || but != byBroadcast && f.fastStands() || but != byBus && f.lead.bus.live
 }
 
-// led tells whether all that there is comes by the bus: what is true of the leader is then true here.
+// led tells whether all that there is comes by the bus: what is true of the leader is then true
+// here.
 func (f *Feed) led() bool { return f.lead.led && f.lead.bus.live && f.whole }

@@ -52,7 +52,8 @@ func TestARealtimeThatLosesAFewLosesNothingWhicheverClockIsWrong(t *testing.T) {
 						if len(got) != rows || len(slices.Compact(got)) != rows {
 							t.Errorf("%d told of %d rows, want each once", len(got), rows)
 						}
-						// A clock that is far behind takes as long until that shows what was committed since Realtime is joined.
+						// A clock that is far behind takes as long until that shows what was committed since Realtime
+						// is joined.
 						if s := b.feed.Stats(); s.Stalls == 0 && by > -rows*time.Second {
 							t.Error("nothing was held against Realtime")
 						}

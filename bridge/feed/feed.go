@@ -1,20 +1,23 @@
-// Package feed turns Supabase Realtime, which delivers at most once, into one stream of changes in which no committed state of a row is lost and
-// none comes twice.
+// Package feed turns Supabase Realtime, which delivers at most once, into one stream of changes in
+// which no committed state of a row is lost and none comes twice.
 //
 //	f := feed.New(feed.Options{Tables: tables, Reader: rest, Channel: channel, Sink: sink})
 //	f.Run(ctx)
 //
-// Realtime sends nothing of what commits while its socket is down, while a channel is joined but not subscribed, while its worker is away, and beyond its
-// limits; of most of that it says nothing. So the feed reads rows through PostgREST, by a cursor column of each table and with an overlap for
-// transactions that commit late: from "now" when it starts, whenever Realtime says or shows that something may be missing, and on a timer. What it reads and
-// what it hears is merged by key and version (merge.go). While Realtime can't be had it polls by the same cursor.
+// Realtime sends nothing of what commits while its socket is down, while a channel is joined but
+// not subscribed, while its worker is away, and beyond its limits; of most of that it says nothing.
+// So the feed reads rows through PostgREST, by a cursor column of each table and with an overlap
+// for transactions that commit late: from "now" when it starts, whenever Realtime says or shows
+// that something may be missing, and on a timer. What it reads and what it hears is merged by key
+// and version (merge.go). While Realtime can't be had it polls by the same cursor.
 //
-// The alternatives were dropped for these reasons: a replication slot of our own needs a direct database connection, which hosted projects and pools don't give
-// lightly; broadcasts from the database are capped at 25 replayed messages; asking for every row's sequence number needs a migration that a team must not have
-// to make before it starts.
+// The alternatives were dropped for these reasons: a replication slot of our own needs a direct
+// database connection, which hosted projects and pools don't give lightly; broadcasts from the
+// database are capped at 25 replayed messages; asking for every row's sequence number needs a
+// migration that a team must not have to make before it starts.
 //
-// Run starts goroutines beside its own for the requests that are under way, and has waited for them when it returns. Everything else belongs to Run's
-// goroutine; others reach it by Do and Report.
+// Run starts goroutines beside its own for the requests that are under way, and has waited for them
+// when it returns. Everything else belongs to Run's goroutine; others reach it by Do and Report.
 package feed
 
 import (
@@ -71,37 +74,42 @@ type Sink interface {
 	State(Report)
 	// Again is a change for other nodes that this one leads: whoever is here has it.
 	Again(ctx context.Context, c Change)
-	// Differs tells that the leader has passed something on that this feed does not, or has passed on differently: what is at a place of the leader's, or,
-	// where that is zero, what is not known.
+	// Differs tells that the leader has passed something on that this feed does not, or has passed on
+	// differently: what is at a place of the leader's, or, where that is zero, what is not known.
 	Differs(Place)
-	// NotUnique tells that one answer had two rows of a table with the same key: they are taken for one another.
+	// NotUnique tells that one answer had two rows of a table with the same key: they are taken for
+	// one another.
 	NotUnique(table, key string)
 	// NoColumn tells that a table lacks a cursor column it was said to have; the feed goes on without.
 	NoColumn(table, column string)
 }
 
-// Lane brings live changes as broadcasts from the database; *phoenix.Channel is one. Its events must begin with the feed.
+// Lane brings live changes as broadcasts from the database; *phoenix.Channel is one. Its events
+// must begin with the feed.
 type Lane interface {
 	Events() <-chan phoenix.Event
 }
 
-// Options of a Feed. Reader, Channel, Sink and Tables are required; zero durations and counts mean the defaults.
+// Options of a Feed. Reader, Channel, Sink and Tables are required; zero durations and counts mean
+// the defaults.
 type Options struct {
 	Tables  []Table
 	Reader  Reader
 	Channel Channel
 	Sink    Sink
 
-	// Fast is a second way by which the same changes come, sooner; nil where there is none. Whichever brings a change first passes it on. FastSure says
-	// that it brings the changes of every table; without, it is trusted to be alone only once it has brought one of each.
+	// Fast is a second way by which the same changes come, sooner; nil where there is none. Whichever
+	// brings a change first passes it on. FastSure says that it brings the changes of every table;
+	// without, it is trusted to be alone only once it has brought one of each.
 	Fast     Lane
 	FastSure bool
-	// Bus brings what the feed of another node passes on, which leads this one; nil where there is none. See bus.go.
+	// Bus brings what the feed of another node passes on, which leads this one; nil where there is
+	// none. See bus.go.
 	Bus <-chan BusEvent
 
 	Pace
-	// Window is how many rows of each table are remembered. It should hold those that change within Interval and Overlap; of
-	// more, and of those dated ahead, a few numbers each are kept (seen.go).
+	// Window is how many rows of each table are remembered. It should hold those that change within
+	// Interval and Overlap; of more, and of those dated ahead, a few numbers each are kept (seen.go).
 	Window int
 }
 
@@ -114,7 +122,8 @@ type Feed struct {
 	paces  chan Pace     // holds one that was set and not taken on yet
 	latest atomic.Pointer[Report]
 	known  atomic.Pointer[clock] // what clock was last; see Now
-	readAt atomic.Int64          // when a pass last ended well, in nanoseconds since 1970; at first, when the feed was made
+	// when a pass last ended well, in nanoseconds since 1970; at first, when the feed was made
+	readAt atomic.Int64
 	stats  stats
 
 	// Owned by Run's goroutine.
@@ -144,8 +153,8 @@ type tableFeed struct {
 	strands  []*strand
 	nullable bool // rows without a value in Updated have been seen
 	fast     bool // the fast lane has brought a change
-	// left says since when rows are left to the live feed, by key; no lane has brought anything of them since. leaving is the
-	// same of the read under way.
+	// left says since when rows are left to the live feed, by key; no lane has brought anything of
+	// them since. leaving is the same of the read under way.
 	left, leaving map[string]time.Time
 	awaited       map[string]*await // by key
 }
@@ -186,7 +195,13 @@ func New(opts Options) *Feed {
 	if opts.Window == 0 {
 		opts.Window = DefaultWindow
 	}
-	f := &Feed{opts: opts, do: make(chan func()), primed: make(chan struct{}), paces: make(chan Pace, 1), reason: "starting"}
+	f := &Feed{
+		opts:   opts,
+		do:     make(chan func()),
+		primed: make(chan struct{}),
+		paces:  make(chan Pace, 1),
+		reason: "starting",
+	}
 	for _, t := range opts.Tables {
 		m := newMerger(t, opts.Window)
 		m.ahead = f.datedAhead
@@ -197,7 +212,8 @@ func New(opts Options) *Feed {
 	return f
 }
 
-// Run carries the feed until ctx ends or the channel does. It returns once its request has ended too.
+// Run carries the feed until ctx ends or the channel does. It returns once its request has ended
+// too.
 func (f *Feed) Run(ctx context.Context) {
 	f.away = time.Now()
 	f.read.init()
@@ -256,8 +272,8 @@ func (f *Feed) Run(ctx context.Context) {
 	}
 }
 
-// drain takes the events that are waiting, but no more than a queue of them at once, so that a flood does not shut everything else out. It returns
-// false where the feed, or the lane, is to end.
+// drain takes the events that are waiting, but no more than a queue of them at once, so that a
+// flood does not shut everything else out. It returns false where the feed, or the lane, is to end.
 func drain[E any](ctx context.Context, events <-chan E, hear func(context.Context, E)) bool {
 	for range cap(events) {
 		select {
@@ -275,11 +291,13 @@ func drain[E any](ctx context.Context, events <-chan E, hear func(context.Contex
 	return true
 }
 
-// Primed is closed once the feed knows where each table stands: from then on it misses nothing. Who reads rows before that, to go on with what comes from
-// the feed, may miss what was committed between the two.
+// Primed is closed once the feed knows where each table stands: from then on it misses nothing. Who
+// reads rows before that, to go on with what comes from the feed, may miss what was committed
+// between the two.
 func (f *Feed) Primed() <-chan struct{} { return f.primed }
 
-// Do has fn run between two changes, and returns when it has. It returns ctx's error where the feed does not come to it in time.
+// Do has fn run between two changes, and returns when it has. It returns ctx's error where the feed
+// does not come to it in time.
 func (f *Feed) Do(ctx context.Context, fn func()) error {
 	done := make(chan struct{})
 	select {
@@ -359,7 +377,13 @@ func (f *Feed) heard(ctx context.Context, e *phoenix.Change) {
 	if t == nil {
 		return
 	}
-	c := Change{Table: e.Table, Action: Action(e.Type), Row: parse(e.Record), Old: parse(e.OldRecord), Commit: e.CommitTime}
+	c := Change{
+		Table:  e.Table,
+		Action: Action(e.Type),
+		Row:    parse(e.Record),
+		Old:    parse(e.OldRecord),
+		Commit: e.CommitTime,
+	}
 	f.heardAt = time.Now()
 	if !c.Commit.IsZero() { // of a table without a key there is none
 		f.heardCommit, f.lastLag = c.Commit, max(0, f.heardAt.Sub(c.Commit))
@@ -379,7 +403,8 @@ func (f *Feed) heard(ctx context.Context, e *phoenix.Change) {
 	})
 }
 
-// merge passes a change on that no lane has brought before; it returns whether it did, as the lane brought it.
+// merge passes a change on that no lane has brought before; it returns whether it did, as the lane
+// brought it.
 func (f *Feed) merge(j *job) bool {
 	t, c := j.table, j.change
 	if c.Action != Delete {
@@ -416,7 +441,10 @@ func (t *tableFeed) look(r row.Row) {
 	}
 }
 
-// incomplete tells whether a change lacks part of its row: beyond Realtime's size limit, for want of rights, or as a large value that did not change.
+// incomplete tells whether a change lacks part of its row: beyond Realtime's size limit, for want
+// of rights, or as a large value that did not change.
 func incomplete(r row.Row, e *phoenix.Change) bool {
-	return len(e.Errors) > 0 || len(r.Columns) < len(e.Columns) && slices.ContainsFunc(e.Columns, func(c phoenix.Column) bool { return !r.Has(c.Name) })
+	return len(e.Errors) > 0 ||
+		len(r.Columns) < len(e.Columns) &&
+			slices.ContainsFunc(e.Columns, func(c phoenix.Column) bool { return !r.Has(c.Name) })
 }

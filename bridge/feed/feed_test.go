@@ -17,7 +17,8 @@ import (
 	"github.com/supabridge/supabridge/phoenix"
 )
 
-// database is the Reader of these tests: rows with the text of their version, and failures to order. The mutex guards all fields.
+// database is the Reader of these tests: rows with the text of their version, and failures to
+// order. The mutex guards all fields.
 type database struct {
 	mu    sync.Mutex
 	rows  map[string]string // key → version
@@ -190,7 +191,8 @@ func (d *database) Row(ctx context.Context, _, _, id string) (json.RawMessage, b
 	return record(id, d.born[id], version), ok, nil
 }
 
-// bench is a feed between a database, a channel and what comes out. The mutex guards told, resyncs, states and rejoins.
+// bench is a feed between a database, a channel and what comes out. The mutex guards told, resyncs,
+// states and rejoins.
 type bench struct {
 	t      *testing.T
 	db     *database
@@ -265,7 +267,8 @@ func (b *bench) State(r Report) {
 	b.states = append(b.states, r.State)
 }
 
-// run runs a test with a feed in a bubble whose clock stands still while anything has something to do.
+// run runs a test with a feed in a bubble whose clock stands still while anything has something to
+// do.
 func run(t *testing.T, change func(*Options), test func(b *bench)) {
 	synctest.Test(t, func(t *testing.T) {
 		b := &bench{t: t, db: &database{rows: map[string]string{}, born: map[string]string{}}, events: make(chan phoenix.Event, 4096)}

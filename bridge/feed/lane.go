@@ -29,10 +29,12 @@ type state struct {
 // deleteMark is the content of a row that is gone.
 const deleteMark = 0
 
-// maxStates bounds the states kept of a row while one lane is behind the other. What a lane brings from further back is told by its version.
+// maxStates bounds the states kept of a row while one lane is behind the other. What a lane brings
+// from further back is told by its version.
 const maxStates = 32
 
-// history is the states of a row passed on last, oldest first, and how many of them each lane has come past. The first are forgotten when all lanes have.
+// history is the states of a row passed on last, oldest first, and how many of them each lane has
+// come past. The first are forgotten when all lanes have.
 type history struct {
 	list []state
 	come [lanes]int
@@ -54,7 +56,8 @@ func (h *history) onlyFound(by lane) bool {
 	return !slices.ContainsFunc(h.list[h.come[by]:], func(s state) bool { return !s.found })
 }
 
-// advance moves a lane past the next state with this content; false where it has come past all of them.
+// advance moves a lane past the next state with this content; false where it has come past all of
+// them.
 func (h *history) advance(mark uint64, by lane) bool {
 	i := slices.IndexFunc(h.list[h.come[by]:], func(s state) bool { return s.mark == mark })
 	if i < 0 {
@@ -64,7 +67,8 @@ func (h *history) advance(mark uint64, by lane) bool {
 	return true
 }
 
-// reach moves a lane past the next state of a version that was passed on; false where there is none.
+// reach moves a lane past the next state of a version that was passed on; false where there is
+// none.
 func (h *history) reach(version time.Time, by lane) bool {
 	i := slices.IndexFunc(h.list[h.come[by]:], func(s state) bool { return s.mark != deleteMark && s.at.Equal(version) })
 	if i < 0 {
@@ -123,7 +127,8 @@ func (f *Feed) fastEvents() <-chan phoenix.Event {
 	return f.opts.Fast.Events()
 }
 
-// hearFast takes an event of the fast lane. One that is lost leaves the other standing: it takes the feed's being live away only where it was alone.
+// hearFast takes an event of the fast lane. One that is lost leaves the other standing: it takes
+// the feed's being live away only where it was alone.
 func (f *Feed) hearFast(ctx context.Context, event phoenix.Event) {
 	switch e := event.(type) {
 	case *phoenix.BroadcastMessage:
@@ -173,7 +178,8 @@ func (f *Feed) heardFast(ctx context.Context, m *phoenix.BroadcastMessage) {
 
 // fastStands tells whether the fast lane is enough by itself.
 func (f *Feed) fastStands() bool {
-	return f.fast.stands() && (f.opts.FastSure || !slices.ContainsFunc(f.tables, func(t *tableFeed) bool { return !t.fast }))
+	return f.fast.stands() &&
+		(f.opts.FastSure || !slices.ContainsFunc(f.tables, func(t *tableFeed) bool { return !t.fast }))
 }
 
 func (f *Feed) fastLost(reason string) {

@@ -19,8 +19,9 @@ const (
 	Truncate Action = "TRUNCATE"
 )
 
-// Change is one row that was inserted, updated or deleted. Row is the new one and Old what is known of the old one, with the bytes that came from
-// Supabase. Commit is the time of the commit by the database's clock; zero where a read found the row or the fast lane brought it.
+// Change is one row that was inserted, updated or deleted. Row is the new one and Old what is known
+// of the old one, with the bytes that came from Supabase. Commit is the time of the commit by the
+// database's clock; zero where a read found the row or the fast lane brought it.
 type Change struct {
 	Table  string
 	Action Action
@@ -31,42 +32,58 @@ type Change struct {
 	Found bool
 	// Again marks a row that one who takes the lead had already: those it leads may not.
 	Again bool
-	// Replaces marks an INSERT of a key under which another row was passed on: that one is gone, and its DELETE did not come.
+	// Replaces marks an INSERT of a key under which another row was passed on: that one is gone, and
+	// its DELETE did not come.
 	Replaces bool
-	// Place is where it is in what the leader passes on, where it came by the bus; else zero. See bus.go.
+	// Place is where it is in what the leader passes on, where it came by the bus; else zero. See
+	// bus.go.
 	Place Place
 
 	heard time.Time // when a broadcast arrived, which does not tell its commit; by this machine's clock
 }
 
-// merger makes one stream of what both lanes bring live and of the rows that reads find, in which no state of a row comes twice and none that is older
-// follows one that is newer.
+// merger makes one stream of what both lanes bring live and of the rows that reads find, in which
+// no state of a row comes twice and none that is older follows one that is newer.
 //
-// For each row of late it keeps the states passed on last, oldest first, and how far into them each lane has come (lane.go). A lane keeps its own
-// order, loses some, and brings most of what the other brings, earlier or later. So for a live change:
+// For each row of late it keeps the states passed on last, oldest first, and how far into them each
+// lane has come (lane.go). A lane keeps its own order, loses some, and brings most of what the
+// other brings, earlier or later. So for a live change:
 //
-//   - among the states that the lane has not come to yet: it is the copy of that one; the lane has come there, and nothing is done;
-//   - nothing was passed on beyond what the lane has come to: it is new, whatever its version says, for a lane's order is that of the commits;
-//   - the fast lane brings the row before the change too: where that is the state passed on last, it is new as well;
-//   - else others are ahead and did not bring it. It is new where its version is younger than that of the state passed on last. An older one they lost,
-//     and it is dropped; where that is wrong, since an older version was committed later (two writers waiting for each other), the next read passes on
-//     what is true. Of the same version (one transaction, or nobody keeps the version) its row is read by the key at once;
-//   - a DELETE is new unless its commit, or the version it deleted, is older than the row passed on last;
-//   - an INSERT of a row that is there is an UPDATE to whoever has it, unless it was created at another time: then it is another row under the same key, and the
-//     DELETE of the one before did not come. An UPDATE of one that is not there is an INSERT.
+//   - among the states that the lane has not come to yet: it is the copy of that one; the lane has
+//     come there, and nothing is done;
+//   - nothing was passed on beyond what the lane has come to: it is new, whatever its version says,
+//     for a lane's order is that of the commits;
+//   - the fast lane brings the row before the change too: where that is the state passed on last,
+//     it is new as well;
+//   - else others are ahead and did not bring it. It is new where its version is younger than that
+//     of the state passed on last. An older one they lost, and it is dropped; where that is wrong,
+//     since an older version was committed later (two writers waiting for each other), the next
+//     read passes on what is true. Of the same version (one transaction, or nobody keeps the
+//     version) its row is read by the key at once;
+//   - a DELETE is new unless its commit, or the version it deleted, is older than the row passed on
+//     last;
+//   - an INSERT of a row that is there is an UPDATE to whoever has it, unless it was created at
+//     another time: then it is another row under the same key, and the DELETE of the one before did
+//     not come. An UPDATE of one that is not there is an INSERT.
 //
-// What a lane shows to have gone past it is kept like a state passed on, so that a late copy of it is known: the row before a change by the fast lane
-// where another was passed on last, and a DELETE before an INSERT. Commit times, which postgres_changes alone gives, tell what a new subscription
+// What a lane shows to have gone past it is kept like a state passed on, so that a late copy of it
+// is known: the row before a change by the fast lane where another was passed on last, and a DELETE
+// before an INSERT. Commit times, which postgres_changes alone gives, tell what a new subscription
 // repeats: it begins with what was committed just before it.
 //
-// For a row as a read found it, which knows at which count of changes it began and so which of the states it may not have seen:
+// For a row as a read found it, which knows at which count of changes it began and so which of the
+// states it may not have seen:
 //
-//   - passed on, or deleted, after the read began: the read may be older; nothing is done, and a later read settles it;
+//   - passed on, or deleted, after the read began: the read may be older; nothing is done, and a
+//     later read settles it;
 //   - of the version passed on last: nothing, but where there is a doubt its content counts;
-//   - else it is another state, committed and never passed on: an UPDATE, or an INSERT where the last was a DELETE;
-//   - not remembered: an INSERT where the row was created after everything forgotten, else an UPDATE.
+//   - else it is another state, committed and never passed on: an UPDATE, or an INSERT where the
+//     last was a DELETE;
+//   - not remembered: an INSERT where the row was created after everything forgotten, else an
+//     UPDATE.
 //
-// What is remembered is bounded: the oldest entries are forgotten first, and floor tells up to which version. One goroutine uses it.
+// What is remembered is bounded: the oldest entries are forgotten first, and floor tells up to
+// which version. One goroutine uses it.
 type merger struct {
 	table Table
 	limit int
@@ -82,8 +99,9 @@ type merger struct {
 	turn    [lanes]int
 	unsure  bool // the row of the last live change must be read by its key
 
-	from    time.Time            // where the next read begins; zero: with everything
-	seen    map[uint64]seen      // what is left of entries that were forgotten and that reads find again, by hash of the key
+	from time.Time // where the next read begins; zero: with everything
+	// what is left of entries that were forgotten and that reads find again, by hash of the key
+	seen    map[uint64]seen
 	lapsed  time.Time            // not all of what was passed on with versions up to here is known any more
 	overrun bool                 // that has happened since overran was asked
 	ahead   func(time.Time) bool // reports whether an instant is ahead of the database's clock; nil: none is
@@ -101,7 +119,8 @@ type entry struct {
 	repeats []uint64  // digests of its changes of that commit, the newest maxRepeats
 }
 
-// maxRepeats bounds how many changes of one row in one transaction are recognised when they are repeated.
+// maxRepeats bounds how many changes of one row in one transaction are recognised when they are
+// repeated.
 const maxRepeats = 8
 
 // maxTail bounds the rows of an interrupted transaction that are looked at.
@@ -131,8 +150,9 @@ func (m *merger) known(r row.Row) {
 	e.born = m.table.Born(r)
 }
 
-// precedes tells whether a change of a row that is not remembered is older than the feed: a subscription may begin with what was committed while nobody was
-// subscribed, and whoever came since has read it. A DELETE is never taken for older, for no read shows it.
+// precedes tells whether a change of a row that is not remembered is older than the feed: a
+// subscription may begin with what was committed while nobody was subscribed, and whoever came
+// since has read it. A DELETE is never taken for older, for no read shows it.
 func (m *merger) precedes(c Change) bool {
 	if c.Action == Delete || m.start.IsZero() || m.entry(c.Row.Text(m.table.Key)) != nil {
 		return false
@@ -144,7 +164,8 @@ func (m *merger) precedes(c Change) bool {
 	return !at.IsZero() && !at.After(m.start)
 }
 
-// live takes a change that a lane brought and gives it back as it is to be passed on; false where it is not.
+// live takes a change that a lane brought and gives it back as it is to be passed on; false where
+// it is not.
 func (m *merger) live(c Change, by lane) (Change, bool) {
 	r, s := c.Row, state{}
 	c.Replaces = false // that is told by what is known here
@@ -214,7 +235,8 @@ func (m *merger) before(c Change, by lane) (state, bool) {
 	return state{mark: c.Old.Digest(), at: m.table.version(c.Old).at}, true
 }
 
-// deletedAt is up to when a row's versions are taken for older than its DELETE: the commit, which is told to the millisecond, or the version deleted.
+// deletedAt is up to when a row's versions are taken for older than its DELETE: the commit, which
+// is told to the millisecond, or the version deleted.
 func deletedAt(c Change, t Table) time.Time {
 	if c.Commit.IsZero() {
 		return t.version(c.Old).at
@@ -222,8 +244,9 @@ func deletedAt(c Change, t Table) time.Time {
 	return c.Commit.Add(time.Millisecond)
 }
 
-// goneBy is deletedAt for a DELETE that is passed on. The version deleted alone would not do: it may be older than one before it, where two writers waited
-// for each other, and that one would bring the row back. A row inserted again before the broadcast was heard is settled by a read.
+// goneBy is deletedAt for a DELETE that is passed on. The version deleted alone would not do: it
+// may be older than one before it, where two writers waited for each other, and that one would
+// bring the row back. A row inserted again before the broadcast was heard is settled by a read.
 func goneBy(c Change, t Table) time.Time {
 	if at := deletedAt(c, t); at.After(c.heard) {
 		return at
@@ -231,11 +254,13 @@ func goneBy(c Change, t Table) time.Time {
 	return c.heard
 }
 
-// reinserted is how much older than the commit of a DELETE the version of a row must be for that row to be the one deleted, where an earlier DELETE
-// was passed on too: one that was inserted again by the transaction that deleted it is older only by as long as that took.
+// reinserted is how much older than the commit of a DELETE the version of a row must be for that
+// row to be the one deleted, where an earlier DELETE was passed on too: one that was inserted again
+// by the transaction that deleted it is older only by as long as that took.
 const reinserted = 5 * time.Second
 
-// fresh tells whether a live change follows the state that was passed on last. It moves the lane on where it does not.
+// fresh tells whether a live change follows the state that was passed on last. It moves the lane on
+// where it does not.
 func (m *merger) fresh(e *entry, c Change, s state, by lane) bool {
 	if by == byChanges && e.repeated(c.Commit, s.mark) {
 		return false
@@ -270,8 +295,9 @@ func (m *merger) fresh(e *entry, c Change, s state, by lane) bool {
 	return false
 }
 
-// freshDelete is fresh for a DELETE. A row passed on that is younger than the commit is another of the same key; that one is younger than the version
-// deleted says less, since an older version may have been committed later: its row is read by the key.
+// freshDelete is fresh for a DELETE. A row passed on that is younger than the commit is another of
+// the same key; that one is younger than the version deleted says less, since an older version may
+// have been committed later: its row is read by the key.
 func (m *merger) freshDelete(e *entry, c Change, by lane) bool {
 	last, bound := e.states.last().at, deletedAt(c, m.table)
 	dated := by == byChanges || !c.Commit.IsZero()
@@ -305,8 +331,8 @@ func (m *merger) freshDelete(e *entry, c Change, by lane) bool {
 	return false
 }
 
-// repeated tells whether a change by postgres_changes was brought before: of an earlier commit than the last, or of the same and equal to one of its
-// changes.
+// repeated tells whether a change by postgres_changes was brought before: of an earlier commit than
+// the last, or of the same and equal to one of its changes.
 func (e *entry) repeated(commit time.Time, mark uint64) bool {
 	if commit.IsZero() || e.commit.IsZero() {
 		return false
@@ -328,7 +354,8 @@ func (e *entry) note(c Change, mark uint64, by lane) {
 	e.repeats = append(e.repeats, mark)
 }
 
-// read takes a row that a read found, which began at count began, and gives the change it amounts to; false where there is none.
+// read takes a row that a read found, which began at count began, and gives the change it amounts
+// to; false where there is none.
 func (m *merger) read(r row.Row, began uint64) (Change, bool) {
 	key, v, mark := r.Text(m.table.Key), m.table.version(r), r.Digest()
 	if key == "" {
@@ -373,13 +400,15 @@ func (m *merger) has(r row.Row) bool {
 	return !e.deleted && !e.doubt && e.version.same(m.table.version(r))
 }
 
-// doubted reports whether a live change of a row was dropped that may be younger than what was passed on.
+// doubted reports whether a live change of a row was dropped that may be younger than what was
+// passed on.
 func (m *merger) doubted(key string) bool {
 	e := m.entry(key)
 	return e != nil && e.doubt
 }
 
-// exact is read for the row of a change that came incomplete or can't be placed, read by its key: where the version is the same, the content counts.
+// exact is read for the row of a change that came incomplete or can't be placed, read by its key:
+// where the version is the same, the content counts.
 func (m *merger) exact(r row.Row, c Change, by lane) (Change, bool) {
 	key := r.Text(m.table.Key)
 	if e := m.entry(key); e != nil {
@@ -398,7 +427,8 @@ func (m *merger) changedSince(key string, began uint64) bool {
 	return e != nil && e.count > began
 }
 
-// gone is for such a change whose row turns out not to be there: a DELETE is true, and for another change its DELETE comes yet.
+// gone is for such a change whose row turns out not to be there: a DELETE is true, and for another
+// change its DELETE comes yet.
 func (m *merger) gone(c Change, by lane) (Change, bool) {
 	e := m.entry(c.Old.Text(m.table.Key))
 	if c.Action != Delete || e == nil || e.deleted {
@@ -409,14 +439,15 @@ func (m *merger) gone(c Change, by lane) (Change, bool) {
 	return c, true
 }
 
-// covers tells whether a change that came incomplete is a copy of one passed on whole, by its version, and moves the lane on where it is.
+// covers tells whether a change that came incomplete is a copy of one passed on whole, by its
+// version, and moves the lane on where it is.
 func (m *merger) covers(part row.Row, by lane) bool {
 	e, v := m.entry(part.Text(m.table.Key)), m.table.version(part)
 	return e != nil && m.table.Updated != "" && !v.at.IsZero() && e.states.reach(v.at, by)
 }
 
-// cut notes that a lane was interrupted: perhaps within a transaction, of which later changes of the rows that it brought last are missing and have the
-// same version.
+// cut notes that a lane was interrupted: perhaps within a transaction, of which later changes of
+// the rows that it brought last are missing and have the same version.
 func (m *merger) cut(by lane) {
 	if by == byBus { // what is missing there the leader may have found much later than it was committed
 		for at, n := m.age.Front(), 0; at != nil && n < maxDoubted; at, n = at.Next(), n+1 {
@@ -430,8 +461,9 @@ func (m *merger) cut(by lane) {
 	}
 }
 
-// unheard reports whether a row that is not remembered was never passed on, as far as its creation tells. Of a row whose
-// creation is dated ahead it tells nothing: then the row is new where it was not updated since.
+// unheard reports whether a row that is not remembered was never passed on, as far as its creation
+// tells. Of a row whose creation is dated ahead it tells nothing: then the row is new where it was
+// not updated since.
 func (m *merger) unheard(r row.Row) bool {
 	born := m.table.Born(r)
 	text := r.Text(m.table.Created)
@@ -448,7 +480,8 @@ func (m *merger) settled() bool {
 	return !doubt
 }
 
-// placed tells, and forgets, whether the last live change was dropped since nothing but its row, read by its key, tells whether it was new.
+// placed tells, and forgets, whether the last live change was dropped since nothing but its row,
+// read by its key, tells whether it was new.
 func (m *merger) placed() bool {
 	unsure := m.unsure
 	m.unsure = false
@@ -468,7 +501,8 @@ func (m *merger) make(key string) *entry {
 	return e
 }
 
-// pass notes a state that is passed on, makes its row's entry the youngest, and forgets the oldest beyond the limit.
+// pass notes a state that is passed on, makes its row's entry the youngest, and forgets the oldest
+// beyond the limit.
 func (m *merger) pass(e *entry, v version, s state, by lane) {
 	m.count++
 	m.age.MoveToFront(m.entries[e.key])

@@ -32,7 +32,8 @@ var epoch = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 // at is when a commit was made.
 func at(n int) time.Time { return epoch.Add(time.Duration(n) * time.Second) }
 
-// instant is a version; one that is late is no other's, for of two states of one version a read can't tell the younger.
+// instant is a version; one that is late is no other's, for of two states of one version a read
+// can't tell the younger.
 func instant(n, late int) string {
 	t := at(n)
 	if late > 0 {
@@ -82,8 +83,9 @@ type carried struct {
 	change Change
 }
 
-// model is a database, two lanes that lose, of which the one repeats, reads that see a snapshot and are answered later, and what a browser would hold. A second
-// model of the same database may follow it: to that one what this one passes on comes by the bus, which loses too.
+// model is a database, two lanes that lose, of which the one repeats, reads that see a snapshot and
+// are answered later, and what a browser would hold. A second model of the same database may follow
+// it: to that one what this one passes on comes by the bus, which loses too.
 type model struct {
 	t       *testing.T
 	rng     *rand.Rand
@@ -357,7 +359,8 @@ func (d *model) tell(s step, c Change) {
 	}
 }
 
-// settle lets everything arrive and then compares with the database. A follower reads nothing for that while the bus brings what the leader reads.
+// settle lets everything arrive and then compares with the database. A follower reads nothing for
+// that while the bus brings what the leader reads.
 func (d *model) settle() {
 	if d.follows != nil {
 		d.follows.settle()

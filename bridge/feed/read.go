@@ -11,10 +11,12 @@ import (
 	"github.com/supabridge/supabridge/bridge/supabase"
 )
 
-// startWait is how soon after its start a feed that is live was so for every browser that could come.
+// startWait is how soon after its start a feed that is live was so for every browser that could
+// come.
 const startWait = 200 * time.Millisecond
 
-// reading is the state of the feed's reads: one pass over all tables at a time, a page at a time. Owned by Run's goroutine, but for the request itself.
+// reading is the state of the feed's reads: one pass over all tables at a time, a page at a time.
+// Owned by Run's goroutine, but for the request itself.
 type reading struct {
 	answers chan answer
 	timer   *time.Timer
@@ -78,7 +80,8 @@ func (r *reading) stop() {
 	}
 }
 
-// want has a pass begin as soon as may be: after the one under way, which may not see everything any more, and without waiting for failures to be forgiven.
+// want has a pass begin as soon as may be: after the one under way, which may not see everything
+// any more, and without waiting for failures to be forgiven.
 func (f *Feed) want() {
 	f.wantIn(0)
 	f.read.stale = f.read.passing
@@ -156,7 +159,8 @@ func (f *Feed) plan(ctx context.Context) {
 // oldest is before every row that has a time, as text of a timestamp.
 const oldest = "0001-01-01T00:00:00+00:00"
 
-// request sends for the next page, or for the newest time where that is asked for or a strand is not primed.
+// request sends for the next page, or for the newest time where that is asked for or a strand is
+// not primed.
 func (f *Feed) request(ctx context.Context) {
 	r := &f.read
 	t := f.tables[r.table]
@@ -188,8 +192,8 @@ func (f *Feed) request(ctx context.Context) {
 	}()
 }
 
-// reads reports whether this pass is to read a strand. One for rows without a value in Updated is left out of most passes
-// of polling where no such row was seen yet.
+// reads reports whether this pass is to read a strand. One for rows without a value in Updated is
+// left out of most passes of polling where no such row was seen yet.
 func (f *Feed) reads(t *tableFeed, s *strand) bool {
 	return s.null == "" || !s.primed || t.nullable || !f.hurried() || time.Since(s.readAt) >= f.opts.Interval
 }
@@ -263,7 +267,8 @@ func (f *Feed) reached(ctx context.Context, t *tableFeed, v version) {
 // codeNoColumn is SQLSTATE undefined_column.
 const codeNoColumn = "42703"
 
-// lacksColumn gives up a cursor column that the table turns out not to have: Updated first, for Created still finds new rows.
+// lacksColumn gives up a cursor column that the table turns out not to have: Updated first, for
+// Created still finds new rows.
 func (f *Feed) lacksColumn(t *tableFeed, err error) bool {
 	if e, ok := supabase.AsError(err); !ok || e.Code != codeNoColumn || t.Updated == "" && t.Created == "" {
 		return false
@@ -354,9 +359,10 @@ const (
 	longestWay = 5 * time.Minute // of a change by Realtime, where no other that came tells that it must have come
 )
 
-// Settled tells whether every row of up to a version that was committed before an instant, by this machine's clock, has been passed on, so that its change is
-// not passed on later: a pass that began after that found nothing of it new; and, for a row that was gone by then, Realtime has gone past the instant, or
-// had a long time for it. For the Sink, on Run's goroutine.
+// Settled tells whether every row of up to a version that was committed before an instant, by this
+// machine's clock, has been passed on, so that its change is not passed on later: a pass that began
+// after that found nothing of it new; and, for a row that was gone by then, Realtime has gone past
+// the instant, or had a long time for it. For the Sink, on Run's goroutine.
 func (f *Feed) Settled(instant, version time.Time) bool {
 	p := f.read.passed
 	if f.rereads.waits() {
@@ -373,10 +379,11 @@ func (f *Feed) Settled(instant, version time.Time) bool {
 	return f.heardCommit.After(then) || overdue
 }
 
-// overdue reports whether the live feed, being whole, must have brought a row or lost it. Either its version is older than
-// Stall, on top of what the last live change took (which a difference between the clocks is part of); or a read found the
-// row that long ago, whatever its version says. While changes go on arriving it must also be behind the last of these: a
-// large transaction takes Realtime a while. What is not overdue is left to the next pass.
+// overdue reports whether the live feed, being whole, must have brought a row or lost it. Either
+// its version is older than Stall, on top of what the last live change took (which a difference
+// between the clocks is part of); or a read found the row that long ago, whatever its version says.
+// While changes go on arriving it must also be behind the last of these: a large transaction takes
+// Realtime a while. What is not overdue is left to the next pass.
 func (f *Feed) overdue(t *tableFeed, key string, v version) bool {
 	wait, sent := f.wait(), f.read.sent
 	if !v.at.IsZero() && sent.Sub(v.at) > wait {
@@ -388,7 +395,8 @@ func (f *Feed) overdue(t *tableFeed, key string, v version) bool {
 	return ok && sent.Sub(since) > wait && f.goneBy(since)
 }
 
-// goneBy reports whether postgres_changes must have brought what was committed before an instant, or have lost it.
+// goneBy reports whether postgres_changes must have brought what was committed before an instant,
+// or have lost it.
 func (f *Feed) goneBy(instant time.Time) bool {
 	return f.silent() || f.heardCommit.After(f.clock.estimate(instant).Add(f.opts.Stall))
 }
@@ -466,7 +474,8 @@ func (f *Feed) passed() {
 	f.report()
 }
 
-// failed ends a pass that could not be finished. The next one begins where this one did: what it passed on already is known.
+// failed ends a pass that could not be finished. The next one begins where this one did: what it
+// passed on already is known.
 func (f *Feed) failed(err error) {
 	r := &f.read
 	r.passing, r.failing, r.last = false, true, time.Now()

@@ -9,18 +9,21 @@ import (
 	"time"
 )
 
-// A change that came incomplete, or can't be placed, has its row read by the key beside the stream. Until that is answered the changes of the same row wait, and those of
-// the same Group, so that the order of each is kept; all others go on.
+// A change that came incomplete, or can't be placed, has its row read by the key beside the stream.
+// Until that is answered the changes of the same row wait, and those of the same Group, so that the
+// order of each is kept; all others go on.
 //
-// At most maxQueued changes, or maxQueuedBytes of rows, wait. At that bound the stream waits for answers, each of which comes within rereadWait; what the lanes'
-// queues can't take meanwhile is found by the next read.
+// At most maxQueued changes, or maxQueuedBytes of rows, wait. At that bound the stream waits for
+// answers, each of which comes within rereadWait; what the lanes' queues can't take meanwhile is
+// found by the next read.
 const (
 	maxQueued      = 10_000
 	maxQueuedBytes = 64 << 20
 	maxRereads     = 8 // under way
 )
 
-// rereads are the rows that are being read and what waits for them. Owned by Run's goroutine, but for the goroutines of the requests.
+// rereads are the rows that are being read and what waits for them. Owned by Run's goroutine, but
+// for the goroutines of the requests.
 type rereads struct {
 	queues  map[string][]*job
 	count   int
@@ -76,7 +79,8 @@ func (t *tableFeed) keysOf(c Change) []string {
 
 // blocked reports whether a change would have to wait.
 func (f *Feed) blocked(t *tableFeed, c Change) bool {
-	return len(f.rereads.queues) > 0 && slices.ContainsFunc(t.keysOf(c), func(key string) bool { return len(f.rereads.queues[key]) > 0 })
+	return len(f.rereads.queues) > 0 &&
+		slices.ContainsFunc(t.keysOf(c), func(key string) bool { return len(f.rereads.queues[key]) > 0 })
 }
 
 // queue has run called with a change, once nothing of its row and of its group waits.
@@ -134,7 +138,8 @@ func (f *Feed) finish(j *job) {
 				continue
 			}
 			next := q.queues[key][0]
-			if next.reads || slices.Contains(heads, next) || slices.ContainsFunc(next.keys, func(key string) bool { return q.queues[key][0] != next }) {
+			if next.reads || slices.Contains(heads, next) ||
+				slices.ContainsFunc(next.keys, func(key string) bool { return q.queues[key][0] != next }) {
 				continue
 			}
 			if next.run(next); !next.reads {
@@ -145,7 +150,8 @@ func (f *Feed) finish(j *job) {
 	f.startRereads()
 }
 
-// reread has the row of a change read by its key. It is called by a job's run, and what follows is told by exact.
+// reread has the row of a change read by its key. It is called by a job's run, and what follows is
+// told by exact.
 func (f *Feed) reread(j *job) {
 	f.stats.rereads.Add(1)
 	if len(j.table.keysOf(j.change)) == 0 || j.key() == "" {
@@ -213,13 +219,15 @@ func (f *Feed) exact(a rereadAnswer) {
 	}
 }
 
-// What no read by time finds, such as an update that leaves the time of update as it was, has its row read again where that failed.
+// What no read by time finds, such as an update that leaves the time of update as it was, has its
+// row read again where that failed.
 const (
 	maxFailed = 1000 // rows that are to be read again
 	maxTries  = 10   // for one row: some four minutes
 )
 
-// rereadLater has the row of a change read once more after a while. Nothing waits for that: the row is passed on as it is by then.
+// rereadLater has the row of a change read once more after a while. Nothing waits for that: the row
+// is passed on as it is by then.
 func (f *Feed) rereadLater(j *job) {
 	q := &f.rereads
 	if j.tries++; j.tries >= maxTries || len(q.failed) >= maxFailed {
@@ -260,7 +268,8 @@ func (f *Feed) nextFailed() (next time.Time) {
 // waits reports whether something that was heard has not been passed on.
 func (q *rereads) waits() bool { return q.count > 0 || len(q.failed) > 0 }
 
-// end stops reading, and passes on what waited; the changes whose rows were being read are found by the reads of who starts next.
+// end stops reading, and passes on what waited; the changes whose rows were being read are found by
+// the reads of who starts next.
 func (f *Feed) end() {
 	q := &f.rereads
 	q.cancel()

@@ -16,7 +16,8 @@ import (
 	"github.com/supabridge/supabridge/phoenix"
 )
 
-// rooms is a database whose rows are in rooms, and in which reading some rows by their key hangs or takes long.
+// rooms is a database whose rows are in rooms, and in which reading some rows by their key hangs or
+// takes long.
 type rooms struct {
 	*database
 	mu    sync.Mutex

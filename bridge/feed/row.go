@@ -13,14 +13,17 @@ type Table struct {
 	Name string
 	// Key is the column of the primary key.
 	Key string
-	// Updated is the column with the time of the last change, kept by a trigger or by whoever writes; Created that of the creation. Either may be
-	// empty. Without Updated, reads find new rows only; without both, none.
+	// Updated is the column with the time of the last change, kept by a trigger or by whoever writes;
+	// Created that of the creation. Either may be empty. Without Updated, reads find new rows only;
+	// without both, none.
 	Updated, Created string
-	// Group is a column by whose values changes keep their order, beside that of each row, across all tables; empty: there is none.
+	// Group is a column by whose values changes keep their order, beside that of each row, across all
+	// tables; empty: there is none.
 	Group string
 }
 
-// State gives a row's key and the instant of its version; an empty key or a zero time where the row tells none.
+// State gives a row's key and the instant of its version; an empty key or a zero time where the row
+// tells none.
 func (t Table) State(r row.Row) (key string, at time.Time) {
 	return r.Text(t.Key), t.version(r).at
 }
@@ -28,15 +31,15 @@ func (t Table) State(r row.Row) (key string, at time.Time) {
 // Born gives the time of a row's creation, zero where the row does not tell.
 func (t Table) Born(r row.Row) time.Time { return row.Time(r.Text(t.Created)) }
 
-// version orders the states of a row: the instant of its cursor column, and the text of it for what is no instant, such as
-// infinity.
+// version orders the states of a row: the instant of its cursor column, and the text of it for what
+// is no instant, such as infinity.
 type version struct {
 	text string
 	at   time.Time
 }
 
-// same reports whether two versions are one. Texts of one instant differ: Realtime, PostgREST and a trigger in the writer's
-// session each write a time in the time zone of their own session.
+// same reports whether two versions are one. Texts of one instant differ: Realtime, PostgREST and a
+// trigger in the writer's session each write a time in the time zone of their own session.
 func (v version) same(other version) bool {
 	if v.at.IsZero() || other.at.IsZero() {
 		return v.text == other.text

@@ -31,10 +31,12 @@ type Report struct {
 // Report gives the state; any goroutine may ask.
 func (f *Feed) Report() Report { return *f.latest.Load() }
 
-// ReadAt is when a pass of reading last ended well; before the first one, when the feed was made. Any goroutine may ask.
+// ReadAt is when a pass of reading last ended well; before the first one, when the feed was made.
+// Any goroutine may ask.
 func (f *Feed) ReadAt() time.Time { return time.Unix(0, f.readAt.Load()) }
 
-// Queued is how many changes have been heard and wait to be passed on, of both lanes. Any goroutine may ask.
+// Queued is how many changes have been heard and wait to be passed on, of both lanes. Any goroutine
+// may ask.
 func (f *Feed) Queued() int { return len(f.opts.Channel.Events()) + len(f.fastEvents()) }
 
 // Stats counts what the feed did since it began.
@@ -51,10 +53,18 @@ type stats struct{ repaired, repeats, rereads, stalls, failures, fast atomic.Uin
 
 // Stats gives the counts; any goroutine may ask.
 func (f *Feed) Stats() Stats {
-	return Stats{f.stats.repaired.Load(), f.stats.repeats.Load(), f.stats.rereads.Load(), f.stats.stalls.Load(), f.stats.failures.Load(), f.stats.fast.Load()}
+	return Stats{
+		f.stats.repaired.Load(),
+		f.stats.repeats.Load(),
+		f.stats.rereads.Load(),
+		f.stats.stalls.Load(),
+		f.stats.failures.Load(),
+		f.stats.fast.Load(),
+	}
 }
 
-// polling reports whether the feed polls: Realtime has been away for long enough, or it is there and is not believed.
+// polling reports whether the feed polls: Realtime has been away for long enough, or it is there
+// and is not believed.
 func (f *Feed) polling() bool {
 	return !f.live && (time.Since(f.away) >= f.opts.PollAfter || !f.main.believed())
 }

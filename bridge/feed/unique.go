@@ -8,7 +8,8 @@ import (
 // errAmbiguous: the key that the table is said to have is not unique.
 var errAmbiguous = errors.New("feed: two rows have the same key")
 
-// ambiguous reports whether two rows of one answer, which PostgreSQL gives of one moment, have the same key. Nothing of such an answer is passed on.
+// ambiguous reports whether two rows of one answer, which PostgreSQL gives of one moment, have the
+// same key. Nothing of such an answer is passed on.
 func (f *Feed) ambiguous(t *tableFeed, rows []json.RawMessage) bool {
 	seen := make(map[string]struct{}, len(rows))
 	for _, record := range rows {

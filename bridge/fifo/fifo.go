@@ -1,5 +1,5 @@
-// Package fifo is a queue with one consumer. A package that guards its state with a mutex pushes what changed while it
-// holds the mutex, and the consumer acts on it outside, in the same order.
+// Package fifo is a queue with one consumer. A package that guards its state with a mutex pushes
+// what changed while it holds the mutex, and the consumer acts on it outside, in the same order.
 //
 //	q := fifo.New[Change](1000, nil)
 //	go q.Run(ctx, emit)
@@ -23,8 +23,8 @@ type Queue[T any] struct {
 	waiting []T
 }
 
-// New makes a queue. While max values wait, a further value is dropped if shed reports true of it: its loss does no
-// harm. Any other is taken nevertheless. A nil shed drops nothing.
+// New makes a queue. While max values wait, a further value is dropped if shed reports true of it:
+// its loss does no harm. Any other is taken nevertheless. A nil shed drops nothing.
 func New[T any](max int, shed func(T) bool) *Queue[T] {
 	return &Queue[T]{max: max, shed: shed, wake: make(chan struct{}, 1)}
 }

@@ -9,12 +9,14 @@ import (
 	"text/template"
 )
 
-// FactsQuery answers with one jsonb, a Facts, of the tables $2 (text[]) in the schema $1 (text). It reads the catalog only, which every role may.
+// FactsQuery answers with one jsonb, a Facts, of the tables $2 (text[]) in the schema $1 (text). It
+// reads the catalog only, which every role may.
 //
 //go:embed facts.sql
 var FactsQuery string
 
-// FactsFunction is the function by which the service role may run FactsQuery over the REST API. Its arguments are schema and tables.
+// FactsFunction is the function by which the service role may run FactsQuery over the REST API. Its
+// arguments are schema and tables.
 const FactsFunction = "supabridge_facts"
 
 // Facts are what a database's catalog says of tables.
@@ -46,12 +48,19 @@ type IndexFacts struct {
 	Columns []string `json:"columns"`
 }
 
-// Identifies reports whether no two rows can have the same value in a column: a unique index is on it alone.
+// Identifies reports whether no two rows can have the same value in a column: a unique index is on
+// it alone.
 func (t TableFacts) Identifies(column string) bool {
-	return slices.ContainsFunc(t.Indexes, func(ix IndexFacts) bool { return ix.Unique && slices.Equal(ix.Columns, []string{column}) })
+	return slices.ContainsFunc(
+		t.Indexes,
+		func(ix IndexFacts) bool { return ix.Unique && slices.Equal(ix.Columns, []string{column}) },
+	)
 }
 
-var factsFunction = template.Must(template.New("facts").Funcs(template.FuncMap{"name": quoteName}).Parse(`-- What supabridge doctor asks over the REST API with the service key: of the tables named what the catalog says, no row of theirs.
+var factsFunction = template.Must(
+	template.New("facts").
+		Funcs(template.FuncMap{"name": quoteName}).
+		Parse(`-- What supabridge doctor asks over the REST API with the service key: of the tables named what the catalog says, no row of theirs.
 create or replace function {{name .Schema}}.` + FactsFunction + `(schema text, tables text[]) returns jsonb
   language sql
   stable
@@ -60,7 +69,8 @@ as $function$
 {{.Query}}$function$;
 revoke all on function {{name .Schema}}.` + FactsFunction + `(text, text[]) from public, anon, authenticated;
 grant execute on function {{name .Schema}}.` + FactsFunction + `(text, text[]) to service_role;
-`))
+`),
+)
 
 // WriteFacts writes the function. Only a schema that the REST API exposes is of use.
 func WriteFacts(w io.Writer, schema string) error {

@@ -5,7 +5,8 @@ import (
 	"strings"
 )
 
-// LaneFunction is the function by which the service role asks for a Lane over the REST API. Its arguments are schema and tables.
+// LaneFunction is the function by which the service role asks for a Lane over the REST API. Its
+// arguments are schema and tables.
 const LaneFunction = "supabridge_lane"
 
 // Guards of a Lane.
@@ -17,13 +18,15 @@ const (
 
 // Lane is what the database says of the fast lane.
 //
-// Whoever may broadcast on the lane's channel could forge changes, and whoever hears it sees every row. Two things keep others
-// out, each by itself: a restrictive policy, the guard, and a name that can't be guessed. An application may drop the guard at
-// any time, so the bridge asks for it again and again; the name protects what happens between two questions.
+// Whoever may broadcast on the lane's channel could forge changes, and whoever hears it sees every
+// row. Two things keep others out, each by itself: a restrictive policy, the guard, and a name that
+// can't be guessed. An application may drop the guard at any time, so the bridge asks for it again
+// and again; the name protects what happens between two questions.
 type Lane struct {
 	// Topic is the name of the channel, without "realtime:". It is a secret.
 	Topic string `json:"topic"`
-	// Guard reports whether the policy is as the migration made it: GuardOK, GuardMissing or GuardAltered.
+	// Guard reports whether the policy is as the migration made it: GuardOK, GuardMissing or
+	// GuardAltered.
 	Guard string `json:"guard"`
 	// Tables are those of the tables asked for whose trigger is as the migration made it.
 	Tables []string `json:"tables"`

@@ -1,9 +1,11 @@
-// Package migration writes the SQL that has a database broadcast the changes of an application's tables, so that they arrive within
-// milliseconds instead of at the next poll of postgres_changes, and deletes with their whole row.
+// Package migration writes the SQL that has a database broadcast the changes of an application's
+// tables, so that they arrive within milliseconds instead of at the next poll of postgres_changes,
+// and deletes with their whole row.
 //
 //	err := migration.Write(os.Stdout, migration.Options{Schema: "public", Tables: []migration.Table{{Name: "messages", Key: "id", Updated: "updated_at"}}})
 //
-// It starts no goroutine and connects to nothing: whoever runs the database reads the SQL and applies it.
+// It starts no goroutine and connects to nothing: whoever runs the database reads the SQL and
+// applies it.
 package migration
 
 import (
@@ -15,16 +17,17 @@ import (
 	"text/template"
 )
 
-// Topic begins the name of the private channel that the triggers broadcast on, without "realtime:". In a database that the
-// migration was applied to, the rest of the name is random and stays there; see Lane. It is one channel for all tables, so that
-// changes of different tables keep the order of their commits.
+// Topic begins the name of the private channel that the triggers broadcast on, without "realtime:".
+// In a database that the migration was applied to, the rest of the name is random and stays there;
+// see Lane. It is one channel for all tables, so that changes of different tables keep the order of
+// their commits.
 const Topic = "supabridge:lane"
 
 // Table is a table that gets a trigger.
 type Table struct {
 	Name string
-	// Key is the column of the primary key, Updated that of the time of the last change. With both, an index on (Updated, Key) is added, by which
-	// missed rows are read.
+	// Key is the column of the primary key, Updated that of the time of the last change. With both, an
+	// index on (Updated, Key) is added, by which missed rows are read.
 	Key, Updated string
 }
 
@@ -42,9 +45,15 @@ var applyText string
 //go:embed undo.sql.tmpl
 var undoText string
 
-var functions = template.FuncMap{"facts": factsText, "name": quoteName, "text": quoteText, "comment": func(s string) string { return strings.Map(printable, s) }, "index": func(t Table) string {
-	return quoteName(cut("supabridge_" + t.Name + "_cursor"))
-}}
+var functions = template.FuncMap{
+	"facts":   factsText,
+	"name":    quoteName,
+	"text":    quoteText,
+	"comment": func(s string) string { return strings.Map(printable, s) },
+	"index": func(t Table) string {
+		return quoteName(cut("supabridge_" + t.Name + "_cursor"))
+	},
+}
 
 var (
 	apply = template.Must(template.New("apply").Funcs(functions).Parse(applyText))

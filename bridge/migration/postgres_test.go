@@ -18,7 +18,8 @@ create table messages (id int primary key, body text, updated_at timestamptz def
 create table conversations (id int primary key, updated_at timestamptz default now());
 `
 
-// everyTopic is a policy that lets an application's users hear and broadcast on every private channel.
+// everyTopic is a policy that lets an application's users hear and broadcast on every private
+// channel.
 const everyTopic = `create policy everything on realtime.messages for all to authenticated using (true) with check (true);`
 
 // sql is what the migration, or what takes it back, prints.
@@ -160,7 +161,8 @@ func TestPostgresKeepsTheLaneFromUsers(t *testing.T) {
 	if read, write := user.MayUse("other"); !read || !write {
 		t.Error("the policy takes other topics away too")
 	}
-	// Where the application exposes the schema realtime, a user reads and writes the table itself, and names no topic.
+	// Where the application exposes the schema realtime, a user reads and writes the table itself, and
+	// names no topic.
 	if got, err := user.Query(`select count(*) from realtime.messages`); err != nil || got != "0" {
 		t.Errorf("a user reads %s broadcasts of the lane in the table, %v", got, err)
 	}

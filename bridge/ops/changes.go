@@ -18,8 +18,13 @@ type Changes struct {
 // NewChanges registers the metrics.
 func NewChanges(registry prometheus.Registerer) *Changes {
 	m := &Changes{
-		sent: vector("changes_sent_total", "Row changes sent to rooms, by table, action and how they were found (live or read).",
-			"table", "action", "by"),
+		sent: vector(
+			"changes_sent_total",
+			"Row changes sent to rooms, by table, action and how they were found (live or read).",
+			"table",
+			"action",
+			"by",
+		),
 		latency: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "commit_to_emit_seconds",
 			Help: "Time from a row's commit, by the database's clock, to its being sent to rooms; of live changes. " +
 				"One that the fast lane brings counts from the row's time of change.",
@@ -64,14 +69,38 @@ func WatchFeed(registry prometheus.Registerer, f *feed.Feed) {
 			return 0
 		}))
 	}
-	gauge("feed_lag_seconds", "Time from commit to emit of the last live change.", func() float64 { return f.Report().Lag.Seconds() })
-	count("feed_repaired_total", "Changes found by reads that the live feed had not brought.", func(s feed.Stats) uint64 { return s.Repaired })
-	count("feed_duplicates_dropped_total", "Live changes dropped since they had been sent.", func(s feed.Stats) uint64 { return s.Repeats })
-	count("feed_rereads_total", "Rows read anew since their change came incomplete.", func(s feed.Stats) uint64 { return s.Rereads })
-	count("feed_stalls_total", "Times the live feed was silent while rows were committed.", func(s feed.Stats) uint64 { return s.Stalls })
+	gauge(
+		"feed_lag_seconds",
+		"Time from commit to emit of the last live change.",
+		func() float64 { return f.Report().Lag.Seconds() },
+	)
+	count(
+		"feed_repaired_total",
+		"Changes found by reads that the live feed had not brought.",
+		func(s feed.Stats) uint64 { return s.Repaired },
+	)
+	count(
+		"feed_duplicates_dropped_total",
+		"Live changes dropped since they had been sent.",
+		func(s feed.Stats) uint64 { return s.Repeats },
+	)
+	count(
+		"feed_rereads_total",
+		"Rows read anew since their change came incomplete.",
+		func(s feed.Stats) uint64 { return s.Rereads },
+	)
+	count(
+		"feed_stalls_total",
+		"Times the live feed was silent while rows were committed.",
+		func(s feed.Stats) uint64 { return s.Stalls },
+	)
 	count("feed_read_failures_total", "Reads of the feed that failed.", func(s feed.Stats) uint64 { return s.Failures })
-	gauge("feed_read_age_seconds", "Time since a read by the cursor last ended well: what Realtime lost before that has been found.", func() float64 {
-		return time.Since(f.ReadAt()).Seconds()
-	})
+	gauge(
+		"feed_read_age_seconds",
+		"Time since a read by the cursor last ended well: what Realtime lost before that has been found.",
+		func() float64 {
+			return time.Since(f.ReadAt()).Seconds()
+		},
+	)
 	gauge("feed_queue", "Changes received and not yet routed.", func() float64 { return float64(f.Queued()) })
 }

@@ -29,8 +29,9 @@ type HandlerOptions struct {
 	Status  func() Status    // for the status page, asked at each look
 }
 
-// Handler serves what is for those who run the daemon and nobody else: a status page at /, /metrics for Prometheus,
-// /tail, /debug/pprof/, and /healthz and /readyz again. It asks for no password; see guard.
+// Handler serves what is for those who run the daemon and nobody else: a status page at /, /metrics
+// for Prometheus, /tail, /debug/pprof/, and /healthz and /readyz again. It asks for no password;
+// see guard.
 func Handler(opts HandlerOptions) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(opts.Metrics, promhttp.HandlerOpts{}))

@@ -7,8 +7,8 @@ import (
 	"github.com/supabridge/supabridge/bridge/feed"
 )
 
-// Readiness is what Readyz answers. A cluster that is not up changes no code: the node has all of Supabase's changes for
-// its own browsers.
+// Readiness is what Readyz answers. A cluster that is not up changes no code: the node has all of
+// Supabase's changes for its own browsers.
 type Readiness struct {
 	feed.Report
 	Cluster *ClusterReadiness `json:"cluster,omitempty"` // of a node in a cluster
@@ -20,8 +20,8 @@ type ClusterReadiness struct {
 	Reason string `json:"reason,omitempty"` // why Redis takes no writes
 }
 
-// Readyz answers 200 while the feed is live and 503 otherwise, so that a balancer sends browsers to a node that has
-// something to send.
+// Readyz answers 200 while the feed is live and 503 otherwise, so that a balancer sends browsers to
+// a node that has something to send.
 func Readyz(current func() Readiness) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) {
 		r := current()
@@ -33,7 +33,8 @@ func Readyz(current func() Readiness) http.HandlerFunc {
 	}
 }
 
-// Healthz answers 200 while the process runs. A supervisor restarts on anything else, which would not bring Supabase back.
+// Healthz answers 200 while the process runs. A supervisor restarts on anything else, which would
+// not bring Supabase back.
 func Healthz(w http.ResponseWriter, _ *http.Request) {
 	WriteJSON(w, http.StatusOK, map[string]string{"status": "ok"})
 }

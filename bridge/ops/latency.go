@@ -6,7 +6,8 @@ import (
 	"time"
 )
 
-// A latency log covers a quarter of an hour, in slots of five seconds. Latencies are kept in steps of a quarter.
+// A latency log covers a quarter of an hour, in slots of five seconds. Latencies are kept in steps
+// of a quarter.
 const (
 	slotLength = 5 * time.Second
 	slotCount  = 180
@@ -15,8 +16,8 @@ const (
 	stepCount  = 64 // up to 130 s
 )
 
-// latencyLog records how long the changes of the last quarter of an hour took from commit to emit, for the status
-// page. It is safe for concurrent use.
+// latencyLog records how long the changes of the last quarter of an hour took from commit to emit,
+// for the status page. It is safe for concurrent use.
 type latencyLog struct {
 	now func() time.Time
 
@@ -49,7 +50,8 @@ func (h *latencyLog) observe(took time.Duration) {
 	}
 }
 
-// Moment is a slot as the status page draws it. Latencies are in milliseconds, at most a quarter too long.
+// Moment is a slot as the status page draws it. Latencies are in milliseconds, at most a quarter
+// too long.
 type Moment struct {
 	At      time.Time `json:"at"`
 	Changes int       `json:"changes"`
@@ -65,7 +67,15 @@ func (h *latencyLog) recent() []Moment {
 	list := []Moment{}
 	for number := newest - slotCount + 1; number <= newest; number++ {
 		if s := &h.slots[number%slotCount]; s.number == number {
-			list = append(list, Moment{At: time.Unix(0, number*int64(slotLength)).UTC(), Changes: s.count, Median: s.quantile(0.5), P99: s.quantile(0.99)})
+			list = append(
+				list,
+				Moment{
+					At:      time.Unix(0, number*int64(slotLength)).UTC(),
+					Changes: s.count,
+					Median:  s.quantile(0.5),
+					P99:     s.quantile(0.99),
+				},
+			)
 		}
 	}
 	return list

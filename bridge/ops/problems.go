@@ -15,8 +15,9 @@ const (
 	maxProblem  = 2048
 )
 
-// Problems keeps the last warnings and errors of a log, for the status page. It is an io.Writer for zerolog to write JSON lines to, beside where they go. The
-// zero value is ready; it is safe for concurrent use.
+// Problems keeps the last warnings and errors of a log, for the status page. It is an io.Writer for
+// zerolog to write JSON lines to, beside where they go. The zero value is ready; it is safe for
+// concurrent use.
 type Problems struct {
 	mu    sync.Mutex
 	lines []json.RawMessage // oldest first
@@ -28,7 +29,8 @@ func (p *Problems) Write(line []byte) (int, error) { return len(line), nil }
 // WriteLevel implements zerolog.LevelWriter.
 func (p *Problems) WriteLevel(level zerolog.Level, line []byte) (int, error) {
 	n := len(line)
-	if line = bytes.TrimSpace(line); level < zerolog.WarnLevel || level > zerolog.PanicLevel || len(line) > maxProblem || !json.Valid(line) {
+	if line = bytes.TrimSpace(line); level < zerolog.WarnLevel || level > zerolog.PanicLevel || len(line) > maxProblem ||
+		!json.Valid(line) {
 		return n, nil
 	}
 	p.mu.Lock()

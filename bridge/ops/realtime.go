@@ -10,8 +10,8 @@ import (
 	"github.com/supabridge/supabridge/phoenix"
 )
 
-// Supabase counts what the bridge asks of Supabase and what comes back: Supabase's plans limit messages, connections
-// and joins.
+// Supabase counts what the bridge asks of Supabase and what comes back: Supabase's plans limit
+// messages, connections and joins.
 type Supabase struct {
 	connected    prometheus.Counter
 	disconnected *prometheus.CounterVec
@@ -29,24 +29,62 @@ func NewSupabase(registry prometheus.Registerer) *Supabase {
 	m := &Supabase{}
 	counter := func(name, help string) prometheus.CounterOpts { return prometheus.CounterOpts{Name: name, Help: help} }
 	m.connected = prometheus.NewCounter(counter("realtime_connects_total", "Connections to Realtime that were opened."))
-	m.disconnected = prometheus.NewCounterVec(counter("realtime_disconnects_total",
-		"Connections to Realtime that ended or were refused, by what helps: retry, slow (a quota), token, permanent, other socket (a quota), none."), []string{"class"})
-	m.retried = prometheus.NewCounterVec(counter("realtime_joins_retried_total", "Joins of Realtime channels that failed or were lost, by what helps, as above."), []string{"class"})
-	m.heartbeat = prometheus.NewGauge(prometheus.GaugeOpts{Name: "realtime_heartbeat_seconds", Help: "How long Realtime took to answer the last heartbeat."})
-	m.frames = prometheus.NewCounterVec(counter("realtime_messages_total", "Messages to and from Realtime; plans limit them a second and a month."), []string{"direction"})
+	m.disconnected = prometheus.NewCounterVec(counter(
+		"realtime_disconnects_total",
+		"Connections to Realtime that ended or were refused, by what helps: retry, slow (a quota), token, permanent, other socket (a quota), none.",
+	), []string{"class"})
+	m.retried = prometheus.NewCounterVec(
+		counter(
+			"realtime_joins_retried_total",
+			"Joins of Realtime channels that failed or were lost, by what helps, as above.",
+		),
+		[]string{"class"},
+	)
+	m.heartbeat = prometheus.NewGauge(
+		prometheus.GaugeOpts{
+			Name: "realtime_heartbeat_seconds",
+			Help: "How long Realtime took to answer the last heartbeat.",
+		},
+	)
+	m.frames = prometheus.NewCounterVec(
+		counter("realtime_messages_total", "Messages to and from Realtime; plans limit them a second and a month."),
+		[]string{"direction"},
+	)
 	m.bytes = prometheus.NewCounterVec(counter("realtime_bytes_total", "Bytes of these."), []string{"direction"})
-	m.lost = prometheus.NewCounter(counter("realtime_events_dropped_total", "Changes dropped since the bridge did not keep up; they are found by a read."))
-	m.requests = prometheus.NewCounterVec(counter("rest_requests_total", "Requests to PostgREST, by HTTP status; none where no answer came. 429 is a quota."), []string{"status"})
-	m.took = prometheus.NewHistogram(prometheus.HistogramOpts{Name: "rest_request_seconds", Help: "How long PostgREST took to answer.",
-		Buckets: []float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30}})
-	for _, class := range []phoenix.Class{phoenix.Retry, phoenix.Slow, phoenix.Token, phoenix.Permanent, phoenix.OtherSocket} { // so that rates are there from the start
+	m.lost = prometheus.NewCounter(
+		counter(
+			"realtime_events_dropped_total",
+			"Changes dropped since the bridge did not keep up; they are found by a read.",
+		),
+	)
+	m.requests = prometheus.NewCounterVec(
+		counter("rest_requests_total", "Requests to PostgREST, by HTTP status; none where no answer came. 429 is a quota."),
+		[]string{"status"},
+	)
+	m.took = prometheus.NewHistogram(
+		prometheus.HistogramOpts{Name: "rest_request_seconds", Help: "How long PostgREST took to answer.",
+			Buckets: []float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30}},
+	)
+	// so that rates are there from the start
+	for _, class := range []phoenix.Class{phoenix.Retry, phoenix.Slow, phoenix.Token, phoenix.Permanent,
+		phoenix.OtherSocket} {
 		m.disconnected.WithLabelValues(class.String())
 		m.retried.WithLabelValues(class.String())
 	}
 	for _, status := range []string{"200", "429", "none"} {
 		m.requests.WithLabelValues(status)
 	}
-	registry.MustRegister(m.connected, m.disconnected, m.retried, m.heartbeat, m.frames, m.bytes, m.lost, m.requests, m.took)
+	registry.MustRegister(
+		m.connected,
+		m.disconnected,
+		m.retried,
+		m.heartbeat,
+		m.frames,
+		m.bytes,
+		m.lost,
+		m.requests,
+		m.took,
+	)
 	return m
 }
 

@@ -11,7 +11,8 @@ import (
 	"github.com/supabridge/supabridge/socketio/engineio"
 )
 
-// Sockets counts connections of browsers. What the Socket.IO server knows already is asked of it at each scrape.
+// Sockets counts connections of browsers. What the Socket.IO server knows already is asked of it at
+// each scrape.
 type Sockets struct {
 	opened    *prometheus.CounterVec
 	closed    *prometheus.CounterVec
@@ -77,8 +78,14 @@ type server struct {
 	styleRoom func(vocabulary.Style) string
 }
 
-// Watch has the Socket.IO server asked at each scrape; styleRoom names the room of the sockets that hear a style.
-func (m *Sockets) Watch(registry prometheus.Registerer, io *socketio.Server, spaces []*socketio.Namespace, styleRoom func(vocabulary.Style) string) {
+// Watch has the Socket.IO server asked at each scrape; styleRoom names the room of the sockets that
+// hear a style.
+func (m *Sockets) Watch(
+	registry prometheus.Registerer,
+	io *socketio.Server,
+	spaces []*socketio.Namespace,
+	styleRoom func(vocabulary.Style) string,
+) {
 	registry.MustRegister(&server{io, spaces, styleRoom})
 	registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "partial_input_bytes",
 		Help: "Bytes held of messages from clients that are not complete (socketio.max_partial)."}, func() float64 {
@@ -104,7 +111,8 @@ var (
 
 // Describe implements prometheus.Collector.
 func (s *server) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{descConnections, descSockets, descRooms, descQueuePacket, descQueueBytes, descQueueMost, descPackets, descBytes} {
+	for _, d := range []*prometheus.Desc{descConnections, descSockets, descRooms, descQueuePacket, descQueueBytes,
+		descQueueMost, descPackets, descBytes} {
 		ch <- d
 	}
 }
@@ -141,7 +149,10 @@ func (s *server) rooms() (dialects map[vocabulary.Style]int, rooms int) {
 	return countRooms(s.spaces, s.styleRoom)
 }
 
-func countRooms(spaces []*socketio.Namespace, styleRoom func(vocabulary.Style) string) (dialects map[vocabulary.Style]int, rooms int) {
+func countRooms(
+	spaces []*socketio.Namespace,
+	styleRoom func(vocabulary.Style) string,
+) (dialects map[vocabulary.Style]int, rooms int) {
 	dialects = make(map[vocabulary.Style]int)
 	for _, space := range spaces {
 		all := space.Rooms()

@@ -110,7 +110,8 @@ func (s *Status) Feed(f *feed.Feed, changes *Changes) {
 	s.Latency, s.Slots = changes.Recent(), Slots{slotLength.Seconds(), slotCount}
 }
 
-// Sockets fills in how many browsers there are, and where. styleRoom names the room of the sockets that hear a style.
+// Sockets fills in how many browsers there are, and where. styleRoom names the room of the sockets
+// that hear a style.
 func (s *Status) Sockets(io *socketio.Server, spaces []*socketio.Namespace, styleRoom func(vocabulary.Style) string) {
 	s.By, s.Dialects, s.Traffic = make(map[string]int), make(map[string]int), io.Traffic()
 	for transport, n := range io.ConnectionsByTransport() {
@@ -151,19 +152,31 @@ func mountStatus(mux *http.ServeMux, status func() Status) {
 	if err != nil {
 		panic(err) // the folder is embedded: it can't be absent
 	}
-	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, r *http.Request) { http.ServeFileFS(w, r, files, "index.html") })
+	mux.HandleFunc(
+		"GET /{$}",
+		func(w http.ResponseWriter, r *http.Request) { http.ServeFileFS(w, r, files, "index.html") },
+	)
 	for _, name := range []string{"status.js", "status.css"} {
 		mux.HandleFunc("GET /"+name, func(w http.ResponseWriter, r *http.Request) { http.ServeFileFS(w, r, files, name) })
 	}
-	mux.HandleFunc("GET /status.json", func(w http.ResponseWriter, _ *http.Request) { WriteJSON(w, http.StatusOK, status()) })
+	mux.HandleFunc(
+		"GET /status.json",
+		func(w http.ResponseWriter, _ *http.Request) { WriteJSON(w, http.StatusOK, status()) },
+	)
 }
 
-// guard keeps pages of other sites from using a browser on this machine to look at the ops port, which asks for no password: by requests across origins,
-// and by a name of theirs that they let point here.
+// guard keeps pages of other sites from using a browser on this machine to look at the ops port,
+// which asks for no password: by requests across origins, and by a name of theirs that they let
+// point here.
 func guard(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if local, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr); ok && isLoopback(local.String()) && !IsLocalName(r.Host) {
-			http.Error(w, "this port is for operators on this machine: ask for it by localhost or its address", http.StatusMisdirectedRequest)
+		if local, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr); ok && isLoopback(local.String()) &&
+			!IsLocalName(r.Host) {
+			http.Error(
+				w,
+				"this port is for operators on this machine: ask for it by localhost or its address",
+				http.StatusMisdirectedRequest,
+			)
 			return
 		}
 		if site := r.Header.Get("Sec-Fetch-Site"); site == "cross-site" && r.Header.Get("Sec-Fetch-Mode") != "navigate" {
@@ -171,7 +184,10 @@ func guard(next http.Handler) http.Handler {
 			return
 		}
 		h := w.Header()
-		h.Set("Content-Security-Policy", "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; frame-ancestors 'none'; base-uri 'none'; form-action 'none'")
+		h.Set(
+			"Content-Security-Policy",
+			"default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
+		)
 		h.Set("X-Content-Type-Options", "nosniff")
 		h.Set("X-Frame-Options", "DENY")
 		h.Set("Referrer-Policy", "no-referrer")
@@ -186,7 +202,8 @@ func isLoopback(hostport string) bool {
 	return err == nil && addr.Addr().IsLoopback()
 }
 
-// IsLocalName reports whether a Host header names this machine in a way that no other site's page can.
+// IsLocalName reports whether a Host header names this machine in a way that no other site's page
+// can.
 func IsLocalName(host string) bool {
 	name := host
 	if h, _, err := net.SplitHostPort(host); err == nil {

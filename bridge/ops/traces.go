@@ -28,11 +28,13 @@ const (
 	tracesTime = 2 * time.Second // for the last spans when the bridge stops
 )
 
-// traceHeader names the span that a request, or an entry of the outbox, belongs to (W3C Trace Context).
+// traceHeader names the span that a request, or an entry of the outbox, belongs to (W3C Trace
+// Context).
 const traceHeader = "Traceparent"
 
-// Traces follow a message: webhook, delivery by the outbox, the row's change, its being sent to rooms. A message is recognised in its row by the MessageSid.
-// Spans hold ids and never contents. Where traces are off they do nothing. Safe for concurrent use.
+// Traces follow a message: webhook, delivery by the outbox, the row's change, its being sent to
+// rooms. A message is recognised in its row by the MessageSid. Spans hold ids and never contents.
+// Where traces are off they do nothing. Safe for concurrent use.
 type Traces struct {
 	tracer   trace.Tracer
 	provider *sdktrace.TracerProvider // nil where traces are off
@@ -50,7 +52,8 @@ type TracesOptions struct {
 	Failed        func(error) // is told when spans could not be sent
 }
 
-// NewTraces begins sending spans where a collector is named. It connects when the first ones are due.
+// NewTraces begins sending spans where a collector is named. It connects when the first ones are
+// due.
 func NewTraces(opts TracesOptions) (*Traces, error) {
 	t := &Traces{tracer: noop.NewTracerProvider().Tracer(""), sid: opts.SidColumn, messages: opts.MessagesTable}
 	if opts.URL == "" {
@@ -96,7 +99,8 @@ func (t *Traces) Close() {
 	_ = t.provider.Shutdown(ctx) // what the collector does not take was told by reporting
 }
 
-// Webhook begins the span of one that came. It begins a trace of its own: what the sender says of one isn't believed.
+// Webhook begins the span of one that came. It begins a trace of its own: what the sender says of
+// one isn't believed.
 func (t *Traces) Webhook(ctx context.Context, source string) (context.Context, trace.Span) {
 	return t.tracer.Start(ctx, "webhook "+source, trace.WithNewRoot(), trace.WithSpanKind(trace.SpanKindServer))
 }
@@ -139,7 +143,12 @@ func (t *Traces) Delivery(target string, deliver outbox.Deliver) outbox.Deliver 
 	return func(ctx context.Context, item outbox.Item) error {
 		carrier := propagation.MapCarrier{"traceparent": item.Header[traceHeader]}
 		ctx, span := t.tracer.Start(propagation.TraceContext{}.Extract(ctx, carrier), "deliver "+target, trace.WithAttributes(
-			attribute.Int64("outbox.id", int64(item.ID)), attribute.Int("outbox.attempts", item.Attempts), attribute.Float64("outbox.waited_seconds", time.Since(item.At).Seconds()),
+			attribute.Int64(
+				"outbox.id",
+				int64(item.ID),
+			),
+			attribute.Int("outbox.attempts", item.Attempts),
+			attribute.Float64("outbox.waited_seconds", time.Since(item.At).Seconds()),
 		))
 		defer span.End()
 		err := deliver(ctx, item)
@@ -155,7 +164,8 @@ func (t *Traces) Store(ctx context.Context, event twilio.Event) {
 	}
 }
 
-// Change begins the span of a row's change, from its commit on: after the webhook that brought it, if one did. A status has the message's.
+// Change begins the span of a row's change, from its commit on: after the webhook that brought it,
+// if one did. A status has the message's.
 func (t *Traces) Change(ctx context.Context, c feed.Change) (context.Context, trace.Span) {
 	if t.provider == nil {
 		return ctx, trace.SpanFromContext(ctx)
@@ -169,7 +179,13 @@ func (t *Traces) Change(ctx context.Context, c feed.Change) (context.Context, tr
 	if c.Found {
 		by = "read"
 	}
-	opts := []trace.SpanStartOption{trace.WithAttributes(attribute.String("db.table", c.Table), attribute.String("db.action", string(c.Action)), attribute.String("feed.by", by))}
+	opts := []trace.SpanStartOption{
+		trace.WithAttributes(
+			attribute.String("db.table", c.Table),
+			attribute.String("db.action", string(c.Action)),
+			attribute.String("feed.by", by),
+		),
+	}
 	if now := time.Now(); !c.Found && !c.Commit.IsZero() && c.Commit.Before(now) {
 		opts = append(opts, trace.WithTimestamp(c.Commit))
 	}

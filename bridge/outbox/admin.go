@@ -13,7 +13,8 @@ import (
 	"time"
 )
 
-// A running daemon has the file to itself, so it answers those who want to look at it on a socket beside the file. Who may open that may read the file.
+// A running daemon has the file to itself, so it answers those who want to look at it on a socket
+// beside the file. Who may open that may read the file.
 
 // SocketPath is where the box of a file is reached while a process has it open.
 func SocketPath(file string) string { return file + ".sock" }
@@ -21,7 +22,8 @@ func SocketPath(file string) string { return file + ".sock" }
 // Serve answers a Remote until ctx ends. The socket has mode 0600.
 func (o *Outbox) Serve(ctx context.Context) error {
 	path := SocketPath(o.opts.Path)
-	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) { // left by a process that was killed: the file's lock is ours
+	if err := os.Remove(path); err != nil &&
+		!errors.Is(err, os.ErrNotExist) { // left by a process that was killed: the file's lock is ours
 		return fmt.Errorf("outbox: socket %s: %w", path, err)
 	}
 	listener, err := net.Listen("unix", path)
@@ -87,12 +89,19 @@ func Reach(file string) *Remote {
 	path := SocketPath(file)
 	var dialer net.Dialer
 	return &Remote{path, &http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{DisableKeepAlives: true,
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return dialer.DialContext(ctx, "unix", path) }}}}
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return dialer.DialContext(ctx, "unix",
+				path)
+		}}}}
 }
 
 // List is that of the Outbox.
 func (r *Remote) List(ctx context.Context, dead bool, from uint64, limit int) ([]Item, error) {
-	query := url.Values{"dead": {strconv.FormatBool(dead)}, "from": {strconv.FormatUint(from, 10)}, "limit": {strconv.Itoa(limit)}}
+	query := url.Values{
+		"dead":  {strconv.FormatBool(dead)},
+		"from":  {strconv.FormatUint(from, 10)},
+		"limit": {strconv.Itoa(limit)},
+	}
 	var items []Item
 	err := r.ask(ctx, http.MethodGet, "list?"+query.Encode(), &items)
 	return items, err

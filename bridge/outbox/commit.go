@@ -8,9 +8,11 @@ import (
 	"go.etcd.io/bbolt"
 )
 
-// maxBatch is how many writes share a commit at most, and commitEvery how far commits are apart at least: with a fast disk and many writers nearly each would
-// otherwise have a commit of its own, which costs two syncs and a page of every tree (a third of the CPU at a thousand a second). Who comes alone does not wait: neither
-// after a pause, nor where each comes when the one before was answered; that is found out by waiting in vain, and tried again after so many commits.
+// maxBatch is how many writes share a commit at most, and commitEvery how far commits are apart at
+// least: with a fast disk and many writers nearly each would otherwise have a commit of its own,
+// which costs two syncs and a page of every tree (a third of the CPU at a thousand a second). Who
+// comes alone does not wait: neither after a pause, nor where each comes when the one before was
+// answered; that is found out by waiting in vain, and tried again after so many commits.
 const (
 	maxBatch    = 1024
 	commitEvery = 5 * time.Millisecond
@@ -19,9 +21,10 @@ const (
 
 // write is a change of the file.
 type write struct {
-	apply  func(*bbolt.Tx) error // on the writing goroutine; its error fails the whole commit, so what only concerns it is kept in itself
-	settle func(error)           // after the commit, before the one who waits hears of it; may be nil
-	done   chan error            // of capacity 1
+	// on the writing goroutine; its error fails the whole commit, so what only concerns it is kept in itself
+	apply  func(*bbolt.Tx) error
+	settle func(error) // after the commit, before the one who waits hears of it; may be nil
+	done   chan error  // of capacity 1
 }
 
 // write has a change committed and waits for that.
@@ -54,7 +57,8 @@ func (o *Outbox) write(ctx context.Context, w *write) error {
 	}
 }
 
-// writeAll is the writing goroutine: it commits what is waiting together, and while the disk works on that the next commit's writes gather.
+// writeAll is the writing goroutine: it commits what is waiting together, and while the disk works
+// on that the next commit's writes gather.
 func (o *Outbox) writeAll() {
 	defer close(o.written)
 	var batch []*write
@@ -136,7 +140,8 @@ type addition struct {
 	full   bool
 }
 
-// add puts entries into a commit. The bytes are counted before the commit is made, since those after it in the same commit count on them.
+// add puts entries into a commit. The bytes are counted before the commit is made, since those
+// after it in the same commit count on them.
 func (o *Outbox) add(tx *bbolt.Tx, a *addition) error {
 	records := make([][]byte, len(a.items))
 	var size int64
@@ -219,7 +224,8 @@ func timeOf(stamp []byte) time.Time {
 	return time.Unix(0, int64(n))
 }
 
-// remember notes a dedupe key, and forgets the oldest beyond the bounds: a few with each, so that no commit is long.
+// remember notes a dedupe key, and forgets the oldest beyond the bounds: a few with each, so that
+// no commit is long.
 func (o *Outbox) remember(tx *bbolt.Tx, key string, now time.Time) error {
 	seen, byTime := tx.Bucket(seenBucket), tx.Bucket(seenAtBucket)
 	if before := seen.Get([]byte(key)); before != nil {

@@ -12,8 +12,9 @@ import (
 	"go.etcd.io/bbolt"
 )
 
-// awayAfter is how many lanes must fail, with no success between, before a target counts as away. Then one
-// delivery at a time is tried. One lane alone proves nothing: its own request may be what the target fails at.
+// awayAfter is how many lanes must fail, with no success between, before a target counts as away.
+// Then one delivery at a time is tried. One lane alone proves nothing: its own request may be what
+// the target fails at.
 const awayAfter = 3
 
 // Bounds of what is logged of entries that fail: the first few lines, then one in a while.
@@ -39,13 +40,15 @@ type unavailable struct {
 
 func (u unavailable) Unwrap() error { return u.error }
 
-// Unavailable marks an error that every delivery to this target would meet now. after is how long it asked to be left alone, 0 where it did not say.
+// Unavailable marks an error that every delivery to this target would meet now. after is how long
+// it asked to be left alone, 0 where it did not say.
 func Unavailable(err error, after time.Duration) error { return unavailable{err, after} }
 
 // laneName names a lane of a target.
 type laneName struct{ target, lane string }
 
-// lane is one order of delivery. It is running, or in its target's ready list, or delayed, and exists while something waits in it.
+// lane is one order of delivery. It is running, or in its target's ready list, or delayed, and
+// exists while something waits in it.
 type lane struct {
 	name    laneName
 	waiting []queued
@@ -92,8 +95,8 @@ func (d *destination) limit(workers int) int {
 	return workers
 }
 
-// fresh makes a new lane the next to be tried. While the target is away it is also tried soon: the lanes that
-// failed before may fail by their own requests, and others must not wait for them.
+// fresh makes a new lane the next to be tried. While the target is away it is also tried soon: the
+// lanes that failed before may fail by their own requests, and others must not wait for them.
 func (d *destination) fresh(l *lane, retryMin time.Duration) {
 	if !d.away() {
 		d.ready = append(d.ready, l)
@@ -125,9 +128,16 @@ type outcome struct {
 	err  error
 }
 
-// Run delivers until ctx ends, and returns when the deliveries under way have. What they did not finish is delivered the next time. Run a box once.
+// Run delivers until ctx ends, and returns when the deliveries under way have. What they did not
+// finish is delivered the next time. Run a box once.
 func (o *Outbox) Run(ctx context.Context) {
-	r := &runner{o: o, lanes: make(map[laneName]*lane), targets: make(map[string]*destination), done: make(chan outcome), timer: time.NewTimer(0)}
+	r := &runner{
+		o:       o,
+		lanes:   make(map[laneName]*lane),
+		targets: make(map[string]*destination),
+		done:    make(chan outcome),
+		timer:   time.NewTimer(0),
+	}
 	defer r.timer.Stop()
 	for name, deliver := range o.opts.Deliver {
 		r.targets[name] = &destination{deliver: deliver, failing: make(map[laneName]bool)}
@@ -277,7 +287,8 @@ func (r *runner) rouse(target string) {
 	heap.Init(&r.delayed)
 }
 
-// wait is how long to wait after so many failures: a random part, at least half, of a bound that doubles.
+// wait is how long to wait after so many failures: a random part, at least half, of a bound that
+// doubles.
 func (r *runner) wait(fails int) time.Duration {
 	bound := r.o.opts.RetryMin << min(fails, 20)
 	if bound > r.o.opts.RetryMax || bound <= 0 {
@@ -286,7 +297,8 @@ func (r *runner) wait(fails int) time.Duration {
 	return bound/2 + rand.N(bound/2+1)
 }
 
-// attempt delivers one entry and notes the result on disk. nil means that the lane goes on to the next.
+// attempt delivers one entry and notes the result on disk. nil means that the lane goes on to the
+// next.
 func (o *Outbox) attempt(ctx context.Context, deliver Deliver, id uint64) error {
 	item, err := o.read(queueBucket, id)
 	if err != nil {
@@ -324,12 +336,18 @@ func (o *Outbox) attempt(ctx context.Context, deliver Deliver, id uint64) error 
 	}
 	if dead {
 		o.trimDead(ctx)
-		o.opts.Log.Error().Str("reason", reason).Str("target", item.Target).Uint64("id", id).Int("attempts", item.Attempts+1).Msg("outbox: a dead letter")
+		o.opts.Log.Error().
+			Str("reason", reason).
+			Str("target", item.Target).
+			Uint64("id", id).
+			Int("attempts", item.Attempts+1).
+			Msg("outbox: a dead letter")
 		return nil
 	}
 	o.failing.Do(func() {
 		o.opts.Log.Warn().Str("reason", reason).Str("target", item.Target).Uint64("id", id).
-			Int("attempts", item.Attempts+1).Dur("waits", time.Since(item.At)).Msg("outbox: a delivery failed and is tried again")
+			Int("attempts", item.Attempts+1).
+			Dur("waits", time.Since(item.At)).Msg("outbox: a delivery failed and is tried again")
 	})
 	return err
 }

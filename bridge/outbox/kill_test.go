@@ -47,8 +47,9 @@ func child(path, store string) int {
 	return 0
 }
 
-// TestKilledAHundredTimesEverythingAcknowledgedArrives kills between the acknowledgement and the delivery, at moments that differ, and asks that the store,
-// which keeps one of a name as a unique column does, ends with exactly what was acknowledged.
+// TestKilledAHundredTimesEverythingAcknowledgedArrives kills between the acknowledgement and the
+// delivery, at moments that differ, and asks that the store, which keeps one of a name as a unique
+// column does, ends with exactly what was acknowledged.
 func TestKilledAHundredTimesEverythingAcknowledgedArrives(t *testing.T) {
 	if testing.Short() {
 		t.Skip("a hundred processes")

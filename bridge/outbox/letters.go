@@ -12,7 +12,8 @@ import (
 // ErrUnknown means that there is no such entry, or not any more.
 var ErrUnknown = errors.New("outbox: no such entry")
 
-// change rewrites an entry, or takes it away where next gives nil; Dead says which bucket it is in then. It does nothing where the entry is gone.
+// change rewrites an entry, or takes it away where next gives nil; Dead says which bucket it is in
+// then. It does nothing where the entry is gone.
 func (o *Outbox) change(ctx context.Context, id uint64, next func(Item) *Item) error {
 	_, err := o.changeAll(ctx, []uint64{id}, next)
 	return err
@@ -109,7 +110,8 @@ func (o *Outbox) changeAll(ctx context.Context, ids []uint64, next func(Item) *I
 // maxListed bounds what List gives.
 const maxListed = 10_000
 
-// List gives the entries that wait (dead false) or the dead letters, the oldest first, from an id on; at most limit, or 10,000.
+// List gives the entries that wait (dead false) or the dead letters, the oldest first, from an id
+// on; at most limit, or 10,000.
 func (o *Outbox) List(dead bool, from uint64, limit int) ([]Item, error) {
 	if limit <= 0 || limit > maxListed {
 		limit = maxListed
@@ -136,7 +138,8 @@ func (o *Outbox) List(dead bool, from uint64, limit int) ([]Item, error) {
 	return items, nil
 }
 
-// Retry puts a dead letter back at the end of its lane, as if it were new. ErrUnknown where there is none of that id.
+// Retry puts a dead letter back at the end of its lane, as if it were new. ErrUnknown where there
+// is none of that id.
 func (o *Outbox) Retry(ctx context.Context, id uint64) error {
 	item, err := o.read(deadBucket, id)
 	if err != nil {
@@ -151,7 +154,8 @@ func (o *Outbox) Retry(ctx context.Context, id uint64) error {
 	})
 }
 
-// Drop takes an entry away for good, dead or waiting. One that is being delivered just then may still arrive.
+// Drop takes an entry away for good, dead or waiting. One that is being delivered just then may
+// still arrive.
 func (o *Outbox) Drop(ctx context.Context, id uint64) error {
 	found, err := o.changeAll(ctx, []uint64{id}, func(Item) *Item { return nil })
 	if err == nil && found == 0 {
@@ -177,11 +181,15 @@ func (o *Outbox) expire(ctx context.Context, now time.Time) {
 		o.opts.Log.Error().Err(err).Msg("outbox: old dead letters could not be dropped")
 	case len(old) > 0:
 		o.count(func(s *Stats) { s.Expired += uint64(len(old)) })
-		o.opts.Log.Warn().Int("count", len(old)).Dur("kept", o.opts.KeepDead).Msg("outbox: dead letters were dropped for their age")
+		o.opts.Log.Warn().
+			Int("count", len(old)).
+			Dur("kept", o.opts.KeepDead).
+			Msg("outbox: dead letters were dropped for their age")
 	}
 }
 
-// trimDead drops the oldest dead letters where they take more than half of MaxBytes; one always stays.
+// trimDead drops the oldest dead letters where they take more than half of MaxBytes; one always
+// stays.
 func (o *Outbox) trimDead(ctx context.Context) {
 	o.trimming.Lock()
 	defer o.trimming.Unlock()
@@ -207,7 +215,9 @@ func (o *Outbox) trimDead(ctx context.Context) {
 	}
 	if dropped > 0 {
 		o.count(func(s *Stats) { s.Expired += uint64(dropped) })
-		o.opts.Log.Warn().Int("count", dropped).Msg("outbox: the oldest dead letters were dropped: they took more than half of the outbox")
+		o.opts.Log.Warn().
+			Int("count", dropped).
+			Msg("outbox: the oldest dead letters were dropped: they took more than half of the outbox")
 	}
 }
 

@@ -38,11 +38,13 @@ const (
 )
 
 var (
-	// ErrFull means that MaxBytes are taken. Adding works again when something was delivered or dropped.
+	// ErrFull means that MaxBytes are taken. Adding works again when something was delivered or
+	// dropped.
 	ErrFull = errors.New("outbox: full")
 	// ErrDisk means that the disk did not take it; its own error is in the chain. Nothing was added.
 	ErrDisk = errors.New("outbox: the disk did not take it")
-	// ErrCorrupt means that the file is not what was written. Nothing is deleted; the file is to be put aside by hand.
+	// ErrCorrupt means that the file is not what was written. Nothing is deleted; the file is to be
+	// put aside by hand.
 	ErrCorrupt = errors.New("outbox: the file is corrupt")
 	// ErrLocked means that another process has the file open.
 	ErrLocked = errors.New("outbox: another process has the file open")
@@ -52,15 +54,17 @@ var (
 	ErrTooLarge = errors.New("outbox: too large")
 )
 
-// Deliver carries one entry to its target. nil means that it has arrived; an error of Permanent that it never can, which makes it a dead letter; any other is
-// tried again, the lane waiting. One of Unavailable says that the target as a whole is away. ctx ends with Run or after Timeout.
+// Deliver carries one entry to its target. nil means that it has arrived; an error of Permanent
+// that it never can, which makes it a dead letter; any other is tried again, the lane waiting. One
+// of Unavailable says that the target as a whole is away. ctx ends with Run or after Timeout.
 type Deliver func(ctx context.Context, item Item) error
 
 // Entry is something to deliver.
 type Entry struct {
 	// Target names the Deliver function. Entries to a target that is not configured wait until it is.
 	Target string
-	// Lane names what has an order: entries of a target's lane are delivered one after another. At most 1 KiB.
+	// Lane names what has an order: entries of a target's lane are delivered one after another. At
+	// most 1 KiB.
 	Lane string
 	// Header is for the Deliver function; small.
 	Header map[string]string
@@ -93,10 +97,12 @@ type Options struct {
 	Deliver map[string]Deliver
 	// ExistingOnly has Open fail where the file is not there.
 	ExistingOnly bool
-	// MaxBytes bounds what waits and what is dead together. The file may take somewhat more than twice that. Dead
-	// letters take at most half: beyond that the oldest are dropped, so that they never keep new entries out.
+	// MaxBytes bounds what waits and what is dead together. The file may take somewhat more than twice
+	// that. Dead letters take at most half: beyond that the oldest are dropped, so that they never
+	// keep new entries out.
 	MaxBytes int64
-	// MaxAge is how long an entry is tried before it is a dead letter, KeepDead how long dead letters are kept, DedupeFor how long dedupe keys.
+	// MaxAge is how long an entry is tried before it is a dead letter, KeepDead how long dead letters
+	// are kept, DedupeFor how long dedupe keys.
 	MaxAge, KeepDead, DedupeFor time.Duration
 	// Workers is how many deliveries are under way at most, to each target.
 	Workers int
@@ -138,8 +144,8 @@ type Outbox struct {
 type Stats struct {
 	Waiting, Dead int
 	Bytes         int64
-	// Delivered and Failed count deliveries since Open, Expired the dead letters that were dropped for their age, or
-	// because they took more than half of MaxBytes.
+	// Delivered and Failed count deliveries since Open, Expired the dead letters that were dropped for
+	// their age, or because they took more than half of MaxBytes.
 	Delivered, Failed, Expired uint64
 }
 
@@ -151,8 +157,8 @@ type queued struct {
 	attempts int
 }
 
-// Open opens the file, or makes it, and reads it through. It fails with ErrLocked while another process has it, and with ErrCorrupt where anything in it is
-// not as it was written.
+// Open opens the file, or makes it, and reads it through. It fails with ErrLocked while another
+// process has it, and with ErrCorrupt where anything in it is not as it was written.
 func Open(opts Options) (*Outbox, error) {
 	for _, d := range []struct {
 		value *time.Duration
@@ -179,7 +185,14 @@ func Open(opts Options) (*Outbox, error) {
 			return nil, fmt.Errorf("outbox: %w", err)
 		}
 	}
-	o := &Outbox{opts: opts, failing: rate.Sometimes{First: failingFirst, Interval: failingEvery}, writes: make(chan *write, maxBatch), closing: make(chan struct{}), written: make(chan struct{}), wake: make(chan struct{}, 1)}
+	o := &Outbox{
+		opts:    opts,
+		failing: rate.Sometimes{First: failingFirst, Interval: failingEvery},
+		writes:  make(chan *write, maxBatch),
+		closing: make(chan struct{}),
+		written: make(chan struct{}),
+		wake:    make(chan struct{}, 1),
+	}
 	if err := o.open(); err != nil {
 		if o.db != nil {
 			_ = o.db.Close()
@@ -190,7 +203,8 @@ func Open(opts Options) (*Outbox, error) {
 	return o, nil
 }
 
-// open reads the file. bbolt trusts its pages and panics, or faults, on those that were changed; both become ErrCorrupt here.
+// open reads the file. bbolt trusts its pages and panics, or faults, on those that were changed;
+// both become ErrCorrupt here.
 func (o *Outbox) open() (err error) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {
@@ -198,11 +212,18 @@ func (o *Outbox) open() (err error) {
 			err = fmt.Errorf("%w: %s: %v", ErrCorrupt, o.opts.Path, defect)
 		}
 	}()
-	o.db, err = bbolt.Open(o.opts.Path, 0o600, &bbolt.Options{Timeout: lockWait, FreelistType: bbolt.FreelistMapType, MaxSize: int(2*o.opts.MaxBytes + fileSlack)})
+	o.db, err = bbolt.Open(
+		o.opts.Path,
+		0o600,
+		&bbolt.Options{Timeout: lockWait, FreelistType: bbolt.FreelistMapType, MaxSize: int(2*o.opts.MaxBytes + fileSlack)},
+	)
 	switch {
 	case errors.Is(err, bolterrors.ErrTimeout):
 		return fmt.Errorf("%w: %s", ErrLocked, o.opts.Path)
-	case errors.Is(err, bolterrors.ErrInvalid), errors.Is(err, bolterrors.ErrChecksum), errors.Is(err, bolterrors.ErrVersionMismatch), errors.Is(err, bolterrors.ErrInvalidMapping):
+	case errors.Is(err, bolterrors.ErrInvalid),
+		errors.Is(err, bolterrors.ErrChecksum),
+		errors.Is(err, bolterrors.ErrVersionMismatch),
+		errors.Is(err, bolterrors.ErrInvalidMapping):
 		return fmt.Errorf("%w: %s: %w", ErrCorrupt, o.opts.Path, err)
 	case err != nil:
 		if info, e := os.Stat(o.opts.Path); e == nil && info.Size() > 0 && !errors.Is(err, os.ErrPermission) {
@@ -225,10 +246,12 @@ func (o *Outbox) open() (err error) {
 	})
 }
 
-// prepare makes the buckets of a new file. One that has them is not written to: it has not been looked at yet.
+// prepare makes the buckets of a new file. One that has them is not written to: it has not been
+// looked at yet.
 func (o *Outbox) prepare() error {
 	whole := false
-	if err := o.db.View(func(tx *bbolt.Tx) error { whole = tx.Bucket(seenAtBucket) != nil; return nil }); err != nil || whole {
+	if err := o.db.View(func(tx *bbolt.Tx) error { whole = tx.Bucket(seenAtBucket) != nil; return nil }); err != nil ||
+		whole {
 		return err
 	}
 	return o.db.Update(makeBuckets)
@@ -266,9 +289,11 @@ func queuedOf(item Item) queued {
 	return queued{id: item.ID, lane: laneName{item.Target, item.Lane}, at: item.At, attempts: item.Attempts}
 }
 
-// Add puts entries on disk, all or none. When it returns without an error they are there, whatever happens next. dedupe names what they come from: where
-// the same name was added within DedupeFor, nothing is added and added is false; empty names nothing. Errors are ErrFull, ErrDisk, ErrTooLarge and
-// ErrClosed, and that of ctx: then the entries may or may not have been added, and adding them again under the same name is right.
+// Add puts entries on disk, all or none. When it returns without an error they are there, whatever
+// happens next. dedupe names what they come from: where the same name was added within DedupeFor,
+// nothing is added and added is false; empty names nothing. Errors are ErrFull, ErrDisk,
+// ErrTooLarge and ErrClosed, and that of ctx: then the entries may or may not have been added, and
+// adding them again under the same name is right.
 func (o *Outbox) Add(ctx context.Context, dedupe string, entries ...Entry) (added bool, err error) {
 	now := time.Now()
 	a := &addition{dedupe: dedupe, now: now}
@@ -285,7 +310,8 @@ func (o *Outbox) Add(ctx context.Context, dedupe string, entries ...Entry) (adde
 	if len(dedupe) > maxName {
 		return false, ErrTooLarge
 	}
-	if err := o.write(ctx, &write{apply: func(tx *bbolt.Tx) error { return o.add(tx, a) }, settle: func(err error) { o.settleAdded(a, err) }}); err != nil {
+	if err := o.write(ctx, &write{apply: func(tx *bbolt.Tx) error { return o.add(tx, a) },
+		settle: func(err error) { o.settleAdded(a, err) }}); err != nil {
 		return false, err
 	}
 	if a.full {
@@ -294,7 +320,8 @@ func (o *Outbox) Add(ctx context.Context, dedupe string, entries ...Entry) (adde
 	return !a.known, nil
 }
 
-// Rouse has a target that was away tried at once, by one who has learnt otherwise that it is back. Elsewhere it does nothing.
+// Rouse has a target that was away tried at once, by one who has learnt otherwise that it is back.
+// Elsewhere it does nothing.
 func (o *Outbox) Rouse(target string) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -316,8 +343,8 @@ func (o *Outbox) Stats() Stats {
 // maxLooked bounds the entries that Oldest looks at.
 const maxLooked = 256
 
-// Oldest gives the entry that waits longest; ok is false where none waits. A dead letter that was put back keeps its
-// place in the file, so a few entries from the front are looked at.
+// Oldest gives the entry that waits longest; ok is false where none waits. A dead letter that was
+// put back keeps its place in the file, so a few entries from the front are looked at.
 func (o *Outbox) Oldest() (oldest Item, ok bool) {
 	items, err := o.List(false, 0, maxLooked)
 	if err != nil || len(items) == 0 {
@@ -326,7 +353,8 @@ func (o *Outbox) Oldest() (oldest Item, ok bool) {
 	return slices.MinFunc(items, func(a, b Item) int { return a.At.Compare(b.At) }), true
 }
 
-// Close ends the writing goroutine, after what was given to it, and closes the file. Run must have returned.
+// Close ends the writing goroutine, after what was given to it, and closes the file. Run must have
+// returned.
 func (o *Outbox) Close() error {
 	var err error
 	o.closed.Do(func() {

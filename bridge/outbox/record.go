@@ -10,8 +10,9 @@ import (
 	"go.etcd.io/bbolt"
 )
 
-// The buckets of the file. An entry is under its number, big-endian, in queue while it waits and in dead when it is given up. seen has the dedupe keys
-// with their time, seen_at the same the other way about, so that the oldest can be found.
+// The buckets of the file. An entry is under its number, big-endian, in queue while it waits and in
+// dead when it is given up. seen has the dedupe keys with their time, seen_at the same the other
+// way about, so that the oldest can be found.
 var (
 	queueBucket  = []byte("queue")
 	deadBucket   = []byte("dead")

@@ -54,6 +54,7 @@ type Socket struct {
 // Origin is where a socket is.
 type Origin uint8
 
+// The origins.
 const (
 	Local    Origin = iota // at this node
 	Remote                 // at another node

@@ -1,11 +1,12 @@
-// Package publish takes events from the application's own server and sends them to browsers, over HTTP, in two dialects.
+// Package publish takes events from the application's own server and sends them to browsers, over
+// HTTP, in two dialects.
 //
 //	handler := publish.New(publish.Options{Secret: []byte(secret)}, sender)
 //	mux.HandleFunc("POST /api/publish", handler.Publish)
 //	mux.HandleFunc("POST /api/disconnect", handler.Disconnect)
 //
-// A request shows the secret as a bearer token, or is signed with it: X-Bridge-Signature: t=<seconds>,v1=<hex HMAC-SHA256 of "t.body">. The package starts
-// no goroutine.
+// A request shows the secret as a bearer token, or is signed with it: X-Bridge-Signature:
+// t=<seconds>,v1=<hex HMAC-SHA256 of "t.body">. The package starts no goroutine.
 package publish
 
 import (
@@ -59,10 +60,11 @@ type Whom struct {
 type Sender interface {
 	// Send tells how many sockets of this node it reached.
 	Send(Event) (reached int, err error)
-	// Elsewhere tells how many sockets of other nodes events that were sent reached, one by one, and how many nodes have not said so in time. It waits for that, for a
-	// second at most.
+	// Elsewhere tells how many sockets of other nodes events that were sent reached, one by one, and
+	// how many nodes have not said so in time. It waits for that, for a second at most.
 	Elsewhere(context.Context, []Event) (reached []int, missing int)
-	// Disconnect tells how many sockets it reached, on all nodes, and how many nodes have not said so in time. It waits as Elsewhere does.
+	// Disconnect tells how many sockets it reached, on all nodes, and how many nodes have not said so
+	// in time. It waits as Elsewhere does.
 	Disconnect(context.Context, Whom) (reached, missing int)
 }
 
@@ -99,8 +101,9 @@ type answered struct {
 	err    error
 }
 
-// Answer is what a publisher gets. Reached counts the sockets that the event was sent to; of several events in Results, and their sum in Reached. Of MissingNodes it is not
-// known how many they reached: they did not answer in time.
+// Answer is what a publisher gets. Reached counts the sockets that the event was sent to; of
+// several events in Results, and their sum in Reached. Of MissingNodes it is not known how many
+// they reached: they did not answer in time.
 type Answer struct {
 	Reached      int   `json:"reached"`
 	Results      []int `json:"results,omitempty"`
@@ -135,7 +138,8 @@ func New(opts Options, sender Sender) *Handler {
 	return &Handler{opts: opts, sender: sender, known: known}
 }
 
-// Publish answers 202 with an Answer; 400 for what can't be sent, and then sends nothing of it; 401 without the secret; 413 for too much.
+// Publish answers 202 with an Answer; 400 for what can't be sent, and then sends nothing of it; 401
+// without the secret; 413 for too much.
 func (h *Handler) Publish(w http.ResponseWriter, r *http.Request) {
 	content, ok := h.admit(w, r)
 	if !ok {
@@ -297,9 +301,17 @@ func (n *names) UnmarshalJSON(raw []byte) error {
 }
 
 // reserved are the names of Socket.IO's own events.
-var reserved = map[string]bool{"connect": true, "connect_error": true, "disconnect": true, "disconnecting": true, "newListener": true, "removeListener": true}
+var reserved = map[string]bool{
+	"connect":        true,
+	"connect_error":  true,
+	"disconnect":     true,
+	"disconnecting":  true,
+	"newListener":    true,
+	"removeListener": true,
+}
 
-// request is an event in either dialect: {name, channel|channels, data, socket_id} or {event, room|rooms, user|users, except, data}.
+// request is an event in either dialect: {name, channel|channels, data, socket_id} or {event,
+// room|rooms, user|users, except, data}.
 type request struct {
 	Name     string          `json:"name"`
 	Event    string          `json:"event"`
@@ -316,7 +328,8 @@ type request struct {
 	Batch    []request       `json:"batch"`
 }
 
-// Parse reads a body: one event, a list of them, or {batch: [...]}; batch tells whether it may be several. At most most events.
+// Parse reads a body: one event, a list of them, or {batch: [...]}; batch tells whether it may be
+// several. At most most events.
 func Parse(body []byte, most int) (events []Event, batch bool, key string, err error) {
 	var requests []request
 	if trimmed := bytes.TrimLeft(body, " \t\r\n"); len(trimmed) > 0 && trimmed[0] == '[' {

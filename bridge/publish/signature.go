@@ -38,10 +38,15 @@ func mac(secret []byte, t string, body []byte) []byte {
 	return h.Sum(nil)
 }
 
-// Authenticate checks that a request shows the secret or is signed with it, at most window from now. It gives ErrNoCredential, ErrCredential or ErrExpired.
+// Authenticate checks that a request shows the secret or is signed with it, at most window from
+// now. It gives ErrNoCredential, ErrCredential or ErrExpired.
 func Authenticate(header http.Header, body, secret []byte, window time.Duration, now time.Time) error {
 	if token, ok := strings.CutPrefix(header.Get("Authorization"), "Bearer "); ok {
-		want, got := sha256.Sum256(secret), sha256.Sum256([]byte(token)) // of one length, so that the time tells nothing of it
+		want, got := sha256.Sum256(
+			secret,
+		), sha256.Sum256(
+			[]byte(token),
+		) // of one length, so that the time tells nothing of it
 		if subtle.ConstantTimeCompare(want[:], got[:]) == 1 {
 			return nil
 		}

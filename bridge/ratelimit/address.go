@@ -8,7 +8,8 @@ import (
 	"strings"
 )
 
-// Network is what an address (host:port) counts by: of IPv6 its /64, since whoever has one address there has all of them.
+// Network is what an address (host:port) counts by: of IPv6 its /64, since whoever has one address
+// there has all of them.
 func Network(address string) string {
 	host, _, err := net.SplitHostPort(address)
 	if err != nil {
@@ -29,9 +30,9 @@ func Network(address string) string {
 // maxForwarded bounds the addresses that are looked at in X-Forwarded-For, from its end.
 const maxForwarded = 32
 
-// RealAddress gives a request that comes through a trusted proxy the address of the client: the last one in
-// X-Forwarded-For that is not a trusted proxy itself. Anybody may have written what stands before it. The request gets
-// the host, too, that the browser asked for.
+// RealAddress gives a request that comes through a trusted proxy the address of the client: the
+// last one in X-Forwarded-For that is not a trusted proxy itself. Anybody may have written what
+// stands before it. The request gets the host, too, that the browser asked for.
 func RealAddress(next http.Handler, trusted func() []netip.Prefix) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if proxies := trusted(); len(proxies) > 0 {
@@ -60,7 +61,8 @@ func forwardedHost(r *http.Request, proxies []netip.Prefix) string {
 // isProxy reports whether a peer is a trusted proxy.
 func isProxy(address string, proxies []netip.Prefix) bool {
 	peer, err := netip.ParseAddrPort(address)
-	return err == nil && slices.ContainsFunc(proxies, func(p netip.Prefix) bool { return p.Contains(peer.Addr().Unmap().WithZone("")) })
+	return err == nil &&
+		slices.ContainsFunc(proxies, func(p netip.Prefix) bool { return p.Contains(peer.Addr().Unmap().WithZone("")) })
 }
 
 func forwardedFor(r *http.Request, proxies []netip.Prefix) (client netip.Addr, ok bool) {

@@ -1,5 +1,5 @@
-// Package ratelimit holds clients to the limits of the configuration: events by intent, connections and rooms, of one
-// socket, one user, one address.
+// Package ratelimit holds clients to the limits of the configuration: events by intent, connections
+// and rooms, of one socket, one user, one address.
 //
 //	limits, err := ratelimit.Compile(cfg.Limits)
 //	users := ratelimit.NewMeters()

@@ -9,7 +9,8 @@ import (
 	"github.com/supabridge/supabridge/config"
 )
 
-// Meter counts what one user or one address has. A nil Meter, of nobody in particular, counts nothing and bounds nothing.
+// Meter counts what one user or one address has. A nil Meter, of nobody in particular, counts
+// nothing and bounds nothing.
 type Meter struct {
 	mu          sync.Mutex // guards the rest
 	connections int
@@ -47,8 +48,8 @@ func (m *Meter) Full(bounds config.PeerLimits) (rooms bool) {
 	return m.rooms >= bounds.Rooms
 }
 
-// Meters are those of users, or of addresses: of all that are connected, and for a while of those who left, so that
-// coming again does not fill their buckets.
+// Meters are those of users, or of addresses: of all that are connected, and for a while of those
+// who left, so that coming again does not fill their buckets.
 type Meters struct {
 	mu   sync.Mutex // guards the rest; taken before a Meter's own
 	here map[string]*Meter

@@ -26,7 +26,8 @@ type Rates map[vocabulary.Intent]config.Rate
 // EveryIntent is not an intent of a client.
 const EveryIntent vocabulary.Intent = 255
 
-// Compile reads limits that are valid otherwise. It refuses an intent that doesn't exist, by its key.
+// Compile reads limits that are valid otherwise. It refuses an intent that doesn't exist, by its
+// key.
 func Compile(limits config.Limits) (*Limits, error) {
 	l := &Limits{Limits: limits}
 	for _, network := range l.TrustedProxies {
@@ -40,7 +41,8 @@ func Compile(limits config.Limits) (*Limits, error) {
 		path  string
 		texts []string
 		rates *Rates
-	}{{"socket", l.Socket.Events, &l.SocketRates}, {"user", l.User.Events, &l.UserRates}, {"address", l.Address.Events, &l.AddressRates}} {
+	}{{"socket", l.Socket.Events, &l.SocketRates}, {"user", l.User.Events, &l.UserRates}, {"address", l.Address.Events,
+		&l.AddressRates}} {
 		var err error
 		if *r.rates, err = compileRates(r.texts); err != nil {
 			return nil, fmt.Errorf("limits.%s.events: %w", r.path, err)
@@ -60,7 +62,12 @@ func compileRates(texts []string) (Rates, error) {
 		if name != config.EveryIntent {
 			i := slices.Index(vocabulary.Intents(), name)
 			if i < 0 {
-				return nil, fmt.Errorf("no such intent as %q: there are %s and %s", name, config.EveryIntent, strings.Join(vocabulary.Intents(), ", "))
+				return nil, fmt.Errorf(
+					"no such intent as %q: there are %s and %s",
+					name,
+					config.EveryIntent,
+					strings.Join(vocabulary.Intents(), ", "),
+				)
 			}
 			intent = vocabulary.Intent(i + 1)
 		}
@@ -69,8 +76,8 @@ func compileRates(texts []string) (Rates, error) {
 	return compiled, nil
 }
 
-// Buckets hold what is left of Rates. A bucket is made with the first event that needs it, so that a client that sends
-// nothing costs nothing. Their owner keeps them to one goroutine.
+// Buckets hold what is left of Rates. A bucket is made with the first event that needs it, so that
+// a client that sends nothing costs nothing. Their owner keeps them to one goroutine.
 type Buckets map[vocabulary.Intent]*rate.Limiter
 
 // Allow takes an event from the buckets it counts in; false where one of them is empty.

@@ -18,7 +18,8 @@ type elsewhere struct {
 	user User
 }
 
-// hearState takes everybody who is in a channel, which is also everybody who is: those not among them have left.
+// hearState takes everybody who is in a channel, which is also everybody who is: those not among
+// them have left.
 func (s *Sharer) hearState(r *room, present []phoenix.Presence) {
 	now := make(map[string]bool)
 	for _, p := range present {
@@ -58,7 +59,8 @@ func (s *Sharer) hearDiff(r *room, d *phoenix.PresenceDiff) {
 	}
 }
 
-// users reads who a presence is, by reference: one user, or those that another bridge lists. Our own are nobody's.
+// users reads who a presence is, by reference: one user, or those that another bridge lists. Our
+// own are nobody's.
 func (s *Sharer) users(r *room, p phoenix.Presence) map[string]User {
 	meta, err := row.Parse(p.Meta)
 	if err != nil || meta.Text("via") == s.id {
@@ -144,10 +146,19 @@ type meta struct {
 }
 
 func (s *Sharer) metaOf(u User, since time.Time) meta {
-	return meta{UserID: u.ID, UserID2: u.ID, UserName: u.Name, UserName2: u.Name, Status: u.Status, OnlineAt: since.UTC().Format(time.RFC3339Nano), Via: s.id}
+	return meta{
+		UserID:    u.ID,
+		UserID2:   u.ID,
+		UserName:  u.Name,
+		UserName2: u.Name,
+		Status:    u.Status,
+		OnlineAt:  since.UTC().Format(time.RFC3339Nano),
+		Via:       s.id,
+	}
 }
 
-// seat announces who is online: each on a channel of their own as long as there are seats, the others in a list.
+// seat announces who is online: each on a channel of their own as long as there are seats, the
+// others in a list.
 func (s *Sharer) seat(ctx context.Context, present map[string][]User) {
 	for tenant, t := range s.tables {
 		if len(present[tenant]) == 0 {
@@ -176,7 +187,8 @@ func (s *Sharer) seat(ctx context.Context, present map[string][]User) {
 	}
 }
 
-// place seats users, keeping those who sit where they are, and gives those for whom there is no seat.
+// place seats users, keeping those who sit where they are, and gives those for whom there is no
+// seat.
 func (s *Sharer) place(ctx context.Context, t *table, topic string, users []User) (rest []User) {
 	for i, seat := range t.seats {
 		if seat == nil {
@@ -209,7 +221,14 @@ func (s *Sharer) sit(ctx context.Context, t *table, i int, topic string, u User)
 	if err != nil {
 		return err
 	}
-	ch, err := client.Channel(topic, phoenix.ChannelOptions{Private: s.closed || s.opts.Presence.Private, Presence: phoenix.PresenceOptions{Key: u.ID}, Queue: channelRoom})
+	ch, err := client.Channel(
+		topic,
+		phoenix.ChannelOptions{
+			Private:  s.closed || s.opts.Presence.Private,
+			Presence: phoenix.PresenceOptions{Key: u.ID},
+			Queue:    channelRoom,
+		},
+	)
 	if err != nil {
 		return fmt.Errorf("seat %s: %w", strconv.Itoa(i), err) // somebody is still getting up: the next look tries again
 	}
@@ -257,8 +276,9 @@ func (s *Sharer) listRest(r *room, users []User) {
 	r.list.say(body)
 }
 
-// announcer tracks what a channel announces, the latest alone: the client spaces calls to what Realtime allows. A change is a leave and a join: tracked over
-// what was tracked before, supabase-js 2.109 keeps both, and the former for ever.
+// announcer tracks what a channel announces, the latest alone: the client spaces calls to what
+// Realtime allows. A change is a leave and a join: tracked over what was tracked before,
+// supabase-js 2.109 keeps both, and the former for ever.
 type announcer struct {
 	latest chan json.RawMessage
 	stop   context.CancelFunc
@@ -290,7 +310,8 @@ func (s *Sharer) announcer(ch *phoenix.Channel) *announcer {
 	return a
 }
 
-// say has something announced in place of what waits; nil announces nothing any more. Only Run's goroutine says.
+// say has something announced in place of what waits; nil announces nothing any more. Only Run's
+// goroutine says.
 func (a *announcer) say(body json.RawMessage) {
 	select {
 	case <-a.latest:

@@ -1,20 +1,23 @@
-// Package realtimeshare has clients of Supabase Realtime and those of the bridge see each other: typing goes as Broadcast, who is online as Presence, each way as configured.
+// Package realtimeshare has clients of Supabase Realtime and those of the bridge see each other:
+// typing goes as Broadcast, who is online as Presence, each way as configured.
 //
 //	s, err := realtimeshare.New(realtimeshare.Options{Typing: …, Presence: …, Dial: dial, House: house})
 //	go s.Run(ctx)
 //	s.Typed("c1", realtimeshare.User{ID: "u1"}, true)   // a socket of ours types
 //	s.Nudge()                                   // somebody came or went
 //
-// It uses connections of its own, never the one that carries changes: a refused join holds up a whole connection, and limits on broadcasts close channels. A channel
-// is joined while somebody is in what it is about, and a while longer. What goes out is coalesced (of a user who types in a conversation only the latest state
-// waits) and held to a budget.
+// It uses connections of its own, never the one that carries changes: a refused join holds up a
+// whole connection, and limits on broadcasts close channels. A channel is joined while somebody is
+// in what it is about, and a while longer. What goes out is coalesced (of a user who types in a
+// conversation only the latest state waits) and held to a budget.
 //
-// One channel of one connection is one presence to Realtime, so a bridge can't announce all its users on one. Each of the first users of a tenant, Presence.Seats
-// many, has a seat: a connection that is shared with one user of every other tenant. An unchanged supabase-js client sees them as it sees its like. Those beyond are
-// listed together in one further presence, under `users`.
+// One channel of one connection is one presence to Realtime, so a bridge can't announce all its
+// users on one. Each of the first users of a tenant, Presence.Seats many, has a seat: a connection
+// that is shared with one user of every other tenant. An unchanged supabase-js client sees them as
+// it sees its like. Those beyond are listed together in one further presence, under `users`.
 //
-// Run's goroutine owns everything but what waits to be sent. Each channel has a goroutine that reads it and, where it announces somebody, one that does; all have
-// ended when Run returns.
+// Run's goroutine owns everything but what waits to be sent. Each channel has a goroutine that
+// reads it and, where it announces somebody, one that does; all have ended when Run returns.
 package realtimeshare
 
 import (
@@ -41,7 +44,8 @@ type User struct {
 	Status   string // online, away, …; of typing empty
 }
 
-// House is what a Sharer knows of the bridge, and tells it. Its methods are called from one goroutine.
+// House is what a Sharer knows of the bridge, and tells it. Its methods are called from one
+// goroutine.
 type House interface {
 	// Occupied gives the conversations and tenants in whose rooms sockets are.
 	Occupied() (conversations, tenants []string)
@@ -51,7 +55,8 @@ type House interface {
 	TenantOf(ctx context.Context, conversation string) (string, error)
 	// Typing takes that somebody elsewhere types, or stopped.
 	Typing(conversation string, user User, on bool)
-	// Enter takes that somebody elsewhere is online in a tenant, or how they are now; Leave that they are not any more. The key is the same for both.
+	// Enter takes that somebody elsewhere is online in a tenant, or how they are now; Leave that they
+	// are not any more. The key is the same for both.
 	Enter(tenant, key string, user User)
 	Leave(tenant, key string, user User)
 }
@@ -70,7 +75,8 @@ func (l Lane) on() bool { return l.In || l.Out }
 
 // Options of a Sharer.
 type Options struct {
-	// Typing is shared as broadcasts named Event, with isTyping in the payload. With StopEvent the end has a name of its own.
+	// Typing is shared as broadcasts named Event, with isTyping in the payload. With StopEvent the end
+	// has a name of its own.
 	Typing           Lane
 	Event, StopEvent string
 	// Presence is shared as Presence; Seats bounds the users of a tenant who have one of their own.
@@ -90,7 +96,8 @@ type Options struct {
 
 // Times and bounds that are not worth a knob.
 const (
-	lookEvery    = time.Second      // how often it is looked who is where, beside when it is said that somebody came or went
+	// how often it is looked who is where, beside when it is said that somebody came or went
+	lookEvery    = time.Second
 	lookPause    = time.Second / 10 // the least time between two such looks: each goes through all rooms
 	lostAfter    = 30 * time.Second // how long those elsewhere count as online while their channel is away
 	sendWithin   = 10 * time.Second // what waits for its channel longer is dropped
@@ -143,9 +150,13 @@ type pending struct {
 // New makes a Sharer; Run starts it.
 func New(opts Options) *Sharer {
 	s := &Sharer{
-		opts: opts, id: uuid.NewString(), nudge: make(chan struct{}, 1), wake: make(chan struct{}, 1), inbox: make(chan func(), channelRoom),
+		opts: opts, id: uuid.NewString(), nudge: make(chan struct{}, 1), wake: make(chan struct{}, 1),
+		inbox:   make(chan func(), channelRoom),
 		limiter: rate.NewLimiter(rate.Limit(opts.PerSecond), opts.PerSecond), metrics: newMetrics(opts.Registry),
-		lanes: make([]*phoenix.Client, 1+opts.Seats), rooms: make(map[string]*room), tables: make(map[string]*table), waiting: make(map[sign]pending),
+		lanes: make(
+			[]*phoenix.Client,
+			1+opts.Seats,
+		), rooms: make(map[string]*room), tables: make(map[string]*table), waiting: make(map[sign]pending),
 	}
 	s.over, s.end = context.WithCancel(context.Background())
 	s.retry = time.NewTimer(time.Hour)
@@ -153,7 +164,8 @@ func New(opts Options) *Sharer {
 	return s
 }
 
-// Nudge has it looked soon who is where: at once, or once lookPause is over since the last look. It never waits.
+// Nudge has it looked soon who is where: at once, or once lookPause is over since the last look. It
+// never waits.
 func (s *Sharer) Nudge() { signal(s.nudge) }
 
 func signal(c chan struct{}) {
@@ -163,7 +175,8 @@ func signal(c chan struct{}) {
 	}
 }
 
-// Typed takes that a user of ours types in a conversation, or stopped. It never waits: only the latest of each user and conversation is kept.
+// Typed takes that a user of ours types in a conversation, or stopped. It never waits: only the
+// latest of each user and conversation is kept.
 func (s *Sharer) Typed(conversation string, user User, on bool) {
 	if !s.opts.Typing.Out {
 		return
@@ -320,7 +333,8 @@ func (s *Sharer) wishes(conversations, tenants []string) map[string]wish {
 	return wishes
 }
 
-// settle joins the channels that are needed, as many as may be, and leaves those that have not been for a while.
+// settle joins the channels that are needed, as many as may be, and leaves those that have not been
+// for a while.
 func (s *Sharer) settle(ctx context.Context, wishes map[string]wish) {
 	now := time.Now()
 	for topic, r := range s.rooms {
@@ -350,14 +364,18 @@ func (s *Sharer) settle(ctx context.Context, wishes map[string]wish) {
 			left++
 			continue
 		}
-		if err := s.join(ctx, topic, wishes[topic]); err != nil && !errors.Is(err, phoenix.ErrTopicInUse) { // it is still being left
+		if err := s.join(ctx, topic, wishes[topic]); err != nil &&
+			!errors.Is(err, phoenix.ErrTopicInUse) { // it is still being left
 			s.opts.Log.Warn().Err(err).Str("topic", topic).Msg("a channel for typing and presence can't be joined")
 		}
 	}
 	s.metrics.channels.Set(float64(len(s.rooms)))
 	s.metrics.left.Set(float64(left))
 	if left > 0 && !s.full {
-		s.opts.Log.Warn().Int("left_out", left).Int("max_channels", s.opts.MaxChannels).Msg("typing and presence of some are not shared over Realtime: too many channels")
+		s.opts.Log.Warn().
+			Int("left_out", left).
+			Int("max_channels", s.opts.MaxChannels).
+			Msg("typing and presence of some are not shared over Realtime: too many channels")
 	}
 	s.full = left > 0
 }
@@ -369,7 +387,8 @@ func (s *Sharer) join(ctx context.Context, topic string, w wish) error {
 	}
 	private := s.closed || w.typing && s.opts.Typing.Private || w.presence && s.opts.Presence.Private
 	ch, err := client.Channel(topic, phoenix.ChannelOptions{
-		Private: private, Presence: phoenix.PresenceOptions{Enabled: w.presence, Key: "supabridge:" + s.id}, PushQueue: 8, Queue: channelRoom,
+		Private: private, Presence: phoenix.PresenceOptions{Enabled: w.presence, Key: "supabridge:" + s.id}, PushQueue: 8,
+		Queue: channelRoom,
 	})
 	if err != nil {
 		return fmt.Errorf("channel %s: %w", topic, err)
@@ -453,14 +472,16 @@ func (s *Sharer) hear(ctx context.Context, r *room, e phoenix.Event) {
 	}
 }
 
-// goPrivate joins every channel anew, as a private one: the project allows no others, so pages use private ones too.
+// goPrivate joins every channel anew, as a private one: the project allows no others, so pages use
+// private ones too.
 func (s *Sharer) goPrivate() {
 	if s.closed {
 		return
 	}
 	s.closed = true
-	s.opts.Log.Warn().Msg("the project allows private channels only: typing and presence are shared on private ones, which policies of realtime.messages must open to pages; " +
-		"set realtime: {typing: {private: true}, presence: {private: true}}")
+	s.opts.Log.Warn().
+		Msg("the project allows private channels only: typing and presence are shared on private ones, which policies of realtime.messages must open to pages; " +
+			"set realtime: {typing: {private: true}, presence: {private: true}}")
 	for _, r := range s.rooms {
 		s.leave(r)
 	}
@@ -492,11 +513,22 @@ func newMetrics(registry prometheus.Registerer) metrics {
 		return prometheus.Opts{Name: name, Help: help}
 	}
 	m := metrics{
-		channels: prometheus.NewGauge(prometheus.GaugeOpts(name("shared_channels", "Realtime channels joined for typing and presence."))),
-		left:     prometheus.NewGauge(prometheus.GaugeOpts(name("shared_channels_left_out", "Channels that would be needed beyond realtime.max_channels."))),
-		sent:     prometheus.NewCounterVec(prometheus.CounterOpts(name("shared_broadcasts_total", "Signs of typing for Realtime, by result: sent or dropped.")), []string{"result"}),
-		received: prometheus.NewCounterVec(prometheus.CounterOpts(name("shared_received_total",
-			"Signs of typing and presences of others from Realtime, by kind and result: taken or dropped.")), []string{"kind", "result"}),
+		channels: prometheus.NewGauge(
+			prometheus.GaugeOpts(name("shared_channels", "Realtime channels joined for typing and presence.")),
+		),
+		left: prometheus.NewGauge(
+			prometheus.GaugeOpts(
+				name("shared_channels_left_out", "Channels that would be needed beyond realtime.max_channels."),
+			),
+		),
+		sent: prometheus.NewCounterVec(
+			prometheus.CounterOpts(name("shared_broadcasts_total", "Signs of typing for Realtime, by result: sent or dropped.")),
+			[]string{"result"},
+		),
+		received: prometheus.NewCounterVec(prometheus.CounterOpts(name(
+			"shared_received_total",
+			"Signs of typing and presences of others from Realtime, by kind and result: taken or dropped.",
+		)), []string{"kind", "result"}),
 	}
 	registry.MustRegister(m.channels, m.left, m.sent, m.received)
 	return m

@@ -20,7 +20,8 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// house keeps what a Sharer tells it. The whole, with a bridge and a Realtime server, is tested in package bridge.
+// house keeps what a Sharer tells it. The whole, with a bridge and a Realtime server, is tested in
+// package bridge.
 type house struct {
 	typing map[string]int
 	there  map[string]User

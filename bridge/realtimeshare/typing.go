@@ -50,7 +50,8 @@ func (s *Sharer) take(key sign) pending {
 	return p
 }
 
-// roomOf is the channel of a conversation's typing; nil where it is not joined, or its tenant is not known.
+// roomOf is the channel of a conversation's typing; nil where it is not joined, or its tenant is
+// not known.
 func (s *Sharer) roomOf(ctx context.Context, conversation string) *room {
 	topic := s.opts.Typing.Topic
 	tenant := ""
@@ -93,7 +94,11 @@ func (s *Sharer) send(ctx context.Context, r *room, conversation string, p pendi
 	}
 	ctx, cancel := context.WithTimeout(ctx, askWithin)
 	defer cancel()
-	err := r.channel.Send(ctx, event, typingPayload{conversation, conversation, p.user.ID, p.user.ID, p.user.Name, p.user.Name, p.on, p.on, s.id})
+	err := r.channel.Send(
+		ctx,
+		event,
+		typingPayload{conversation, conversation, p.user.ID, p.user.ID, p.user.Name, p.user.Name, p.on, p.on, s.id},
+	)
 	if err != nil {
 		s.opts.Log.Debug().Err(err).Str("topic", r.topic).Msg("a sign of typing was not sent")
 		s.metrics.sent.WithLabelValues("dropped").Inc()
@@ -106,12 +111,23 @@ func (s *Sharer) send(ctx context.Context, r *room, conversation string, p pendi
 var (
 	userFields         = []string{"userId", "user_id", "senderId", "sender_id", "id"}
 	nameFields         = []string{"userName", "user_name", "username", "displayName", "display_name", "name"}
-	conversationFields = []string{"conversationId", "conversation_id", "roomId", "room_id", "chatId", "chat_id", "threadId", "thread_id", "room"}
-	typingFields       = []string{"isTyping", "is_typing", "typing"}
-	statusFields       = []string{"status", "state", "presence"}
+	conversationFields = []string{
+		"conversationId",
+		"conversation_id",
+		"roomId",
+		"room_id",
+		"chatId",
+		"chat_id",
+		"threadId",
+		"thread_id",
+		"room",
+	}
+	typingFields = []string{"isTyping", "is_typing", "typing"}
+	statusFields = []string{"status", "state", "presence"}
 )
 
-// hearTyping takes that somebody elsewhere types. What can't be told whose it is, or is about a conversation in which nobody is, is dropped.
+// hearTyping takes that somebody elsewhere types. What can't be told whose it is, or is about a
+// conversation in which nobody is, is dropped.
 func (s *Sharer) hearTyping(ctx context.Context, r *room, m *phoenix.BroadcastMessage) {
 	on := m.Event == s.opts.Event
 	if !on && (m.Event != s.opts.StopEvent || m.Event == "") || m.Binary {
@@ -129,7 +145,8 @@ func (s *Sharer) hearTyping(ctx context.Context, r *room, m *phoenix.BroadcastMe
 	if on {
 		on = text(payload, typingFields) != "false"
 	}
-	if user.ID == "" || !s.occupied[conversation] || !r.admits(user.ID, on, s.opts.Expiry()) || r.tenant != "" && s.tenantOf(ctx, conversation) != r.tenant {
+	if user.ID == "" || !s.occupied[conversation] || !r.admits(user.ID, on, s.opts.Expiry()) ||
+		r.tenant != "" && s.tenantOf(ctx, conversation) != r.tenant {
 		s.metrics.received.WithLabelValues("typing", "dropped").Inc()
 		return
 	}

@@ -6,9 +6,10 @@ import (
 	"sync/atomic"
 )
 
-// The names of columns are few and come with every row, so each is made a string once. A reader takes the map as it is; who adds to it puts a copy in its place.
-// Names of what clients send are looked for too and pass through here, so their number is bounded: beyond maxNames, and for those longer than maxName bytes, each
-// is made anew.
+// The names of columns are few and come with every row, so each is made a string once. A reader
+// takes the map as it is; who adds to it puts a copy in its place. Names of what clients send are
+// looked for too and pass through here, so their number is bounded: beyond maxNames, and for those
+// longer than maxName bytes, each is made anew.
 const (
 	maxNames = 2048
 	maxName  = 64

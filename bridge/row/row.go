@@ -1,5 +1,6 @@
-// Package row reads rows as Supabase sends them, JSON objects of columns, without decoding what nobody asks for: values are slices of the record's
-// own bytes, so numbers keep their digits and what is sent on is what came.
+// Package row reads rows as Supabase sends them, JSON objects of columns, without decoding what
+// nobody asks for: values are slices of the record's own bytes, so numbers keep their digits and
+// what is sent on is what came.
 //
 //	r, err := row.Parse(record)
 //	id := r.Text("id")
@@ -81,7 +82,8 @@ func (r Row) Get(name string) json.RawMessage {
 // Has tells whether the row has a column, be it null.
 func (r Row) Has(name string) bool { return r.Get(name) != nil }
 
-// Text gives the text of a string, number or boolean; "" for null, for what is composed, and for a column that is not there or has no name.
+// Text gives the text of a string, number or boolean; "" for null, for what is composed, and for a
+// column that is not there or has no name.
 func (r Row) Text(name string) string {
 	if name == "" {
 		return ""
@@ -154,7 +156,8 @@ func (s *scanner) next() byte {
 }
 
 func (s *scanner) space() {
-	for s.at < len(s.text) && (s.text[s.at] == ' ' || s.text[s.at] == '\n' || s.text[s.at] == '\t' || s.text[s.at] == '\r') {
+	for s.at < len(s.text) && (s.text[s.at] == ' ' || s.text[s.at] == '\n' || s.text[s.at] == '\t' ||
+		s.text[s.at] == '\r') {
 		s.at++
 	}
 }
@@ -204,10 +207,19 @@ func (s *scanner) string() {
 	s.at++
 }
 
-// layouts are PostgreSQL's timestamptz and timestamp as JSON has them; a missing zone is taken for UTC, and fractions of any length are read.
-var layouts = []string{time.RFC3339Nano, "2006-01-02T15:04:05", "2006-01-02 15:04:05Z07:00", "2006-01-02 15:04:05Z07", "2006-01-02 15:04:05", "2006-01-02T15:04:05Z07"}
+// layouts are PostgreSQL's timestamptz and timestamp as JSON has them; a missing zone is taken for
+// UTC, and fractions of any length are read.
+var layouts = []string{
+	time.RFC3339Nano,
+	"2006-01-02T15:04:05",
+	"2006-01-02 15:04:05Z07:00",
+	"2006-01-02 15:04:05Z07",
+	"2006-01-02 15:04:05",
+	"2006-01-02T15:04:05Z07",
+}
 
-// Time reads a timestamp as PostgreSQL writes it in JSON; the zero time for what is none, such as infinity.
+// Time reads a timestamp as PostgreSQL writes it in JSON; the zero time for what is none, such as
+// infinity.
 func Time(text string) time.Time {
 	if text == "" {
 		return time.Time{}
@@ -251,8 +263,9 @@ func instant(value []byte) (time.Time, bool) {
 	return at, !at.IsZero()
 }
 
-// Digest is equal for rows with the same columns and values, however their JSON is spaced and ordered: Realtime and PostgREST write it differently. So
-// do they write timestamps, each in the time zone of its own session: texts of one instant count as equal. It holds within one process.
+// Digest is equal for rows with the same columns and values, however their JSON is spaced and
+// ordered: Realtime and PostgREST write it differently. So do they write timestamps, each in the
+// time zone of its own session: texts of one instant count as equal. It holds within one process.
 func (r Row) Digest() uint64 {
 	columns := slices.Clone(r.Columns)
 	slices.SortFunc(columns, func(a, b Column) int { return strings.Compare(a.Name, b.Name) })

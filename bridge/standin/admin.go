@@ -77,7 +77,11 @@ func (s *Server) alterPublication(w http.ResponseWriter, r *http.Request) {
 	d := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxFaultBody))
 	d.DisallowUnknownFields()
 	if err := d.Decode(&asked); err != nil || asked.Table == "" || asked.Published == nil {
-		answerFault(w, http.StatusBadRequest, map[string]any{"error": `want {"table": "[schema.]name", "published": true or false}`})
+		answerFault(
+			w,
+			http.StatusBadRequest,
+			map[string]any{"error": `want {"table": "[schema.]name", "published": true or false}`},
+		)
 		return
 	}
 	schema, name := s.db.Schemas()[0], asked.Table

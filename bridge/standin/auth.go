@@ -48,8 +48,8 @@ func (u *seedUser) claims() map[string]any {
 	return map[string]any{"aud": sql.RoleAuthenticated, "email": u.email, "app_metadata": app, "user_metadata": user}
 }
 
-// UserToken mints an access token for a user of the seed, valid for Options.TokenTTL. An unknown id is an error with code
-// user_not_found.
+// UserToken mints an access token for a user of the seed, valid for Options.TokenTTL. An unknown id
+// is an error with code user_not_found.
 func (s *Server) UserToken(id string) (string, error) {
 	for i := range s.seed.users {
 		if u := &s.seed.users[i]; u.id == id {
@@ -77,7 +77,8 @@ func refuseAuth(w http.ResponseWriter, r *http.Request, status int, code, messag
 	writeJSON(w, r, status, authError{status, code, message})
 }
 
-// serveUser answers GET /auth/v1/user with the bearer's user; one whom the seed doesn't know is described by their token.
+// serveUser answers GET /auth/v1/user with the bearer's user; one whom the seed doesn't know is
+// described by their token.
 func (s *Server) serveUser(w http.ResponseWriter, r *http.Request, claims Claims, _ []byte) {
 	if claims.Subject == "" {
 		refuseAuth(w, r, http.StatusForbidden, "bad_jwt", "invalid claim: missing sub claim")
@@ -89,8 +90,13 @@ func (s *Server) serveUser(w http.ResponseWriter, r *http.Request, claims Claims
 			return
 		}
 	}
-	writeJSON(w, r, http.StatusOK, map[string]any{"id": claims.Subject, "aud": claims.Raw["aud"], "role": claims.Role, "email": claims.Raw["email"],
-		"app_metadata": claims.Raw["app_metadata"], "user_metadata": claims.Raw["user_metadata"], "identities": []any{}})
+	writeJSON(
+		w,
+		r,
+		http.StatusOK,
+		map[string]any{"id": claims.Subject, "aud": claims.Raw["aud"], "role": claims.Role, "email": claims.Raw["email"],
+			"app_metadata": claims.Raw["app_metadata"], "user_metadata": claims.Raw["user_metadata"], "identities": []any{}},
+	)
 }
 
 // serveToken answers POST /auth/v1/token for the grants password and refresh_token.
@@ -109,7 +115,8 @@ func (s *Server) serveToken(w http.ResponseWriter, r *http.Request, _ Claims, bo
 	case "password":
 		for i := range s.seed.users {
 			u := &s.seed.users[i]
-			if u.password != "" && strings.EqualFold(u.email, asked.Email) && hmac.Equal([]byte(u.password), []byte(asked.Password)) {
+			if u.password != "" && strings.EqualFold(u.email, asked.Email) &&
+				hmac.Equal([]byte(u.password), []byte(asked.Password)) {
 				user = u
 			}
 		}
@@ -137,7 +144,8 @@ func (s *Server) serveToken(w http.ResponseWriter, r *http.Request, _ Claims, bo
 		return
 	}
 	writeJSON(w, r, http.StatusOK, map[string]any{
-		"access_token": token, "token_type": "bearer", "expires_in": int64(s.tokenTTL / time.Second), "expires_at": s.now().Add(s.tokenTTL).Unix(),
+		"access_token": token, "token_type": "bearer", "expires_in": int64(s.tokenTTL / time.Second),
+		"expires_at":    s.now().Add(s.tokenTTL).Unix(),
 		"refresh_token": s.tokens.RefreshToken(user.id), "user": user.document(),
 	})
 }

@@ -41,7 +41,12 @@ func gateway(now func() time.Time, next http.Handler) http.Handler {
 			return
 		}
 		if len(r.URL.RequestURI()) > maxURLBytes {
-			writeJSON(w, r, http.StatusRequestURITooLong, gatewayError{Message: "The URL is longer than " + strconv.Itoa(maxURLBytes) + " bytes"})
+			writeJSON(
+				w,
+				r,
+				http.StatusRequestURITooLong,
+				gatewayError{Message: "The URL is longer than " + strconv.Itoa(maxURLBytes) + " bytes"},
+			)
 			return
 		}
 		next.ServeHTTP(w, r)
@@ -54,22 +59,35 @@ type gatewayError struct {
 	Hint    string `json:"hint,omitempty"`
 }
 
-// identified lets a request through that carries a key of the project, and gives next the claims of its bearer, which are
-// the key's own where there is no Authorization, and its body.
-func (s *Server) identified(refuse func(http.ResponseWriter, *http.Request, error), next func(http.ResponseWriter, *http.Request, Claims, []byte)) http.Handler {
+// identified lets a request through that carries a key of the project, and gives next the claims of
+// its bearer, which are the key's own where there is no Authorization, and its body.
+func (s *Server) identified(
+	refuse func(http.ResponseWriter, *http.Request, error),
+	next func(http.ResponseWriter, *http.Request, Claims, []byte),
+) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		key := r.Header.Get("apikey")
 		if key == "" {
 			key = r.URL.Query().Get("apikey")
 		}
 		if key == "" {
-			writeJSON(w, r, http.StatusUnauthorized, gatewayError{"No API key found in request", "No `apikey` request header or url param was found."})
+			writeJSON(
+				w,
+				r,
+				http.StatusUnauthorized,
+				gatewayError{"No API key found in request", "No `apikey` request header or url param was found."},
+			)
 			return
 		}
 		key = s.tokens.Exchange(key)
 		claims, err := s.tokens.Verify(key, s.now())
 		if err != nil {
-			writeJSON(w, r, http.StatusUnauthorized, gatewayError{"Invalid API key", "Double check your Supabase `anon` or `service_role` API key."})
+			writeJSON(
+				w,
+				r,
+				http.StatusUnauthorized,
+				gatewayError{"Invalid API key", "Double check your Supabase `anon` or `service_role` API key."},
+			)
 			return
 		}
 		if bearer, ok := tokens.Bearer(r.Header); ok {
@@ -86,7 +104,12 @@ func (s *Server) identified(refuse func(http.ResponseWriter, *http.Request, erro
 			if tooLarge := (*http.MaxBytesError)(nil); errors.As(err, &tooLarge) {
 				status = http.StatusRequestEntityTooLarge
 			}
-			writeJSON(w, r, status, gatewayError{Message: "The body can't be read, or is larger than " + strconv.Itoa(maxBodyBytes) + " bytes"})
+			writeJSON(
+				w,
+				r,
+				status,
+				gatewayError{Message: "The body can't be read, or is larger than " + strconv.Itoa(maxBodyBytes) + " bytes"},
+			)
 			return
 		}
 		next(w, r, claims, body)

@@ -22,8 +22,8 @@ const maxSeedBytes = 64 << 20
 //go:embed seed/inbox.yaml
 var inboxSeed []byte
 
-// Seed says which tables there are, what they hold at first, and who can sign in. It is immutable and can serve any number
-// of servers.
+// Seed says which tables there are, what they hold at first, and who can sign in. It is immutable
+// and can serve any number of servers.
 type Seed struct {
 	schemas []string
 	tables  []sql.TableDef
@@ -43,8 +43,8 @@ type seedTenant struct {
 	table, label string
 }
 
-// DefaultSeed is the inbox: distributors, users, conversations with a distributor_id and messages without one,
-// row security on, with two distributors and some conversations.
+// DefaultSeed is the inbox: distributors, users, conversations with a distributor_id and messages
+// without one, row security on, with two distributors and some conversations.
 func DefaultSeed() *Seed {
 	s, err := ParseSeed(bytes.NewReader(inboxSeed))
 	if err != nil {
@@ -53,7 +53,8 @@ func DefaultSeed() *Seed {
 	return s
 }
 
-// ParseSeed reads a seed. It is strict: an unknown key, column or type is an error that names its line. At most 64 MiB.
+// ParseSeed reads a seed. It is strict: an unknown key, column or type is an error that names its
+// line. At most 64 MiB.
 //
 //	schemas: [public]                   # those REST serves; the first is the default
 //	enums: {mood: [sad, ok]}

@@ -10,22 +10,25 @@ import (
 	"github.com/supabridge/supabridge/bridge/standin/rest"
 )
 
-// Options say what a Server is made of. The zero value is the inbox with the secret of local Supabase stacks.
+// Options say what a Server is made of. The zero value is the inbox with the secret of local
+// Supabase stacks.
 type Options struct {
 	// Seed is what the tables are and hold at first. Nil is DefaultSeed.
 	Seed *Seed
 	// JWTSecret signs and verifies tokens, HS256. Empty is DefaultJWTSecret.
 	JWTSecret string
-	// TokenTTL is how long the tokens that UserToken and the auth service mint are valid. 0 is 24 hours.
+	// TokenTTL is how long the tokens that UserToken and the auth service mint are valid. 0 is 24
+	// hours.
 	TokenTTL time.Duration
 	// MaxRows bounds the rows of one answer of REST. 0 is 1000, as on Supabase.
 	MaxRows int
-	// Unmigrated leaves out the function that supabridge's migration brings, by which doctor asks what the catalog says of tables.
+	// Unmigrated leaves out the function that supabridge's migration brings, by which doctor asks what
+	// the catalog says of tables.
 	Unmigrated bool
 	// Limits bound what the tables hold.
 	Limits Limits
-	// Broadcast gives tables, by the name they have in the first schema, the private topic on which a trigger broadcasts
-	// each change of a row, over what the seed says of them.
+	// Broadcast gives tables, by the name they have in the first schema, the private topic on which a
+	// trigger broadcasts each change of a row, over what the seed says of them.
 	Broadcast map[string]string
 	// Realtime adjusts the server of changes, broadcast and presence.
 	Realtime RealtimeOptions
@@ -33,8 +36,8 @@ type Options struct {
 	Now func() time.Time
 }
 
-// Server is the stand-in. It is immutable but for its tables and Realtime's sockets, which guard themselves; safe for any
-// number of goroutines.
+// Server is the stand-in. It is immutable but for its tables and Realtime's sockets, which guard
+// themselves; safe for any number of goroutines.
 type Server struct {
 	seed     *Seed
 	db       *DB
@@ -46,8 +49,8 @@ type Server struct {
 	handler  http.Handler
 }
 
-// New makes a stand-in and fills its tables. It listens nowhere: see Handler. Close it in the end. The error names the
-// line of the seed that is at fault.
+// New makes a stand-in and fills its tables. It listens nowhere: see Handler. Close it in the end.
+// The error names the line of the seed that is at fault.
 func New(opts Options) (*Server, error) {
 	if opts.Seed == nil {
 		opts.Seed = DefaultSeed()
@@ -91,9 +94,12 @@ func (s *Server) mux() *http.ServeMux {
 	mux.Handle("/rest/v1/", s.identified(s.rest.Refuse, s.rest.Serve))
 	mux.Handle("GET /auth/v1/user", s.identified(refuseBearer, s.serveUser))
 	mux.Handle("POST /auth/v1/token", s.identified(refuseBearer, s.serveToken))
-	mux.Handle("POST /auth/v1/logout", s.identified(refuseBearer, func(w http.ResponseWriter, _ *http.Request, _ Claims, _ []byte) {
-		w.WriteHeader(http.StatusNoContent)
-	}))
+	mux.Handle(
+		"POST /auth/v1/logout",
+		s.identified(refuseBearer, func(w http.ResponseWriter, _ *http.Request, _ Claims, _ []byte) {
+			w.WriteHeader(http.StatusNoContent)
+		}),
+	)
 	mux.HandleFunc("GET /auth/v1/.well-known/jwks.json", s.serveKeys)
 	mux.HandleFunc("POST /admin/keys", localOnly(s.rotateKeys))
 	mux.HandleFunc("GET /health", func(w http.ResponseWriter, r *http.Request) {
@@ -113,7 +119,8 @@ func (s *Server) serveSelf(w http.ResponseWriter, r *http.Request) {
 		tables = append(tables, info.Schema+"."+info.Name)
 	}
 	writeJSON(w, r, http.StatusOK, map[string]any{
-		"name": "supabridge stand-in for Supabase", "rest": "/rest/v1/", "realtime": "/realtime/v1/websocket", "auth": "/auth/v1/", "tables": tables,
+		"name": "supabridge stand-in for Supabase", "rest": "/rest/v1/", "realtime": "/realtime/v1/websocket",
+		"auth": "/auth/v1/", "tables": tables,
 	})
 }
 
@@ -132,14 +139,16 @@ func (s *Server) AnonKey() string { return s.tokens.AnonKey() }
 // ServiceKey is the project's service_role key.
 func (s *Server) ServiceKey() string { return s.tokens.ServiceKey() }
 
-// SetLaneGuard takes away the policy that keeps everybody but service_role off the topics of supabridge's triggers, or brings
-// it back. It is there at first, if Options.Broadcast or the seed gives a table such a topic, as after supabridge's
-// migration. Without it RealtimeOptions.Policies alone count.
+// SetLaneGuard takes away the policy that keeps everybody but service_role off the topics of
+// supabridge's triggers, or brings it back. It is there at first, if Options.Broadcast or the seed
+// gives a table such a topic, as after supabridge's migration. Without it RealtimeOptions.Policies
+// alone count.
 func (s *Server) SetLaneGuard(there bool) { s.realtime.SetLaneGuard(there) }
 
-// Asked is how often Realtime has asked row level security whether a subscriber may read a changed row.
+// Asked is how often Realtime has asked row level security whether a subscriber may read a changed
+// row.
 func (s *Server) Asked() uint64 { return s.realtime.Asked() }
 
-// Close ends the connections of Realtime and waits for their goroutines until ctx is done. Requests to REST end by
-// themselves.
+// Close ends the connections of Realtime and waits for their goroutines until ctx is done. Requests
+// to REST end by themselves.
 func (s *Server) Close(ctx context.Context) error { return s.realtime.Close(ctx) }

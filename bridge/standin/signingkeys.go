@@ -2,9 +2,10 @@ package standin
 
 import "net/http"
 
-// RotateKeys makes a new signing key, publishes it and signs users' tokens with it from now on, as "Rotate keys" does in
-// Supabase's dashboard. Tokens of the keys before stay good, as they do there, until RevokeKeys. The project's own keys
-// stay signed with its secret. It returns the new key's id.
+// RotateKeys makes a new signing key, publishes it and signs users' tokens with it from now on, as
+// "Rotate keys" does in Supabase's dashboard. Tokens of the keys before stay good, as they do
+// there, until RevokeKeys. The project's own keys stay signed with its secret. It returns the new
+// key's id.
 func (s *Server) RotateKeys() (kid string, err error) { return s.tokens.RotateKeys() }
 
 // RevokeKeys takes back every signing key but the one in use.
@@ -15,7 +16,8 @@ func (s *Server) serveKeys(w http.ResponseWriter, r *http.Request) {
 	writeJSON(w, r, http.StatusOK, map[string]any{"keys": s.tokens.PublishedKeys()})
 }
 
-// rotateKeys answers POST /admin/keys, which rotates; with ?revoke=true the keys before are taken back at once.
+// rotateKeys answers POST /admin/keys, which rotates; with ?revoke=true the keys before are taken
+// back at once.
 func (s *Server) rotateKeys(w http.ResponseWriter, r *http.Request) {
 	kid, err := s.RotateKeys()
 	if err != nil {

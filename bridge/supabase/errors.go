@@ -15,15 +15,18 @@ import (
 type Class uint8
 
 const (
-	// ClassRetry means that the same request may succeed later (network, 408, 5xx, a statement timeout, a serialization failure).
+	// ClassRetry means that the same request may succeed later (network, 408, 5xx, a statement
+	// timeout, a serialization failure).
 	ClassRetry Class = iota
-	// ClassSlow means that Supabase was asked too often (429); wait for RetryAfter, or half a minute where it is 0.
+	// ClassSlow means that Supabase was asked too often (429); wait for RetryAfter, or half a minute
+	// where it is 0.
 	ClassSlow
 	// ClassToken means that the credential was refused (401); only another one helps.
 	ClassToken
 	// ClassDenied means that the credential is good and may not do this (403, 42501).
 	ClassDenied
-	// ClassPermanent means that the request itself is wrong, such as a table or column that doesn't exist; it fails until the schema or the configuration changes.
+	// ClassPermanent means that the request itself is wrong, such as a table or column that doesn't
+	// exist; it fails until the schema or the configuration changes.
 	ClassPermanent
 )
 
@@ -34,18 +37,21 @@ func (c Class) String() string {
 // codeInvalidText is SQLSTATE invalid_text_representation: the value can't be of the column's type.
 const codeInvalidText = "22P02"
 
-// notOfType reports whether a request failed since a value can't be of the column's type: its text isn't, it is out of the
-// type's range, or it holds a NUL.
+// notOfType reports whether a request failed since a value can't be of the column's type: its text
+// isn't, it is out of the type's range, or it holds a NUL.
 func notOfType(err error) bool {
 	e, ok := AsError(err)
-	return ok && (e.Code == codeInvalidText || e.Code == "22003" || e.Code == "22007" || e.Code == "22008" || e.Code == "22021")
+	return ok &&
+		(e.Code == codeInvalidText || e.Code == "22003" || e.Code == "22007" || e.Code == "22008" || e.Code == "22021")
 }
 
-// ErrTooLong is in the chain of the *Error of an answer longer than Options.MaxResponse: asking for fewer rows helps.
+// ErrTooLong is in the chain of the *Error of an answer longer than Options.MaxResponse: asking for
+// fewer rows helps.
 var ErrTooLong = errors.New("the answer is too long")
 
-// Error is a failed request. Status is the HTTP status, 0 where no answer came. Code is PostgREST's code or PostgreSQL's SQLSTATE, empty where the
-// answer was not in PostgREST's shape (a gateway's HTML, say). Hint and Details are PostgREST's; they may quote row values and stay out of Error().
+// Error is a failed request. Status is the HTTP status, 0 where no answer came. Code is PostgREST's
+// code or PostgreSQL's SQLSTATE, empty where the answer was not in PostgREST's shape (a gateway's
+// HTML, say). Hint and Details are PostgREST's; they may quote row values and stay out of Error().
 type Error struct {
 	Status     int
 	Code       string
@@ -83,7 +89,8 @@ func AsError(err error) (*Error, bool) {
 	return e, ok
 }
 
-// classify gives every failure of a request its type. The fence has typed those that an answer caused; what is left is the context's end.
+// classify gives every failure of a request its type. The fence has typed those that an answer
+// caused; what is left is the context's end.
 func classify(err error) error {
 	if e, ok := AsError(err); ok {
 		return e

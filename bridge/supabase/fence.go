@@ -12,18 +12,23 @@ import (
 	"time"
 )
 
-// fencedScheme stands before the scheme of every URL that supabase-go is given. The library sends all its requests through
-// http.DefaultTransport and offers no seam to put another one there; RegisterProtocol is the seam that net/http itself has: requests for
-// supabridge+https:// come to the fence, which sends them on as https:// over its own transport.
+// fencedScheme stands before the scheme of every URL that supabase-go is given. The library sends
+// all its requests through http.DefaultTransport and offers no seam to put another one there;
+// RegisterProtocol is the seam that net/http itself has: requests for supabridge+https:// come to
+// the fence, which sends them on as https:// over its own transport.
 const fencedScheme = "supabridge+"
 
-// opaqueKey begins a key of the newer kind, sb_secret_… or sb_publishable_…. It is no JWT: the gateway puts one in its place, by the header apikey alone.
+// opaqueKey begins a key of the newer kind, sb_secret_… or sb_publishable_…. It is no JWT: the
+// gateway puts one in its place, by the header apikey alone.
 const opaqueKey = "sb_"
 
 var raiseFence = sync.OnceValue(func() error {
 	transport, ok := http.DefaultTransport.(*http.Transport)
 	if !ok {
-		return fmt.Errorf("supabase: http.DefaultTransport was replaced by a %T, and supabase-go can't be fenced without the original", http.DefaultTransport)
+		return fmt.Errorf(
+			"supabase: http.DefaultTransport was replaced by a %T, and supabase-go can't be fenced without the original",
+			http.DefaultTransport,
+		)
 	}
 	for _, scheme := range []string{"http", "https"} {
 		transport.RegisterProtocol(fencedScheme+scheme, gate{})
@@ -36,7 +41,8 @@ type gate struct{}
 
 type fenceKey struct{}
 
-// ignoreKey marks an upsert that must leave a row that is there alone. The library knows only the kind that overwrites it.
+// ignoreKey marks an upsert that must leave a row that is there alone. The library knows only the
+// kind that overwrites it.
 type ignoreKey struct{}
 
 func withFence(ctx context.Context, f *fence) context.Context {
@@ -51,8 +57,9 @@ func (gate) RoundTrip(req *http.Request) (*http.Response, error) {
 	return f.RoundTrip(req)
 }
 
-// fence is what supabase-go's requests pass through. It refuses redirects (the library would carry apikey and Authorization along to the next
-// host), reads at most max bytes of an answer, and turns every answer that is not a success into an *Error before the library loses its status.
+// fence is what supabase-go's requests pass through. It refuses redirects (the library would carry
+// apikey and Authorization along to the next host), reads at most max bytes of an answer, and turns
+// every answer that is not a success into an *Error before the library loses its status.
 type fence struct {
 	base     http.RoundTripper
 	max      int64
@@ -92,7 +99,10 @@ func (f *fence) RoundTrip(req *http.Request) (*http.Response, error) {
 		out.Header.Del("Authorization") // the library sends its key in both headers
 	}
 	if req.Context().Value(ignoreKey{}) != nil {
-		out.Header.Set("Prefer", strings.ReplaceAll(out.Header.Get("Prefer"), "resolution=merge-duplicates", "resolution=ignore-duplicates"))
+		out.Header.Set(
+			"Prefer",
+			strings.ReplaceAll(out.Header.Get("Prefer"), "resolution=merge-duplicates", "resolution=ignore-duplicates"),
+		)
 	}
 	began := time.Now()
 	resp, err := f.base.RoundTrip(out)
@@ -107,7 +117,12 @@ func (f *fence) RoundTrip(req *http.Request) (*http.Response, error) {
 	case err != nil:
 		return nil, &Error{Status: resp.StatusCode, Message: "the answer broke off", Class: ClassRetry, err: err}
 	case int64(len(body)) > f.max:
-		return nil, &Error{Status: resp.StatusCode, Message: fmt.Sprintf("more than %d bytes", f.max), Class: ClassPermanent, err: ErrTooLong}
+		return nil, &Error{
+			Status:  resp.StatusCode,
+			Message: fmt.Sprintf("more than %d bytes", f.max),
+			Class:   ClassPermanent,
+			err:     ErrTooLong,
+		}
 	case resp.StatusCode < 200 || resp.StatusCode > 299:
 		return nil, newError(resp, body)
 	}

@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// An sb_… key is no JWT: only the gateway can read it, and only in the header apikey. In Authorization it
-// would be refused where no gateway takes it out again.
+// An sb_… key is no JWT: only the gateway can read it, and only in the header apikey. In
+// Authorization it would be refused where no gateway takes it out again.
 func TestAnOpaqueKeyGoesOutInApikeyAlone(t *testing.T) {
 	const secret, public = "sb_secret_abc", "sb_publishable_def"
 	ctx := context.Background()

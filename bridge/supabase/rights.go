@@ -11,27 +11,38 @@ import (
 	supabasego "github.com/supabase-community/supabase-go"
 )
 
-// MaxIDs is the most ids that one question names: at 36 bytes each its address stays below 8 KiB, the least that servers commonly take.
+// MaxIDs is the most ids that one question names: at 36 bytes each its address stays below 8 KiB,
+// the least that servers commonly take.
 const MaxIDs = 100
 
-// VisibleTo asks which of the rows of table whose column key is among ids the holder of token may read, as Row Level Security has it: PostgREST is
-// asked with that token, and a row back means yes. The answer is the ids as the rows spell them, which may differ from how they were asked for (the letters
-// of a UUID, leading zeros), in no order. A single id that the column's type cannot hold is an invisible row, not an error. Other failures are an *Error;
-// the caller must then neither allow nor remember.
+// VisibleTo asks which of the rows of table whose column key is among ids the holder of token may
+// read, as Row Level Security has it: PostgREST is asked with that token, and a row back means yes.
+// The answer is the ids as the rows spell them, which may differ from how they were asked for (the
+// letters of a UUID, leading zeros), in no order. A single id that the column's type cannot hold is
+// an invisible row, not an error. Other failures are an *Error; the caller must then neither allow
+// nor remember.
 func (c *Client) VisibleTo(ctx context.Context, token, table, key string, ids []string) ([]string, error) {
 	client, err := c.clientFor(c.opts.AnonKey, token)
 	if err != nil {
 		return nil, err
 	}
 	return c.allOf(ids, func(ids []string) ([]string, bool, error) {
-		return c.column(ctx, client, table, key, func(q *postgrest.FilterBuilder) *postgrest.FilterBuilder { return among(q, key, ids) }, len(ids))
+		return c.column(
+			ctx,
+			client,
+			table,
+			key,
+			func(q *postgrest.FilterBuilder) *postgrest.FilterBuilder { return among(q, key, ids) },
+			len(ids),
+		)
 	})
 }
 
 // Member is a row that joins a user with a room: its table, and the columns of the two ids.
 type Member struct{ Table, User, Room string }
 
-// RoomsOf asks, with the service key, with which of the rooms a row of the table joins the user; as VisibleTo otherwise.
+// RoomsOf asks, with the service key, with which of the rooms a row of the table joins the user; as
+// VisibleTo otherwise.
 func (c *Client) RoomsOf(ctx context.Context, in Member, user string, rooms []string) ([]string, error) {
 	return c.allOf(rooms, func(rooms []string) ([]string, bool, error) {
 		return c.column(ctx, c.service, in.Table, in.Room, func(q *postgrest.FilterBuilder) *postgrest.FilterBuilder {
@@ -40,8 +51,9 @@ func (c *Client) RoomsOf(ctx context.Context, in Member, user string, rooms []st
 	})
 }
 
-// allOf asks about ids, and again about those that an answer left out which was cut off: a project's max rows may be lower
-// than the number of ids. To take that for a no would withdraw rights.
+// allOf asks about ids, and again about those that an answer left out which was cut off: a
+// project's max rows may be lower than the number of ids. To take that for a no would withdraw
+// rights.
 func (c *Client) allOf(ids []string, ask func(ids []string) (found []string, more bool, err error)) ([]string, error) {
 	var all []string
 	for {
@@ -58,12 +70,16 @@ func (c *Client) allOf(ids []string, ask func(ids []string) (found []string, mor
 	}
 }
 
-// column reads one column of the rows that are left by a filter; more reports whether the answer was cut off.
+// column reads one column of the rows that are left by a filter; more reports whether the answer
+// was cut off.
 func (c *Client) column(
 	ctx context.Context, client *supabasego.Client, table, column string,
 	where func(*postgrest.FilterBuilder) *postgrest.FilterBuilder, limit int,
 ) (values []string, more bool, err error) {
-	rows, total, err := c.counted(ctx, where(client.From(table).Select(quoteName(column), "exact", false)).Limit(limit, ""))
+	rows, total, err := c.counted(
+		ctx,
+		where(client.From(table).Select(quoteName(column), "exact", false)).Limit(limit, ""),
+	)
 	if notOfType(err) {
 		return nil, false, nil
 	}

@@ -12,8 +12,9 @@ import (
 // pkMark is how PostgREST marks a column of the primary key in its OpenAPI description.
 const pkMark = "<pk/>"
 
-// PrimaryKeys asks PostgREST's OpenAPI description, with the service key, for the columns of the primary keys of the tables that it lists, by table. A table without a
-// primary key, or a view, has none. A project may have the description switched off: then it is an *Error of ClassPermanent.
+// PrimaryKeys asks PostgREST's OpenAPI description, with the service key, for the columns of the
+// primary keys of the tables that it lists, by table. A table without a primary key, or a view, has
+// none. A project may have the description switched off: then it is an *Error of ClassPermanent.
 func (c *Client) PrimaryKeys(ctx context.Context) (map[string][]string, error) {
 	body, err := c.description(ctx)
 	var answer struct {
@@ -41,7 +42,8 @@ func (c *Client) PrimaryKeys(ctx context.Context) (map[string][]string, error) {
 	return keys, nil
 }
 
-// description gets PostgREST's OpenAPI description. The library has no request for it, so it is made here; it goes through the same fence.
+// description gets PostgREST's OpenAPI description. The library has no request for it, so it is
+// made here; it goes through the same fence.
 func (c *Client) description(ctx context.Context) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.opts.Timeout)
 	defer cancel()
@@ -50,7 +52,9 @@ func (c *Client) description(ctx context.Context) ([]byte, error) {
 		return nil, classify(err)
 	}
 	req.Header = http.Header{
-		"Apikey": {c.key}, "Authorization": {"Bearer " + c.key}, "Accept": {"application/openapi+json"}, "Accept-Profile": {c.opts.Schema},
+		"Apikey": {
+			c.key,
+		}, "Authorization": {"Bearer " + c.key}, "Accept": {"application/openapi+json"}, "Accept-Profile": {c.opts.Schema},
 	}
 	resp, err := c.fence.RoundTrip(req)
 	if err != nil {

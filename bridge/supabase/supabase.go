@@ -1,13 +1,15 @@
-// Package supabase is the REST side of Supabase as the bridge needs it: a few reads and writes through PostgREST, each with a context, a
-// credential of its own and a typed error.
+// Package supabase is the REST side of Supabase as the bridge needs it: a few reads and writes
+// through PostgREST, each with a context, a credential of its own and a typed error.
 //
 //	db, err := supabase.New("https://ref.supabase.co", serviceRoleKey, supabase.Options{AnonKey: anonKey})
 //	visible, err := db.VisibleTo(ctx, userToken, "conversations", "id", ids)
 //
-// Requests are built by supabase-go (its REST half is postgrest-go, held at v0.0.12, the first version that takes a context). What that
-// library does badly is kept out by a fence (see fence.go): it would send credentials along on a redirect, reads answers without a limit, and
-// turns every failure into a string without its status. Three rules keep its remaining traps shut: a client serves one credential and is never
-// shared between users, no query filters one column twice, and Not and Rpc are not used.
+// Requests are built by supabase-go (its REST half is postgrest-go, held at v0.0.12, the first
+// version that takes a context). What that library does badly is kept out by a fence (see
+// fence.go): it would send credentials along on a redirect, reads answers without a limit, and
+// turns every failure into a string without its status. Three rules keep its remaining traps shut:
+// a client serves one credential and is never shared between users, no query filters one column
+// twice, and Not and Rpc are not used.
 //
 // The package starts no goroutine besides those of net/http's connection pool, which Close empties.
 package supabase
@@ -28,7 +30,8 @@ import (
 const (
 	// DefaultTimeout bounds a request that no nearer deadline of its context ends.
 	DefaultTimeout = 10 * time.Second
-	// DefaultMaxResponse bounds an answer, in bytes. PostgREST behind Supabase caps an answer at 1,000 rows, not at a size.
+	// DefaultMaxResponse bounds an answer, in bytes. PostgREST behind Supabase caps an answer at 1,000
+	// rows, not at a size.
 	DefaultMaxResponse = 8 << 20
 )
 
@@ -41,9 +44,11 @@ type Options struct {
 	Schema string
 	// Timeout bounds one request; 0 means DefaultTimeout.
 	Timeout time.Duration
-	// MaxResponse bounds the bytes read of one answer; 0 means DefaultMaxResponse. A longer answer is an error of ClassPermanent.
+	// MaxResponse bounds the bytes read of one answer; 0 means DefaultMaxResponse. A longer answer is
+	// an error of ClassPermanent.
 	MaxResponse int64
-	// Answered, if set, learns of each request: its HTTP status, 0 where no answer came, and how long that took. It is called by many goroutines.
+	// Answered, if set, learns of each request: its HTTP status, 0 where no answer came, and how long
+	// that took. It is called by many goroutines.
 	Answered func(status int, took time.Duration)
 	// Transport carries the requests; nil means a pool of its own.
 	Transport http.RoundTripper
@@ -58,8 +63,9 @@ type Client struct {
 	fence   *fence
 }
 
-// New makes a client for the project at rawURL (https://ref.supabase.co, or http://127.0.0.1:54321 for a local one) that acts with key, a
-// service-role JWT or an sb_secret_… key, wherever no user's token is named. It sends nothing yet.
+// New makes a client for the project at rawURL (https://ref.supabase.co, or http://127.0.0.1:54321
+// for a local one) that acts with key, a service-role JWT or an sb_secret_… key, wherever no user's
+// token is named. It sends nothing yet.
 func New(rawURL, key string, opts Options) (*Client, error) {
 	u, err := url.Parse(strings.TrimRight(rawURL, "/"))
 	if err != nil {
@@ -97,8 +103,8 @@ func New(rawURL, key string, opts Options) (*Client, error) {
 // Close gives up the client's idle connections. Requests under way go on.
 func (c *Client) Close() { c.fence.close() }
 
-// clientFor makes the library's client for one credential. It is cheap (a few small structs) and thrown away after use, so that no user's
-// token can ride on another user's request.
+// clientFor makes the library's client for one credential. It is cheap (a few small structs) and
+// thrown away after use, so that no user's token can ride on another user's request.
 func (c *Client) clientFor(apikey, token string) (*supabasego.Client, error) {
 	client, err := supabasego.NewClient(c.url, apikey, &supabasego.ClientOptions{
 		Schema:  c.opts.Schema,
@@ -113,9 +119,10 @@ func (c *Client) clientFor(apikey, token string) (*supabasego.Client, error) {
 // Pair is a key of a row and the text of one of its columns, "" where that is null.
 type Pair struct{ Key, Value string }
 
-// Values reads one column of the rows of table whose column key is among ids, with the service key, in no order: the key as the row spells it, and the text of
-// the JSON value with the quotes of a string taken off. A single id that the column's type cannot hold is a row that isn't there, not an error. It names at
-// most MaxIDs ids.
+// Values reads one column of the rows of table whose column key is among ids, with the service key,
+// in no order: the key as the row spells it, and the text of the JSON value with the quotes of a
+// string taken off. A single id that the column's type cannot hold is a row that isn't there, not
+// an error. It names at most MaxIDs ids.
 func (c *Client) Values(ctx context.Context, table, column, key string, ids []string) ([]Pair, error) {
 	columns := quoteName(key)
 	if column != key {
@@ -142,7 +149,8 @@ func (c *Client) Values(ctx context.Context, table, column, key string, ids []st
 	return pairs, nil
 }
 
-// scalar gives the text of a JSON string, number or boolean; ok is false for null and for anything composed.
+// scalar gives the text of a JSON string, number or boolean; ok is false for null and for anything
+// composed.
 func scalar(raw json.RawMessage) (text string, ok bool) {
 	if len(raw) == 0 {
 		return "", false
@@ -158,7 +166,8 @@ func scalar(raw json.RawMessage) (text string, ok bool) {
 	}
 }
 
-// quoteName quotes a column name for a select list or a filter where PostgREST's grammar needs it, as "from" in Prisma's camelCase tables.
+// quoteName quotes a column name for a select list or a filter where PostgREST's grammar needs it,
+// as "from" in Prisma's camelCase tables.
 func quoteName(name string) string {
 	for i := 0; i < len(name); i++ {
 		switch ch := name[i]; {

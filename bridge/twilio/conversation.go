@@ -7,15 +7,17 @@ import (
 	"unicode/utf8"
 )
 
-// Events of Twilio Conversations. They are posted with EventType, and name an author in place of From and To: one
-// conversation may hold several customers and several of the application's own people.
+// Events of Twilio Conversations. They are posted with EventType, and name an author in place of
+// From and To: one conversation may hold several customers and several of the application's own
+// people.
 const (
 	messageAdded    = "onMessageAdded"
 	deliveryUpdated = "onDeliveryUpdated"
 )
 
-// outside is an author who writes from outside: a telephone number, with or without its channel, or an account of a
-// channel that has no numbers. Any other author is an identity of the application's.
+// outside is an author who writes from outside: a telephone number, with or without its channel, or
+// an account of a channel that has no numbers. Any other author is an identity of the
+// application's.
 var outside = regexp.MustCompile(`^(?:[a-z]+:)?\+[0-9]{3,15}$|^(?:messenger|instagram|gbm):.+$`)
 
 // readConversation understands an event of Conversations.
@@ -42,23 +44,27 @@ func conversationMedia(list, service string) (all []Media) {
 	}
 	for _, item := range items[:min(len(items), maxMedia)] {
 		if sid := clean(item.Sid); sid != "" { // JSON may have NUL in it that its text hasn't
-			all = append(all, Media{"https://mcs.us1.twilio.com/v1/Services/" + service + "/Media/" + sid, clean(item.ContentType)})
+			all = append(
+				all,
+				Media{"https://mcs.us1.twilio.com/v1/Services/" + service + "/Media/" + sid, clean(item.ContentType)},
+			)
 		}
 	}
 	return all
 }
 
-// PreAction reports whether Twilio waits for the answer before it lets something happen: onMessageAdd, as opposed to
-// onMessageAdded. An answer of 4xx would forbid it.
+// PreAction reports whether Twilio waits for the answer before it lets something happen:
+// onMessageAdd, as opposed to onMessageAdded. An answer of 4xx would forbid it.
 func (e Event) PreAction() bool { return e.Type != "" && !strings.HasSuffix(e.Type, "ed") }
 
-// OfMessage reports whether an event of Conversations has something of a message in it, understood or not.
+// OfMessage reports whether an event of Conversations has something of a message in it, understood
+// or not.
 func (e Event) OfMessage() bool {
 	return strings.HasPrefix(e.Type, "onMessage") || e.Type == deliveryUpdated
 }
 
-// FromCustomer reports whether a message was written from outside, and not by the application or its people. What
-// comes by the SDK or the API is the application's, whatever author it names.
+// FromCustomer reports whether a message was written from outside, and not by the application or
+// its people. What comes by the SDK or the API is the application's, whatever author it names.
 func (e Event) FromCustomer() bool {
 	if e.Type == "" {
 		return true

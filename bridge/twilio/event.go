@@ -25,7 +25,8 @@ type Param struct{ Name, Value string }
 // Params are the parameters of a form in the order they came; a name may come more than once.
 type Params []Param
 
-// ParseForm takes a form apart; a query of the same kind too. It fails, with ErrForm, on a wrong escape and on more than MaxParams parameters.
+// ParseForm takes a form apart; a query of the same kind too. It fails, with ErrForm, on a wrong
+// escape and on more than MaxParams parameters.
 func ParseForm(body []byte) (Params, error) {
 	var params Params
 	for part := range strings.SplitSeq(string(body), "&") {
@@ -83,8 +84,9 @@ const (
 
 func (k Kind) String() string { return [...]string{"other", "message", "status"}[k] }
 
-// Event is a webhook that was understood. Params has everything that came, what Twilio adds tomorrow included. Texts
-// are valid UTF-8 without NUL, which PostgreSQL can't hold: U+FFFD stands for whatever else came.
+// Event is a webhook that was understood. Params has everything that came, what Twilio adds
+// tomorrow included. Texts are valid UTF-8 without NUL, which PostgreSQL can't hold: U+FFFD stands
+// for whatever else came.
 type Event struct {
 	Kind      Kind
 	Type      string // of an event of Twilio Conversations, such as onMessageAdded; else ""
@@ -97,7 +99,8 @@ type Event struct {
 	Params    Params
 }
 
-// Media is something attached to a message. Its URL asks for the account's credentials: no browser can load it, and no log should have it.
+// Media is something attached to a message. Its URL asks for the account's credentials: no browser
+// can load it, and no log should have it.
 type Media struct {
 	URL         string `json:"url"`
 	ContentType string `json:"content_type"`
@@ -107,7 +110,9 @@ type Media struct {
 func Read(p Params) Event {
 	p = p.clean()
 	e := Event{
-		Status: p.Get("MessageStatus"), ErrorCode: p.Get("ErrorCode"), From: p.Get("From"), To: p.Get("To"), Body: p.Get("Body"), Params: p,
+		Status: p.Get(
+			"MessageStatus",
+		), ErrorCode: p.Get("ErrorCode"), From: p.Get("From"), To: p.Get("To"), Body: p.Get("Body"), Params: p,
 	}
 	for _, name := range []string{"MessageSid", "SmsMessageSid", "SmsSid"} {
 		if e.Sid = p.Get(name); e.Sid != "" {
@@ -140,8 +145,8 @@ func Read(p Params) Event {
 	return e
 }
 
-// Conversation names the pair of addresses that a message goes between, the same for both directions; of an event of
-// Twilio Conversations, its conversation.
+// Conversation names the pair of addresses that a message goes between, the same for both
+// directions; of an event of Twilio Conversations, its conversation.
 func (e Event) Conversation() string {
 	if e.Type != "" {
 		return "conversation:" + e.Params.Get("ConversationSid")
@@ -153,8 +158,8 @@ func (e Event) Conversation() string {
 	return a + "|" + b
 }
 
-// DedupeKey names a webhook, so that its repetitions are recognised: by the idempotency token where there is one, else by the message, its status and its
-// error, else by the hash of the body.
+// DedupeKey names a webhook, so that its repetitions are recognised: by the idempotency token where
+// there is one, else by the message, its status and its error, else by the hash of the body.
 func (e Event) DedupeKey(idempotency string, body []byte) string {
 	switch {
 	case idempotency != "":

@@ -12,10 +12,12 @@ import (
 	"github.com/google/uuid"
 )
 
-// Values are what templates are filled in from, beside the event itself: what lookups found, by their names.
+// Values are what templates are filled in from, beside the event itself: what lookups found, by
+// their names.
 type Values map[string]json.RawMessage
 
-// column is one column of a row to be written: "name=text", "name?=text" (left out where the text comes out empty) or "name:=json".
+// column is one column of a row to be written: "name=text", "name?=text" (left out where the text
+// comes out empty) or "name:=json".
 type column struct {
 	name     string
 	template string
@@ -34,10 +36,12 @@ var (
 // Columns writes rows out of events.
 type Columns []column
 
-// ParseColumns reads a mapping, a column each. In a text {Name} stands for the parameter of that name, {FromNumber} and {ToNumber} for the addresses
-// without their channel, {Channel} for that (whatsapp or sms), {MessageUUID} for a UUID that is always the same for one MessageSid, {status} for the status
-// in the application's words, {from_customer} for true or false, and the name of a lookup for what it found. In JSON each stands for a JSON value; {media} is the list of attachments and
-// {params} an object of all parameters.
+// ParseColumns reads a mapping, a column each. In a text {Name} stands for the parameter of that
+// name, {FromNumber} and {ToNumber} for the addresses without their channel, {Channel} for that
+// (whatsapp or sms), {MessageUUID} for a UUID that is always the same for one MessageSid, {status}
+// for the status in the application's words, {from_customer} for true or false, and the name of a
+// lookup for what it found. In JSON each stands for a JSON value; {media} is the list of
+// attachments and {params} an object of all parameters.
 func ParseColumns(mapping []string) (Columns, error) {
 	var columns Columns
 	for _, m := range mapping {
@@ -95,7 +99,10 @@ func (cs Columns) Row(e Event, v Values) (map[string]json.RawMessage, error) {
 	row := make(map[string]json.RawMessage, len(cs))
 	for _, c := range cs {
 		if c.json {
-			value := place.ReplaceAllStringFunc(c.template, func(p string) string { return string(valueOf(p[1:len(p)-1], e, v)) })
+			value := place.ReplaceAllStringFunc(
+				c.template,
+				func(p string) string { return string(valueOf(p[1:len(p)-1], e, v)) },
+			)
 			if !json.Valid([]byte(value)) {
 				return nil, fmt.Errorf("column %s: %w", c.name, errJSON)
 			}
@@ -179,7 +186,8 @@ func marshal(value any) json.RawMessage {
 	return raw
 }
 
-// Lookup finds one value in a table: of the row in which columns equal what their templates come out as.
+// Lookup finds one value in a table: of the row in which columns equal what their templates come
+// out as.
 type Lookup struct {
 	Name   string // under which templates have it
 	table  string
@@ -189,7 +197,8 @@ type Lookup struct {
 
 var lookupForm = regexp.MustCompile(`^\s*([A-Za-z_][A-Za-z0-9_]*)\s*=\s*([^.:\s]+)\.([^.:\s]+)\s+where\s+(.+)$`)
 
-// ParseLookups reads lookups of the form "name = table.column where column=text", with " and " between several conditions.
+// ParseLookups reads lookups of the form "name = table.column where column=text", with " and "
+// between several conditions.
 func ParseLookups(lookups []string) ([]Lookup, error) {
 	var all []Lookup
 	for _, text := range lookups {

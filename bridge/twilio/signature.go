@@ -35,10 +35,12 @@ var (
 
 // Options of a Validator.
 type Options struct {
-	// Tokens are the auth tokens that may have signed: one, two while it is rotated, and those of sub-accounts. At least one.
+	// Tokens are the auth tokens that may have signed: one, two while it is rotated, and those of
+	// sub-accounts. At least one.
 	Tokens []string
-	// PublicURLs are the addresses Twilio reaches this server by: scheme and host, with a path where a proxy takes one off, or the whole address of the
-	// webhook. Empty: the scheme and host of each request.
+	// PublicURLs are the addresses Twilio reaches this server by: scheme and host, with a path where a
+	// proxy takes one off, or the whole address of the webhook. Empty: the scheme and host of each
+	// request.
 	PublicURLs []string
 	// TrustedProxies are those whose X-Forwarded-Proto and X-Forwarded-Host are believed.
 	TrustedProxies []netip.Prefix
@@ -51,7 +53,8 @@ type Validator struct {
 	trusted []netip.Prefix
 }
 
-// NewValidator makes a validator. It fails without a token, and for a public URL that is not an absolute http or https one.
+// NewValidator makes a validator. It fails without a token, and for a public URL that is not an
+// absolute http or https one.
 func NewValidator(opts Options) (*Validator, error) {
 	v := &Validator{trusted: opts.TrustedProxies}
 	for _, token := range opts.Tokens {
@@ -73,8 +76,9 @@ func NewValidator(opts Options) (*Validator, error) {
 	return v, nil
 }
 
-// Validate checks the signature of a request whose body has been read. It returns nil, ErrNoSignature, ErrSignature, ErrBodyHash, or an error of ParseForm.
-// A body that is no form must be named by its hash in the query, as Twilio does; else nothing says that it is Twilio's.
+// Validate checks the signature of a request whose body has been read. It returns nil,
+// ErrNoSignature, ErrSignature, ErrBodyHash, or an error of ParseForm. A body that is no form must
+// be named by its hash in the query, as Twilio does; else nothing says that it is Twilio's.
 func (v *Validator) Validate(r *http.Request, body []byte) error {
 	_, err := v.Signer(r, body)
 	return err
@@ -134,8 +138,9 @@ func sign(token []byte, url, tail string) []byte {
 	return base64.StdEncoding.AppendEncode(nil, mac.Sum(nil))
 }
 
-// tails gives what is signed after the URL: each name followed by its value, sorted by name; of a name that comes several times, its values sorted and each
-// once. Sorting is by bytes or by UTF-16 units, as the SDKs differ there; usually both give the same.
+// tails gives what is signed after the URL: each name followed by its value, sorted by name; of a
+// name that comes several times, its values sorted and each once. Sorting is by bytes or by UTF-16
+// units, as the SDKs differ there; usually both give the same.
 func (p Params) tails() []string {
 	byName := make(map[string][]string, len(p))
 	names := make([]string, 0, len(p))
@@ -228,8 +233,8 @@ func splitPort(host string) (name, port string) {
 	return host, ""
 }
 
-// addresses yields what Twilio may have signed of a request: the raw target behind each public address, as given, without port and with the scheme's own;
-// with and without user and fragment.
+// addresses yields what Twilio may have signed of a request: the raw target behind each public
+// address, as given, without port and with the scheme's own; with and without user and fragment.
 func (v *Validator) addresses(r *http.Request) func(yield func(string) bool) {
 	target := r.RequestURI
 	if !strings.HasPrefix(target, "/") { // a proxy's absolute form
@@ -275,7 +280,8 @@ func (v *Validator) addresses(r *http.Request) func(yield func(string) bool) {
 	}
 }
 
-// reached is the address that a request itself says it was sent to; where a trusted proxy passed it on, that says so.
+// reached is the address that a request itself says it was sent to; where a trusted proxy passed it
+// on, that says so.
 func (v *Validator) reached(r *http.Request) address {
 	a := address{scheme: "http"}
 	if r.TLS != nil {

@@ -157,7 +157,8 @@ func TestJSONBodyIsHeldAgainstItsHash(t *testing.T) {
 	}
 }
 
-// letters are for names and values: ASCII of either case, separators of forms and URLs, letters of several bytes, and some beyond the basic plane.
+// letters are for names and values: ASCII of either case, separators of forms and URLs, letters of
+// several bytes, and some beyond the basic plane.
 var letters = []rune("aAbBzZ09_-.~ +&=;%#?/@:'\"<>\\\né漢\uffee🎉𐐷")
 
 func word(rng *rand.Rand, most int) string {
@@ -168,8 +169,9 @@ func word(rng *rand.Rand, most int) string {
 	return string(text)
 }
 
-// TestOracleAgreesOnGeneratedRequests compares with twilio-go where that one is right: single values (it takes the first of several), names without
-// characters beyond the basic plane beside others above the surrogates, no fragment.
+// TestOracleAgreesOnGeneratedRequests compares with twilio-go where that one is right: single
+// values (it takes the first of several), names without characters beyond the basic plane beside
+// others above the surrogates, no fragment.
 func TestOracleAgreesOnGeneratedRequests(t *testing.T) {
 	oracle := client.NewRequestValidator(token)
 	rng := rand.New(rand.NewPCG(7, 11))

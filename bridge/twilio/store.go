@@ -17,27 +17,32 @@ import (
 
 // StoreOptions say how events become rows.
 type StoreOptions struct {
-	// Messages and Conversations are tables; Sid is the messages' column with the MessageSid, which must be unique, StatusColumn that of their status.
+	// Messages and Conversations are tables; Sid is the messages' column with the MessageSid, which
+	// must be unique, StatusColumn that of their status.
 	Messages, Sid, StatusColumn string
 	// Conversation is the messages' column with the conversation's id.
 	Conversation                    string
 	Conversations, ConversationsKey string
 	// Columns is a message's row, Failure what is written of a failed one beside its status.
 	Columns, Failure Columns
-	// Statuses are the application's words for Twilio's statuses. One without a word leaves the status column alone.
+	// Statuses are the application's words for Twilio's statuses. One without a word leaves the status
+	// column alone.
 	Statuses map[string]string
 	// Lookups are made in their order; a later one may use what an earlier one found.
 	Lookups []Lookup
-	// Find are the columns of a conversation that must equal, Create those that a new one has besides; without Create none is made. Function, where it is
-	// named, is called with Create as its arguments instead of both and answers with the conversation's id.
+	// Find are the columns of a conversation that must equal, Create those that a new one has besides;
+	// without Create none is made. Function, where it is named, is called with Create as its arguments
+	// instead of both and answers with the conversation's id.
 	Find, Create Columns
 	Function     string
 }
 
 var (
-	// ErrNoRow means that a lookup or the search for a conversation found nothing, or its function gave null. What is missing may come.
+	// ErrNoRow means that a lookup or the search for a conversation found nothing, or its function
+	// gave null. What is missing may come.
 	ErrNoRow = errors.New("no such row")
-	// ErrUnmapped means that the mapping doesn't say what becomes of an event. It is wrapped with what is missing.
+	// ErrUnmapped means that the mapping doesn't say what becomes of an event. It is wrapped with what
+	// is missing.
 	ErrUnmapped = errors.New("not mapped")
 	// ErrNotYet means that a status came before its message was stored.
 	ErrNotYet = errors.New("the message is not stored yet")
@@ -59,8 +64,9 @@ func NewStore(db *supabase.Client, opts StoreOptions) *Store {
 	return s
 }
 
-// Apply stores an event: a message once, whatever the repetitions, a status where it is news. It gives the row as it is now, nil where nothing changed.
-// Errors are *supabase.Error, ErrNoRow, ErrNotYet and ErrUnmapped, wrapped.
+// Apply stores an event: a message once, whatever the repetitions, a status where it is news. It
+// gives the row as it is now, nil where nothing changed. Errors are *supabase.Error, ErrNoRow,
+// ErrNotYet and ErrUnmapped, wrapped.
 func (s *Store) Apply(ctx context.Context, e Event) (json.RawMessage, error) {
 	if err := s.Unmapped(e); err != nil {
 		return nil, err
@@ -93,7 +99,8 @@ func (s *Store) message(ctx context.Context, e Event) (json.RawMessage, error) {
 	return stored, err
 }
 
-// Preview gives the row that a message will be, without storing anything: it has no column that the database fills in. ErrNoRow where its conversation is not there.
+// Preview gives the row that a message will be, without storing anything: it has no column that the
+// database fills in. ErrNoRow where its conversation is not there.
 func (s *Store) Preview(ctx context.Context, e Event) (json.RawMessage, error) {
 	if err := s.Unmapped(e); err != nil {
 		return nil, err
@@ -110,15 +117,20 @@ func (s *Store) Preview(ctx context.Context, e Event) (json.RawMessage, error) {
 	return marshal(record), nil
 }
 
-// Unmapped says what the mapping lacks for an event, nil where it lacks nothing. A message of Twilio Conversations
-// needs more than one between two addresses: which conversation it is in, who wrote it, and on which side. With less
-// the messages of several people would all look like one customer's. It is ErrUnmapped, wrapped.
+// Unmapped says what the mapping lacks for an event, nil where it lacks nothing. A message of
+// Twilio Conversations needs more than one between two addresses: which conversation it is in, who
+// wrote it, and on which side. With less the messages of several people would all look like one
+// customer's. It is ErrUnmapped, wrapped.
 func (s *Store) Unmapped(e Event) error {
 	switch {
 	case e.Kind == Status && !Known(e.Status):
 		return fmt.Errorf("%w: status %q is not one of Twilio's that this version knows", ErrUnmapped, shortened(e.Status))
 	case e.Kind == Other && e.Type != "":
-		return fmt.Errorf("%w: %s is not stored; of Twilio Conversations, onMessageAdded and onDeliveryUpdated are", ErrUnmapped, shortened(e.Type))
+		return fmt.Errorf(
+			"%w: %s is not stored; of Twilio Conversations, onMessageAdded and onDeliveryUpdated are",
+			ErrUnmapped,
+			shortened(e.Type),
+		)
 	case e.Kind == Other:
 		return fmt.Errorf("%w: neither a message nor a status of one", ErrUnmapped)
 	case e.Kind != Message || e.Type == "":
@@ -139,14 +151,19 @@ func (s *Store) Unmapped(e Event) error {
 		{s.opts.Columns.names("from_customer", "Source"), "whether a customer wrote it: use {from_customer} or {Source} in columns"},
 	} {
 		if !need.there {
-			return fmt.Errorf("%w: a message of a Twilio Conversation, and webhooks.twilio.store doesn't say %s", ErrUnmapped, need.what)
+			return fmt.Errorf(
+				"%w: a message of a Twilio Conversation, and webhooks.twilio.store doesn't say %s",
+				ErrUnmapped,
+				need.what,
+			)
 		}
 	}
 	return nil
 }
 
-// conversationBy reports whether a message's conversation depends on a parameter: its column is filled in from it, or
-// from what was found by it. Where the mapping leaves that column out, any other may tell the database.
+// conversationBy reports whether a message's conversation depends on a parameter: its column is
+// filled in from it, or from what was found by it. Where the mapping leaves that column out, any
+// other may tell the database.
 func (s *Store) conversationBy(parameter string) bool {
 	columns := s.opts.Columns
 	if i := slices.IndexFunc(columns, func(c column) bool { return c.name == s.opts.Conversation }); i >= 0 {
@@ -156,10 +173,12 @@ func (s *Store) conversationBy(parameter string) bool {
 	if s.opts.Function != "" {
 		found = s.opts.Create
 	}
-	return s.by(columns, parameter, s.opts.Lookups) || columns.names("conversation") && s.by(found, parameter, s.opts.Lookups)
+	return s.by(columns, parameter, s.opts.Lookups) ||
+		columns.names("conversation") && s.by(found, parameter, s.opts.Lookups)
 }
 
-// by reports whether templates depend on a parameter, by themselves or by a lookup. A lookup may use those before it.
+// by reports whether templates depend on a parameter, by themselves or by a lookup. A lookup may
+// use those before it.
 func (s *Store) by(columns Columns, parameter string, lookups []Lookup) bool {
 	return columns.names(parameter) || slices.ContainsFunc(lookups, func(l Lookup) bool {
 		before := lookups[:slices.IndexFunc(lookups, func(other Lookup) bool { return other.Name == l.Name })]
@@ -170,13 +189,14 @@ func (s *Store) by(columns Columns, parameter string, lookups []Lookup) bool {
 // shortened bounds what an error quotes of an event.
 func shortened(text string) string { return text[:min(len(text), 40)] }
 
-// Writes reports whether an event has anything to be written or to be put aside: not a status that the configuration
-// has neither a word nor columns for.
+// Writes reports whether an event has anything to be written or to be put aside: not a status that
+// the configuration has neither a word nor columns for.
 func (s *Store) Writes(e Event) bool {
 	if e.Kind != Status || !Known(e.Status) {
 		return true
 	}
-	return s.opts.StatusColumn != "" && s.words[strings.ToLower(e.Status)] != "" || Failed(e.Status) && len(s.opts.Failure) > 0
+	return s.opts.StatusColumn != "" && s.words[strings.ToLower(e.Status)] != "" ||
+		Failed(e.Status) && len(s.opts.Failure) > 0
 }
 
 // values makes the lookups and finds the conversation.
@@ -250,13 +270,27 @@ func (s *Store) called(ctx context.Context, arguments map[string]json.RawMessage
 	case 'n':
 		return nil, fmt.Errorf("%s: %w", s.opts.Function, ErrNoRow)
 	case '{', '[':
-		return nil, fmt.Errorf("%s: %w", s.opts.Function, &supabase.Error{Status: http.StatusOK, Message: "the function answers with rows; it is to return one id", Class: supabase.ClassPermanent})
+		return nil, fmt.Errorf(
+			"%s: %w",
+			s.opts.Function,
+			&supabase.Error{
+				Status:  http.StatusOK,
+				Message: "the function answers with rows; it is to return one id",
+				Class:   supabase.ClassPermanent,
+			},
+		)
 	}
 	return id, nil
 }
 
 // find gives one column of the first row, by the key, that has the values.
-func (s *Store) find(ctx context.Context, table, want string, where Columns, e Event, values Values) (json.RawMessage, error) {
+func (s *Store) find(
+	ctx context.Context,
+	table, want string,
+	where Columns,
+	e Event,
+	values Values,
+) (json.RawMessage, error) {
 	equal := make(map[string]string, len(where))
 	for _, c := range where {
 		equal[c.name] = c.text(e, values)
@@ -268,7 +302,8 @@ func (s *Store) find(ctx context.Context, table, want string, where Columns, e E
 	return value, err
 }
 
-// status writes a message's status where it is news: the condition is part of the statement, so that of two at once the higher one stays.
+// status writes a message's status where it is news: the condition is part of the statement, so
+// that of two at once the higher one stays.
 func (s *Store) status(ctx context.Context, e Event) (json.RawMessage, error) {
 	change := make(map[string]json.RawMessage)
 	word := s.words[strings.ToLower(e.Status)]
@@ -309,8 +344,8 @@ func (s *Store) status(ctx context.Context, e Event) (json.RawMessage, error) {
 	return nil, err
 }
 
-// notBelow are the words that a row's status may have and now may not follow. Of a word that stands for several statuses the highest counts, so that nothing goes
-// down.
+// notBelow are the words that a row's status may have and now may not follow. Of a word that stands
+// for several statuses the highest counts, so that nothing goes down.
 func (s *Store) notBelow(now string) []string {
 	kept := make(map[string]bool)
 	for status := range ranks {

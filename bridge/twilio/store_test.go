@@ -19,7 +19,8 @@ import (
 const bakery = "c1000000-0000-4000-8000-000000000001" // a conversation of the stand-in's seed, and its tenant
 const harbour = "d1000000-0000-4000-8000-000000000001"
 
-// database is a stand-in with functions, which it has not of its own. before is called ahead of each request.
+// database is a stand-in with functions, which it has not of its own. before is called ahead of
+// each request.
 type database struct {
 	*standin.Server
 	db *supabase.Client

@@ -1,5 +1,5 @@
-// Package typing knows who is typing in which conversation, and when it ended: by the client's word, by time, by a
-// message of that user, or because the socket left.
+// Package typing knows who is typing in which conversation, and when it ended: by the client's
+// word, by time, by a message of that user, or because the socket left.
 //
 //	t := typing.New(typing.Options{Timeout: 5 * time.Second, Repeat: 2 * time.Second})
 //	go t.Run(ctx, func(c typing.Change) { … }) // tells the others in the conversation
@@ -8,13 +8,14 @@
 //
 // A user who types in two windows is typing until both have stopped.
 //
-// A client that is typing says so again and again. To pass on each sign would multiply it by all who listen. To pass on
-// the first alone loses frontends that clear what they show some seconds after the last sign. So while it goes on, a
-// sign is passed on once every Repeat. One that comes too soon waits until that time, so that two that are passed on are
-// never further apart than Repeat and the client's own interval.
+// A client that is typing says so again and again. To pass on each sign would multiply it by all
+// who listen. To pass on the first alone loses frontends that clear what they show some seconds
+// after the last sign. So while it goes on, a sign is passed on once every Repeat. One that comes
+// too soon waits until that time, so that two that are passed on are never further apart than
+// Repeat and the client's own interval.
 //
-// A mutex guards the state. Timers fire on goroutines of their own and take it. Changes go into a queue under the mutex,
-// and Run's goroutine passes them on in that order, outside it.
+// A mutex guards the state. Timers fire on goroutines of their own and take it. Changes go into a
+// queue under the mutex, and Run's goroutine passes them on in that order, outside it.
 package typing
 
 import (
@@ -88,8 +89,8 @@ func (t *Tracker) Update(opts Options) {
 // Run passes each change to emit, in order, until ctx ends. emit must not wait for clients.
 func (t *Tracker) Run(ctx context.Context, emit func(Change)) { t.changes.Run(ctx, emit) }
 
-// Start notes a sign that a user types. Repeated within the timeout it prolongs that. The socket is any key that Stop
-// names again; local reports whether it is a socket of this node.
+// Start notes a sign that a user types. Repeated within the timeout it prolongs that. The socket is
+// any key that Stop names again; local reports whether it is a socket of this node.
 func (t *Tracker) Start(conversation vocabulary.ID, socket string, who *auth.Identity, local bool) {
 	key := writer{conversation.Text, who.UserID}
 	t.mu.Lock()
@@ -127,7 +128,8 @@ func (t *Tracker) passOn(w *writing) {
 	t.changes.Push(Change{Conversation: w.id, Who: w.who, Typing: true, Local: w.local})
 }
 
-// passOnLater passes on the sign that waited, unless typing ended or a sign was passed on meanwhile.
+// passOnLater passes on the sign that waited, unless typing ended or a sign was passed on
+// meanwhile.
 func (t *Tracker) passOnLater(key writer, w *writing) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -136,8 +138,8 @@ func (t *Tracker) passOnLater(key writer, w *writing) {
 	}
 }
 
-// Stop notes that a user stopped in one socket. It reports whether the user was typing there. Others hear of it when it
-// was the last socket.
+// Stop notes that a user stopped in one socket. It reports whether the user was typing there.
+// Others hear of it when it was the last socket.
 func (t *Tracker) Stop(conversation, socket string, who *auth.Identity) bool {
 	key := writer{conversation, who.UserID}
 	t.mu.Lock()
@@ -154,7 +156,8 @@ func (t *Tracker) Stop(conversation, socket string, who *auth.Identity) bool {
 	return there
 }
 
-// Wrote notes that a message of the user's came: what was being typed has arrived, in whichever window it was.
+// Wrote notes that a message of the user's came: what was being typed has arrived, in whichever
+// window it was.
 func (t *Tracker) Wrote(conversation, user string) {
 	key := writer{conversation, user}
 	t.mu.Lock()
@@ -164,7 +167,8 @@ func (t *Tracker) Wrote(conversation, user string) {
 	}
 }
 
-// expire ends what w began, unless it was prolonged at the last moment or something newer took its place.
+// expire ends what w began, unless it was prolonged at the last moment or something newer took its
+// place.
 func (t *Tracker) expire(key writer, w *writing) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

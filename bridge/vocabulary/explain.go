@@ -10,9 +10,11 @@ import (
 	"github.com/supabridge/supabridge/bridge/row"
 )
 
-// Explain writes, for people, what becomes of an event. One that a client sends: its intent, the style it reveals, the ids found and the room. One that the
-// bridge sends, by its name in the configuration (message.created), of a row given as the first argument: what goes out in each style, and to whom. An
-// unknown event is explained as such and is no error; an error means that w failed or that an argument is not JSON.
+// Explain writes, for people, what becomes of an event. One that a client sends: its intent, the
+// style it reveals, the ids found and the room. One that the bridge sends, by its name in the
+// configuration (message.created), of a row given as the first argument: what goes out in each
+// style, and to whom. An unknown event is explained as such and is no error; an error means that w
+// failed or that an argument is not JSON.
 func (v *Vocabulary) Explain(w io.Writer, name string, args []json.RawMessage) error {
 	for _, arg := range args {
 		if !json.Valid(arg) {
@@ -34,7 +36,12 @@ func (v *Vocabulary) Explain(w io.Writer, name string, args []json.RawMessage) e
 func (v *Vocabulary) explainIn(b *strings.Builder, name string, args []json.RawMessage) {
 	intent := v.Intent(name)
 	if intent == None {
-		fmt.Fprintf(b, "%s: unknown. To have it understood, name it under vocabulary.in.INTENT.events; intents are %s.\n", name, strings.Join(Intents(), ", "))
+		fmt.Fprintf(
+			b,
+			"%s: unknown. To have it understood, name it under vocabulary.in.INTENT.events; intents are %s.\n",
+			name,
+			strings.Join(Intents(), ", "),
+		)
 		return
 	}
 	if intent == JoinConversation && v.NamesTenantRoom(args) {
@@ -50,43 +57,67 @@ func (v *Vocabulary) explainIn(b *strings.Builder, name string, args []json.RawM
 	o := &Occasion{User: NewID("USER"), UserName: NewID("NAME"), Tenant: NewID("TENANT")}
 	switch intent {
 	case JoinTenant, LeaveTenant, JoinOwnTenant, ListOnline, ListPresence, SetStatus:
-		told = map[Intent][]Event{JoinTenant: {OnlineUsers, PresenceSnapshot}, JoinOwnTenant: {OnlineUsers, PresenceSnapshot}, SetStatus: {PresenceUpdate}}[intent]
+		told = map[Intent][]Event{JoinTenant: {OnlineUsers, PresenceSnapshot}, JoinOwnTenant: {OnlineUsers,
+			PresenceSnapshot}, SetStatus: {PresenceUpdate}}[intent]
 		if intent == SetStatus {
 			word, ok := v.Status(name, args, nil)
 			if !ok {
 				b.WriteString("status:       none found: the event is refused as bad_request\n")
 				return
 			}
-			o.Fields = []Extra{String("userId", "USER"), String("userName", "NAME"), String("status", word), Bool("isOnline", true)}
+			o.Fields = []Extra{
+				String("userId", "USER"),
+				String("userName", "NAME"),
+				String("status", word),
+				Bool("isOnline", true),
+			}
 		}
 		if intent == SetStatus {
 			b.WriteString("tenant:       every one where the socket counts\n")
 		} else if id, ok := v.TenantID(intent, args, nil); ok {
 			o.Tenant = id
-			fmt.Fprintf(b, "tenant:       %s\nroom:         %s\n", id.JSON, strings.Replace(v.opts.TenantRoom, "{id}", id.Text, 1))
+			fmt.Fprintf(b, "tenant:       %s\nroom:         %s\n", id.JSON, strings.Replace(v.opts.TenantRoom, "{id}",
+				id.Text, 1))
 		} else {
 			b.WriteString("tenant:       not named; it is the one that the token names\n")
 		}
 	case RenewToken, Heartbeat:
 	default:
 		if user, ok := v.NamesUserRoom(args); ok && intent == JoinConversation {
-			fmt.Fprintf(b, "room:         the own one of user %s, whose sockets are in it without asking; others are refused\n", user)
+			fmt.Fprintf(
+				b,
+				"room:         the own one of user %s, whose sockets are in it without asking; others are refused\n",
+				user,
+			)
 			return
 		}
 		id, ok := v.ConversationID(intent, args, nil)
 		if !ok && intent != JoinConversation && intent != LeaveConversation {
 			id, ok = NewID("CONVERSATION"), true
-			b.WriteString("conversation: none named: it is that of the message that is named, or the only one that the socket is in\n")
+			b.WriteString(
+				"conversation: none named: it is that of the message that is named, or the only one that the socket is in\n",
+			)
 		}
 		if !ok {
-			b.WriteString("conversation: none found: the event is refused as bad_request. vocabulary.ids.conversation says where to look.\n")
+			b.WriteString(
+				"conversation: none found: the event is refused as bad_request. vocabulary.ids.conversation says where to look.\n",
+			)
 			return
 		}
 		o.Conversation = id
-		fmt.Fprintf(b, "conversation: %s\nroom:         %s\n", id.JSON, strings.Replace(v.opts.ConversationRoom, "{id}", id.Text, 1))
+		fmt.Fprintf(
+			b,
+			"conversation: %s\nroom:         %s\n",
+			id.JSON,
+			strings.Replace(v.opts.ConversationRoom, "{id}", id.Text, 1),
+		)
 		if intent == SendMessage {
 			if text, ok := v.MessageText(args, nil); ok {
-				fmt.Fprintf(b, "text:         %s\nIt is written with the user's own token where sending.enabled is on, and comes to everybody as message.created.\n", text)
+				fmt.Fprintf(
+					b,
+					"text:         %s\nIt is written with the user's own token where sending.enabled is on, and comes to everybody as message.created.\n",
+					text,
+				)
 			} else {
 				b.WriteString("text:         none found: the event is refused as bad_request. vocabulary.in.send_message.text says where to look.\n")
 			}
@@ -94,7 +125,8 @@ func (v *Vocabulary) explainIn(b *strings.Builder, name string, args []json.RawM
 		}
 		on := intent == StartTyping || intent == Typing && v.TypingState(args, nil)
 		typing := map[bool][]Event{true: {TypingStarted}, false: {TypingStopped}}[on]
-		told = map[Intent][]Event{JoinConversation: {Joined}, LeaveConversation: {Left}, StartTyping: typing, StopTyping: typing, Typing: typing, MarkRead: {MessagesRead}}[intent]
+		told = map[Intent][]Event{JoinConversation: {Joined}, LeaveConversation: {Left}, StartTyping: typing,
+			StopTyping: typing, Typing: typing, MarkRead: {MessagesRead}}[intent]
 		o.Fields = []Extra{{"conversationId", id.JSON}, String("userId", "USER"), String("userName", "NAME")}
 		if slices.Contains([]Intent{StartTyping, StopTyping, Typing}, intent) {
 			o.Fields = append(o.Fields, Bool("isTyping", on))
@@ -111,7 +143,13 @@ func (v *Vocabulary) explainIn(b *strings.Builder, name string, args []json.RawM
 }
 
 func (v *Vocabulary) explainOut(b *strings.Builder, e Event, args []json.RawMessage) error {
-	o := &Occasion{Event: e, Conversation: NewID("CONVERSATION"), Tenant: NewID("TENANT"), User: NewID("USER"), UserName: NewID("NAME")}
+	o := &Occasion{
+		Event:        e,
+		Conversation: NewID("CONVERSATION"),
+		Tenant:       NewID("TENANT"),
+		User:         NewID("USER"),
+		UserName:     NewID("NAME"),
+	}
 	record := json.RawMessage("{}")
 	if len(args) > 0 {
 		record = args[0]

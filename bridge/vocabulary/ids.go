@@ -10,7 +10,8 @@ import (
 	"github.com/supabridge/supabridge/bridge/row"
 )
 
-// ID is an id as a client sent it. Text is its text, for room names and look-ups (7 and "7" are the same); JSON is how it was written, for payloads.
+// ID is an id as a client sent it. Text is its text, for room names and look-ups (7 and "7" are the
+// same); JSON is how it was written, for payloads.
 type ID struct {
 	Text string
 	JSON json.RawMessage
@@ -31,18 +32,30 @@ func (v *Vocabulary) compileIDs() (err error) {
 	if v.state, err = parseSelectors([]string{"$0.isTyping", "$0.is_typing", "$0.typing", "$1"}); err != nil {
 		return err
 	}
-	if v.status, err = parseSelectors([]string{"$0.status", "$0.state", "$0.presence", "$0.isOnline", "$0.is_online", "$1", "$0"}); err != nil {
+	if v.status, err = parseSelectors([]string{"$0.status", "$0.state", "$0.presence", "$0.isOnline", "$0.is_online",
+		"$1", "$0"}); err != nil {
 		return err
 	}
-	if v.texts, err = parseSelectors([]string{"$0.content", "$0.text", "$0.body", "$0.message", "$0.message.content", "$0.message.text", "$0.message.body", "$1"}); err != nil {
+	if v.texts, err = parseSelectors([]string{"$0.content", "$0.text", "$0.body", "$0.message", "$0.message.content",
+		"$0.message.text", "$0.message.body", "$1"}); err != nil {
 		return err
 	}
 	own := append([]string{v.opts.ConversationRoom}, v.opts.ConversationParse...)
-	if v.conversationForms, err = v.forms("rooms.conversation", own, conversation+":{id}", conversation+"_{id}", "conversation:{id}", "conversation_{id}", "conv:{id}", "chat:{id}"); err != nil {
+	if v.conversationForms, err = v.forms("rooms.conversation", own, conversation+":{id}", conversation+"_{id}",
+		"conversation:{id}", "conversation_{id}", "conv:{id}", "chat:{id}"); err != nil {
 		return err
 	}
 	own = append([]string{v.opts.TenantRoom}, v.opts.TenantParse...)
-	v.tenantForms, err = v.forms("rooms.tenant", own, tenant+":{id}", tenant+"_{id}", "tenant:{id}", "tenant_{id}", "org:{id}", "org_{id}")
+	v.tenantForms, err = v.forms(
+		"rooms.tenant",
+		own,
+		tenant+":{id}",
+		tenant+"_{id}",
+		"tenant:{id}",
+		"tenant_{id}",
+		"org:{id}",
+		"org_{id}",
+	)
 	return err
 }
 
@@ -95,8 +108,9 @@ func dedupe(words ...string) []string {
 	return out
 }
 
-// ConversationID finds the conversation's id in an event: in the first argument itself, or in a field of it, or where the configuration says. A whole room
-// name is taken for the id within it. from may be nil.
+// ConversationID finds the conversation's id in an event: in the first argument itself, or in a
+// field of it, or where the configuration says. A whole room name is taken for the id within it.
+// from may be nil.
 func (v *Vocabulary) ConversationID(intent Intent, args []json.RawMessage, from Speaker) (ID, bool) {
 	return v.find(intent, looking{args: args, from: from}, v.conversationIDs, v.conversationForms)
 }
@@ -128,7 +142,8 @@ func (v *Vocabulary) find(intent Intent, l looking, places []selector, forms []f
 	return ID{}, false
 }
 
-// NamesTenantRoom reports whether the first argument is the name of a tenant's room, as clients with one `join` for everything send it.
+// NamesTenantRoom reports whether the first argument is the name of a tenant's room, as clients
+// with one`join` for everything send it.
 func (v *Vocabulary) NamesTenantRoom(args []json.RawMessage) bool {
 	if len(args) == 0 {
 		return false
@@ -218,7 +233,8 @@ func IDOf(r row.Row, column, text string) ID {
 	return NewID(text)
 }
 
-// MessageIDs gives the ids of the messages that an event names in its first argument, as a list; nil where it names none.
+// MessageIDs gives the ids of the messages that an event names in its first argument, as a list;
+// nil where it names none.
 func MessageIDs(args []json.RawMessage) json.RawMessage {
 	for _, raw := range fieldsAlike(args, "messageIds", "messageId") {
 		if len(raw) > 0 && raw[0] == '[' {

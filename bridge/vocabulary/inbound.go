@@ -21,12 +21,14 @@ const (
 	LeaveTenant
 	// JoinOwnTenant is for names whose arguments name no tenant: the token does.
 	JoinOwnTenant
-	// StartTyping and StopTyping name their state; Typing carries it as a boolean (absent means started).
+	// StartTyping and StopTyping name their state; Typing carries it as a boolean (absent means
+	// started).
 	StartTyping
 	StopTyping
 	Typing
 	ListOnline
-	// ListPresence asks for more than the ids: how everybody is, and when those who went were last seen.
+	// ListPresence asks for more than the ids: how everybody is, and when those who went were last
+	// seen.
 	ListPresence
 	// SetStatus says how the user is: away, busy, online again.
 	SetStatus
@@ -40,8 +42,24 @@ const (
 	intentCount
 )
 
-var intentNames = [intentCount]string{"none", "join", "leave", "join_tenant", "leave_tenant", "join_own_tenant", "typing_start", "typing_stop", "typing", "list_online",
-	"list_presence", "set_status", "mark_read", "renew_token", "heartbeat", "send_message"}
+var intentNames = [intentCount]string{
+	"none",
+	"join",
+	"leave",
+	"join_tenant",
+	"leave_tenant",
+	"join_own_tenant",
+	"typing_start",
+	"typing_stop",
+	"typing",
+	"list_online",
+	"list_presence",
+	"set_status",
+	"mark_read",
+	"renew_token",
+	"heartbeat",
+	"send_message",
+}
 
 // String is the intent's name in the configuration.
 func (i Intent) String() string { return intentNames[i] }
@@ -73,8 +91,9 @@ var fixedNames = map[Intent]string{
 	MarkRead: "mark_read mark-read markRead mark_as_read mark-as-read markAsRead mark_messages_read mark-messages-read markMessagesRead message:read messages:read " +
 		"message_read messages_read conversation:read read_messages",
 	RenewToken: "access_token token:refresh refresh_token authenticate",
-	// A list of tickets that is left says nothing of the other lists, which need the same room.
-	// A frontend that tells who it is tells nothing: the token does, and a user's sockets are in their own room without asking.
+	// A list of tickets that is left says nothing of the other lists, which need the same room. A
+	// frontend that tells who it is tells nothing: the token does, and a user's sockets are in their
+	// own room without asking.
 	Heartbeat: "heartbeat ping keepalive keep_alive keep-alive keepAlive presence:heartbeat leaveTickets leaveNotification " +
 		"setup register register_user register-user registerUser user:register user_join user-join userJoin user:join join_user join-user joinUser join:user " +
 		"join_user_room join-user-room joinUserRoom add_user add-user addUser",
@@ -91,11 +110,23 @@ var statusNames = map[string]string{
 
 // tutorialNames belong to the old tutorial style, whose names contain spaces.
 var tutorialNames = map[string]Intent{
-	"join chat": JoinConversation, "join room": JoinConversation, "leave chat": LeaveConversation, "stop typing": StopTyping, "new message": SendMessage,
+	"join chat": JoinConversation, "join room": JoinConversation, "leave chat": LeaveConversation,
+	"stop typing": StopTyping, "new message": SendMessage,
 }
 
 // tenantNouns are the words for a tenant that are always understood beside the configured one.
-var tenantNouns = []string{"tenant", "organization", "organisation", "org", "distributor", "company", "workspace", "business", "agency", "branch"}
+var tenantNouns = []string{
+	"tenant",
+	"organization",
+	"organisation",
+	"org",
+	"distributor",
+	"company",
+	"workspace",
+	"business",
+	"agency",
+	"branch",
+}
 
 func (v *Vocabulary) compileInbound() error {
 	var errs []error
@@ -103,13 +134,26 @@ func (v *Vocabulary) compileInbound() error {
 		in := v.opts.In[name]
 		intent := Intent(slices.Index(intentNames[:], name))
 		if !slices.Contains(Intents(), name) {
-			errs = append(errs, fmt.Errorf("vocabulary: in.%s%s: no such intent: there are %s", name, line(in.Line), strings.Join(Intents(), ", ")))
+			errs = append(
+				errs,
+				fmt.Errorf("vocabulary: in.%s%s: no such intent: there are %s", name, line(in.Line), strings.Join(Intents(), ", ")),
+			)
 			continue
 		}
 		for _, event := range in.Events {
 			event = v.nouns.Replace(event)
 			if other, taken := v.inbound[event]; taken && other.intent != intent {
-				errs = append(errs, fmt.Errorf("vocabulary: in.%s%s: event %q would mean both %s and %s", name, line(in.Line), event, other.intent, intent))
+				errs = append(
+					errs,
+					fmt.Errorf(
+						"vocabulary: in.%s%s: event %q would mean both %s and %s",
+						name,
+						line(in.Line),
+						event,
+						other.intent,
+						intent,
+					),
+				)
 				continue
 			}
 			v.inbound[event] = claim{intent, true}
@@ -160,7 +204,8 @@ func upperNoun(noun string) string {
 // claimNoun claims the join and leave names of a noun in every style.
 func (v *Vocabulary) claimNoun(noun string, join, leave Intent) error {
 	for verb, intent := range map[string]Intent{"join": join, "leave": leave} {
-		for _, name := range []string{verb + "_" + noun, verb + "-" + noun, verb + upperNoun(noun), noun + ":" + verb, verb + ":" + noun} {
+		for _, name := range []string{verb + "_" + noun, verb + "-" + noun, verb + upperNoun(noun), noun + ":" + verb,
+			verb + ":" + noun} {
 			if err := v.claim(name, intent); err != nil {
 				return err
 			}
@@ -169,7 +214,8 @@ func (v *Vocabulary) claimNoun(noun string, join, leave Intent) error {
 	return nil
 }
 
-// claim gives a name its meaning, if its style is accepted. What the configuration says of a name stands.
+// claim gives a name its meaning, if its style is accepted. What the configuration says of a name
+// stands.
 func (v *Vocabulary) claim(name string, intent Intent) error {
 	if !v.accepts(name, intent) {
 		return nil
@@ -184,7 +230,8 @@ func (v *Vocabulary) claim(name string, intent Intent) error {
 	return nil
 }
 
-// accepts tells whether a name is of an accepted preset. What every style has, and what the bridge itself asks for, always is.
+// accepts tells whether a name is of an accepted preset. What every style has, and what the bridge
+// itself asks for, always is.
 func (v *Vocabulary) accepts(name string, intent Intent) bool {
 	if slices.Contains(v.opts.Accept, All) || intent == RenewToken || intent == Heartbeat {
 		return true

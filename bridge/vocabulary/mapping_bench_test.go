@@ -9,8 +9,9 @@ import (
 	"github.com/supabridge/supabridge/config"
 )
 
-// What an event costs on its way through the mapping, beside what a handler costs that is written for one frontend: it decodes a row into a struct and encodes the
-// struct that its frontend expects. docs/mapping-cost.md has the numbers.
+// What an event costs on its way through the mapping, beside what a handler costs that is written
+// for one frontend: it decodes a row into a struct and encodes the struct that its frontend
+// expects. docs/mapping-cost.md has the numbers.
 //
 //	go test ./bridge/vocabulary -run '^$' -bench Mapping -benchmem -count 5
 
@@ -151,7 +152,8 @@ func BenchmarkMappingIn(b *testing.B) {
 	}
 }
 
-// The mapping may not cost more allocations than this, the two of the occasion among them: it neither parses a template nor reflects.
+// The mapping may not cost more allocations than this, the two of the occasion among them: it
+// neither parses a template nor reflects.
 func TestAnEventTakesFewAllocations(t *testing.T) {
 	r, err := row.Parse(benchRecord)
 	if err != nil {

@@ -8,7 +8,8 @@ import (
 	"github.com/supabridge/supabridge/config"
 )
 
-// The survey of frontends, reference to which the mapping was written: what a frontend of each style emits and hears.
+// The survey of frontends, reference to which the mapping was written: what a frontend of each
+// style emits and hears.
 
 func TestWhatEveryStyleIsSaidForEachEvent(t *testing.T) {
 	for _, test := range []struct {

@@ -48,7 +48,8 @@ const (
 	ToAll
 )
 
-// event is what is known of an Event beside its names: how the configuration calls it, whom it goes to, and which variables its templates may use.
+// event is what is known of an Event beside its names: how the configuration calls it, whom it goes
+// to, and which variables its templates may use.
 type event struct {
 	name         string
 	to           Audience
@@ -94,9 +95,10 @@ func Events() []string {
 	return names
 }
 
-// outbound holds the names of each Event in the styles underscore, colon, kebab and camel. Several names are sent in that order, with the same payload. A
-// stop of typing first sends the event with isTyping false and then the one whose name says stop: of the client styles known, both orders but this one
-// leave some stuck.
+// outbound holds the names of each Event in the styles underscore, colon, kebab and camel. Several
+// names are sent in that order, with the same payload. A stop of typing first sends the event with
+// isTyping false and then the one whose name says stop: of the client styles known, both orders but
+// this one leave some stuck.
 var outbound = [eventCount][4]string{
 	Joined:              {"joined_conversation", "conversation:joined", "joined-conversation", "joinedConversation"},
 	Left:                {"left_conversation", "conversation:left", "left-conversation", "leftConversation"},
@@ -108,7 +110,12 @@ var outbound = [eventCount][4]string{
 	ConversationUpdated: {"conversation_updated", "conversation:updated", "conversation-updated", "conversationUpdated"},
 	ConversationDeleted: {"conversation_deleted", "conversation:deleted", "conversation-deleted", "conversationDeleted"},
 	TypingStarted:       {"user_typing", "typing:update typing:start", "user-typing", "userTyping"},
-	TypingStopped:       {"user_typing user_stopped_typing", "typing:update typing:stop", "user-typing user-stop-typing", "userTyping userStopTyping"},
+	TypingStopped: {
+		"user_typing user_stopped_typing",
+		"typing:update typing:stop",
+		"user-typing user-stop-typing",
+		"userTyping userStopTyping",
+	},
 	UserOnline:          {"user_online", "user:online", "user-online", "userOnline"},
 	UserOffline:         {"user_offline", "user:offline", "user-offline", "userOffline"},
 	PresenceUpdate:      {"presence_update", "presence:update", "presence-update", "presenceUpdate"},
@@ -121,24 +128,60 @@ var outbound = [eventCount][4]string{
 	Failure:             {"error", "error", "error", "error"},
 }
 
-// single is the style with one event for each kind of thing, and an action within. Who is online and who has read it does not tell.
+// single is the style with one event for each kind of thing, and an action within. Who is online
+// and who has read it does not tell.
 var single = map[Event]config.OutRule{
-	MessageCreated:      inTicket("appMessage", `{"action":"create","message":"${payload}","ticket":{"id":"${conversation.id}"}}`),
-	MessageUpdated:      inTicket("appMessage", `{"action":"update","message":"${payload}","ticket":{"id":"${conversation.id}"}}`),
-	MessageStatus:       inTicket("appMessage", `{"action":"update","message":"${payload}","ticket":{"id":"${conversation.id}"}}`),
-	MessageDeleted:      inTicket("appMessage", `{"action":"delete","messageId":"${payload.messageId}","message":"${payload}","ticket":{"id":"${conversation.id}"}}`),
-	ConversationCreated: {Event: "ticket", Shape: string(Camel), Payload: json.RawMessage(`{"action":"create","ticket":"${payload}"}`)},
-	ConversationUpdated: {Event: "ticket", Shape: string(Camel), Payload: json.RawMessage(`{"action":"update","ticket":"${payload}"}`)},
-	ConversationDeleted: {Event: "ticket", Shape: string(Camel), Payload: json.RawMessage(`{"action":"delete","ticketId":"${conversation.id}"}`)},
-	TypingStarted:       {Event: "presence", Payload: json.RawMessage(`{"ticketId":"${conversation.id}","userId":"${user.id}","presence":"composing"}`)},
-	TypingStopped:       {Event: "presence", Payload: json.RawMessage(`{"ticketId":"${conversation.id}","userId":"${user.id}","presence":"available"}`)},
-	TokenExpiring:       {Event: "tokenExpiring"},
-	Failure:             {Event: "error"},
+	MessageCreated: inTicket(
+		"appMessage",
+		`{"action":"create","message":"${payload}","ticket":{"id":"${conversation.id}"}}`,
+	),
+	MessageUpdated: inTicket(
+		"appMessage",
+		`{"action":"update","message":"${payload}","ticket":{"id":"${conversation.id}"}}`,
+	),
+	MessageStatus: inTicket(
+		"appMessage",
+		`{"action":"update","message":"${payload}","ticket":{"id":"${conversation.id}"}}`,
+	),
+	MessageDeleted: inTicket(
+		"appMessage",
+		`{"action":"delete","messageId":"${payload.messageId}","message":"${payload}","ticket":{"id":"${conversation.id}"}}`,
+	),
+	ConversationCreated: {
+		Event:   "ticket",
+		Shape:   string(Camel),
+		Payload: json.RawMessage(`{"action":"create","ticket":"${payload}"}`),
+	},
+	ConversationUpdated: {
+		Event:   "ticket",
+		Shape:   string(Camel),
+		Payload: json.RawMessage(`{"action":"update","ticket":"${payload}"}`),
+	},
+	ConversationDeleted: {
+		Event:   "ticket",
+		Shape:   string(Camel),
+		Payload: json.RawMessage(`{"action":"delete","ticketId":"${conversation.id}"}`),
+	},
+	TypingStarted: {
+		Event:   "presence",
+		Payload: json.RawMessage(`{"ticketId":"${conversation.id}","userId":"${user.id}","presence":"composing"}`),
+	},
+	TypingStopped: {
+		Event:   "presence",
+		Payload: json.RawMessage(`{"ticketId":"${conversation.id}","userId":"${user.id}","presence":"available"}`),
+	},
+	TokenExpiring: {Event: "tokenExpiring"},
+	Failure:       {Event: "error"},
 }
 
 // inTicket is a rule about a message, which names its ticket within.
 func inTicket(name, payload string) config.OutRule {
-	return config.OutRule{Event: name, Shape: string(Camel), Add: json.RawMessage(`{"ticketId":"${conversation.id}"}`), Payload: json.RawMessage(payload)}
+	return config.OutRule{
+		Event:   name,
+		Shape:   string(Camel),
+		Add:     json.RawMessage(`{"ticketId":"${conversation.id}"}`),
+		Payload: json.RawMessage(payload),
+	}
 }
 
 // preset gives the rules of an event in a style.

@@ -31,7 +31,8 @@ type rule struct {
 	shapes       bool   // it is sent, or part of what is sent
 }
 
-// condition holds where a column, or a field of the payload, has one of some values, as texts; null is "null".
+// condition holds where a column, or a field of the payload, has one of some values, as texts; null
+// is "null".
 type condition struct {
 	variable *variable
 	values   []string
@@ -48,7 +49,10 @@ func (v *Vocabulary) compileOutbound() error {
 	var errs []error
 	for _, name := range slices.Sorted(maps.Keys(v.opts.Out)) {
 		if !slices.Contains(Events(), name) {
-			errs = append(errs, fmt.Errorf("vocabulary: out.%s: no such event: there are %s", name, strings.Join(Events(), ", ")))
+			errs = append(
+				errs,
+				fmt.Errorf("vocabulary: out.%s: no such event: there are %s", name, strings.Join(Events(), ", ")),
+			)
 		}
 	}
 	for e := range eventCount {
@@ -81,7 +85,14 @@ func line(n int) string {
 func (v *Vocabulary) compileRule(e Event, from config.OutRule) (rule, error) {
 	about := events[e]
 	s := scope{row: about.row, user: about.user}
-	r := rule{to: about.to, exceptSender: about.exceptSender, shape: slices.Index(Shapes(), v.opts.Shape), pick: from.Pick, omit: slices.Clone(from.Omit), rename: from.Rename}
+	r := rule{
+		to:           about.to,
+		exceptSender: about.exceptSender,
+		shape:        slices.Index(Shapes(), v.opts.Shape),
+		pick:         from.Pick,
+		omit:         slices.Clone(from.Omit),
+		rename:       from.Rename,
+	}
 	var err error
 	if from.Event == "" {
 		return r, fmt.Errorf("event: there is no name")
@@ -151,12 +162,14 @@ func (v *Vocabulary) compileRule(e Event, from config.OutRule) (rule, error) {
 	if len(from.Args) > 0 && len(from.Payload) > 0 {
 		return r, fmt.Errorf("args: they stand in place of payload; give one of the two")
 	}
-	r.shapes = r.payload == nil && r.args == nil || r.payload != nil && r.payload.hasPayload() || slices.ContainsFunc(r.args, func(n node) bool { return n.hasPayload() })
+	r.shapes = r.payload == nil && r.args == nil || r.payload != nil && r.payload.hasPayload() ||
+		slices.ContainsFunc(r.args, func(n node) bool { return n.hasPayload() })
 	r.whole = len(r.pick)+len(r.omit)+len(r.rename)+len(r.add) == 0
 	return r, nil
 }
 
-// compileMaps puts tables where they belong: into the payload's template, else to be looked up in what is sent.
+// compileMaps puts tables where they belong: into the payload's template, else to be looked up in
+// what is sent.
 func (r *rule) compileMaps(tables map[string]map[string]json.RawMessage) {
 	for path, table := range tables {
 		steps := strings.Split(path, ".")
@@ -175,7 +188,10 @@ func (s scope) conditions(when map[string][]string) ([]condition, error) {
 	var conditions []condition
 	for name, values := range when {
 		text := name
-		if root, _, _ := strings.Cut(name, "."); !slices.Contains([]string{"row", "payload", "conversation", "tenant", "user"}, root) {
+		if root, _, _ := strings.Cut(name, "."); !slices.Contains(
+			[]string{"row", "payload", "conversation", "tenant", "user"},
+			root,
+		) {
 			text = "payload." + name
 		}
 		v, err := s.variable(text)
@@ -190,7 +206,13 @@ func (s scope) conditions(when map[string][]string) ([]condition, error) {
 // reserved are the names that Socket.IO keeps for itself.
 var reserved = []string{"connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener"}
 
-var audiences = map[string]Audience{"conversation": ToConversation, "tenant": ToTenant, "user": ToUser, "socket": ToSocket, "all": ToAll}
+var audiences = map[string]Audience{
+	"conversation": ToConversation,
+	"tenant":       ToTenant,
+	"user":         ToUser,
+	"socket":       ToSocket,
+	"all":          ToAll,
+}
 
 func audience(about event, names []string) (Audience, error) {
 	var to Audience
@@ -230,7 +252,8 @@ func (r *rule) holds(f *filling) bool {
 	return true
 }
 
-// change picks, leaves out, renames and adds fields of a shaped payload. What is no object stays as it is.
+// change picks, leaves out, renames and adds fields of a shaped payload. What is no object stays as
+// it is.
 func (r *rule) change(shaped json.RawMessage, f *filling) json.RawMessage {
 	object, err := row.Parse(shaped)
 	if err != nil {

@@ -6,12 +6,12 @@ import (
 	"github.com/supabridge/supabridge/bridge/row"
 )
 
-// Occasion is something that happened and is told. Whoever makes it owns it: it keeps payloads that were built for it, so only one goroutine at a time may
-// have it said.
+// Occasion is something that happened and is told. Whoever makes it owns it: it keeps payloads that
+// were built for it, so only one goroutine at a time may have it said.
 type Occasion struct {
 	Event Event
-	// Row is what it is about; templates take columns from it. With Nested it is the payload too, and Nested what the shapes Superset and Wrapped call it
-	// within (`message`, `conversation`).
+	// Row is what it is about; templates take columns from it. With Nested it is the payload too, and
+	// Nested what the shapes Superset and Wrapped call it within (`message`, `conversation`).
 	Row    row.Row
 	Nested string
 	// Fields are what the payload has beside the row, or without Nested all of it.

@@ -11,7 +11,8 @@ import (
 	"github.com/supabridge/supabridge/config"
 )
 
-// Speaker is what is known of a client beside an event's arguments. Selectors that name these places ask it.
+// Speaker is what is known of a client beside an event's arguments. Selectors that name these
+// places ask it.
 type Speaker interface {
 	// Auth gives the object the client connected with, nil if none.
 	Auth() json.RawMessage
@@ -68,7 +69,10 @@ func parseSelector(text string) (selector, error) {
 	case text == "true" || text == "false":
 		return selector{literal: json.RawMessage(text)}, nil
 	}
-	return selector{}, fmt.Errorf("selector %q: want $0, $1.field, auth.field, claims.field, query.name, header.name, cookie.name, true or false", text)
+	return selector{}, fmt.Errorf(
+		"selector %q: want $0, $1.field, auth.field, claims.field, query.name, header.name, cookie.name, true or false",
+		text,
+	)
 }
 
 func parseSelectors(texts []string) ([]selector, error) {

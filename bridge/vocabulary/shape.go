@@ -13,7 +13,8 @@ import (
 // Shape is how a row stands in the payload of an event.
 type Shape string
 
-// The shapes. Values are always the bytes that came from Supabase: numbers keep their digits, timestamps their text.
+// The shapes. Values are always the bytes that came from Supabase: numbers keep their digits,
+// timestamps their text.
 const (
 	// Row is the row as it is; what the bridge adds (conversationId and the tenant's id) is left out.
 	Row Shape = "row"
@@ -21,8 +22,9 @@ const (
 	Camel Shape = "camel"
 	// Snake has the row's columns in snake_case, and conversation_id.
 	Snake Shape = "snake"
-	// Superset has the columns as they are and in camelCase, what the bridge adds, and the row once more in camelCase under `message`, so that it fits
-	// whatever a frontend reads. It costs about three times the bytes.
+	// Superset has the columns as they are and in camelCase, what the bridge adds, and the row once
+	// more in camelCase under `message`, so that it fits whatever a frontend reads. It costs about
+	// three times the bytes.
 	Superset Shape = "superset"
 	// Wrapped is {message: the row in camelCase} and what the bridge adds.
 	Wrapped Shape = "wrapped"
@@ -34,7 +36,8 @@ func Shapes() []Shape { return []Shape{Row, Camel, Snake, Superset, Wrapped} }
 // shapeCount is the number of shapes.
 const shapeCount = 5
 
-// Extra is a field that the bridge adds to a row: its name in camelCase and the JSON text of its value. One without a value is left out.
+// Extra is a field that the bridge adds to a row: its name in camelCase and the JSON text of its
+// value. One without a value is left out.
 type Extra struct {
 	Name  string
 	Value json.RawMessage
@@ -203,7 +206,8 @@ func (o *object) bytes() json.RawMessage {
 	return append(o.buf, '}')
 }
 
-// maxCamel bounds the column names whose camelCase is remembered. Columns are few; beyond it each is worked out anew.
+// maxCamel bounds the column names whose camelCase is remembered. Columns are few; beyond it each
+// is worked out anew.
 const maxCamel = 4096
 
 // camel is camel with a memory.

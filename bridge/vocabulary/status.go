@@ -7,7 +7,8 @@ import (
 )
 
 // Status reads how a user says to be from a SetStatus event: the event's name says it, or `status`, `state` or `presence` of the first argument, or that
-// argument, or the second, as a word of letters of at most 32 bytes. A boolean there means online or offline. ok is false where nothing says it.
+// argument, or the second, as a word of letters of at most 32 bytes. A boolean there means online
+// or offline. ok is false where nothing says it.
 func (v *Vocabulary) Status(event string, args []json.RawMessage, from Speaker) (word string, ok bool) {
 	for word, names := range statusNames {
 		for name := range strings.FieldsSeq(names) {
@@ -44,7 +45,8 @@ const maxWord = 32
 
 // isWord tells a status from an id that stands where one could.
 func isWord(text string) bool {
-	return len(text) <= maxWord && !strings.ContainsFunc(text, func(r rune) bool { return !unicode.IsLetter(r) && !strings.ContainsRune(" _-", r) })
+	return len(text) <= maxWord &&
+		!strings.ContainsFunc(text, func(r rune) bool { return !unicode.IsLetter(r) && !strings.ContainsRune(" _-", r) })
 }
 
 // MessageText reads the text of a SendMessage event: `content`, `text`, `body` or `message` of the first argument, or of a message within it, or the second
@@ -64,7 +66,8 @@ func (v *Vocabulary) MessageText(args []json.RawMessage, from Speaker) (text str
 	return "", false
 }
 
-// SentField gives a column's value of a SendMessage event, under the column's name or that in camelCase, in the first argument or the message within it.
+// SentField gives a column's value of a SendMessage event, under the column's name or that in
+// camelCase, in the first argument or the message within it.
 func (v *Vocabulary) SentField(args []json.RawMessage, column string) (json.RawMessage, bool) {
 	if len(args) == 0 {
 		return nil, false

@@ -6,7 +6,8 @@ import (
 	"unicode"
 )
 
-// Style is a family of event names. A socket hears events in one style; what it sends may be in any.
+// Style is a family of event names. A socket hears events in one style; what it sends may be in
+// any.
 type Style uint8
 
 // The styles. StyleNone sends only what the configured rules say.
@@ -38,16 +39,26 @@ func Styles() []Style {
 // Presets lists the names that Options.Preset takes.
 func Presets() []string { return styleNames[:] }
 
-// All in Options.Accept stands for every preset, and Tutorial for the names of the old tutorials, which contain spaces.
+// All in Options.Accept stands for every preset, and Tutorial for the names of the old tutorials,
+// which contain spaces.
 const (
 	All      = "all"
 	Tutorial = "tutorial"
 )
 
-// whaticketNames are those that only one family of applications uses; by their form they would be camel.
-var whaticketNames = []string{"joinChatBox", "leaveChatBox", "joinNotification", "leaveNotification", "joinTickets", "leaveTickets"}
+// whaticketNames are those that only one family of applications uses; by their form they would be
+// camel.
+var whaticketNames = []string{
+	"joinChatBox",
+	"leaveChatBox",
+	"joinNotification",
+	"leaveNotification",
+	"joinTickets",
+	"leaveTickets",
+}
 
-// styleOf tells in which style a name is written: StyleNone where any could have it, such as typing.
+// styleOf tells in which style a name is written: StyleNone where any could have it, such as
+// typing.
 func styleOf(name string) Style {
 	switch {
 	case slices.Contains(whaticketNames, name):
@@ -66,8 +77,9 @@ func styleOf(name string) Style {
 	return StyleNone
 }
 
-// Reveals tells which style a client hears that sends an event: the one it is written in. false where the name says nothing: one that every style has, one
-// that the configuration made up, or one that the bridge itself asks for.
+// Reveals tells which style a client hears that sends an event: the one it is written in. false
+// where the name says nothing: one that every style has, one that the configuration made up, or one
+// that the bridge itself asks for.
 func (v *Vocabulary) Reveals(event string) (Style, bool) {
 	known, ok := v.inbound[event]
 	if !ok || known.configured || known.intent == RenewToken || known.intent == Heartbeat {

@@ -9,7 +9,8 @@ import (
 	"github.com/supabridge/supabridge/bridge/row"
 )
 
-// node is a compiled template: a JSON value in whose texts ${…} stands for something. Nothing of it is parsed when it is filled in.
+// node is a compiled template: a JSON value in whose texts ${…} stands for something. Nothing of it
+// is parsed when it is filled in.
 type node struct {
 	literal []byte // JSON text without variables
 	lone    *variable

@@ -1,8 +1,10 @@
-// Package vocabulary is the language that frontends speak over Socket.IO: which event name means what, where the ids stand in its arguments, what
-// the bridge's own events are called, and how a row looks in their payload.
+// Package vocabulary is the language that frontends speak over Socket.IO: which event name means
+// what, where the ids stand in its arguments, what the bridge's own events are called, and how a
+// row looks in their payload.
 //
-// Public chat frontends have no common vocabulary, but five families of it. Towards the bridge, every family is understood at the same time (no name
-// means two things); from the bridge, each socket hears the style it speaks itself, or the preset:
+// Public chat frontends have no common vocabulary, but five families of it. Towards the bridge,
+// every family is understood at the same time (no name means two things); from the bridge, each
+// socket hears the style it speaks itself, or the preset:
 //
 //	v, err := vocabulary.New(vocabulary.Options{Preset: "underscore", Shape: vocabulary.Superset})
 //	intent := v.Intent("conversation:join")             // JoinConversation
@@ -10,7 +12,8 @@
 //	id, ok := v.ConversationID(intent, args, nil)       // from "42", 42, {"conversationId": "42"}, "conversation_42", …
 //	for _, u := range v.Say(style, occasion) { … }      // u.Name is "message:new", u.Args what is sent with it
 //
-// A Vocabulary is compiled once and says the same ever after: it may be used from any number of goroutines.
+// A Vocabulary is compiled once and says the same ever after: it may be used from any number of
+// goroutines.
 package vocabulary
 
 import (
@@ -26,14 +29,16 @@ import (
 
 // Options of a Vocabulary.
 type Options struct {
-	// Preset is the style of outgoing events for sockets that have shown no style: one of Presets. Empty means underscore.
+	// Preset is the style of outgoing events for sockets that have shown no style: one of Presets.
+	// Empty means underscore.
 	Preset string
 	// Shape is how a row stands in the payload of an event. Empty means Superset.
 	Shape Shape
 	// MaxRow bounds the row in an event, in bytes: a larger one goes without its largest columns,
 	// and names them in _truncated. Zero means DefaultMaxRow.
 	MaxRow int
-	// ConversationNoun and TenantNoun are the frontend's words (ticket, room; organization, workspace): `join_<noun>` is understood, ids are looked for
+	// ConversationNoun and TenantNoun are the frontend's words (ticket, room; organization,
+	// workspace):`join_<noun>` is understood, ids are looked for
 	// under `<noun>Id` and `<noun>_id`, and the tenant's id is sent under `<noun>Id`. Empty means conversation and tenant.
 	ConversationNoun, TenantNoun string
 	// ConversationRoom and TenantRoom are the templates of room names, such as `conversation:{id}`. A client that sends a whole room name in place of an
@@ -42,9 +47,11 @@ type Options struct {
 	ConversationParse, TenantParse []string
 	// Accept lists the presets whose names are understood, or All, or Tutorial. Empty means All.
 	Accept []string
-	// ConversationIDs and TenantIDs are selectors of the places where ids stand, the first hit counting. Empty means those that frontends are known to use.
+	// ConversationIDs and TenantIDs are selectors of the places where ids stand, the first hit
+	// counting. Empty means those that frontends are known to use.
 	ConversationIDs, TenantIDs []string
-	// In adds to what is understood, by intent; Out stands in place of what the presets send, by event.
+	// In adds to what is understood, by intent; Out stands in place of what the presets send, by
+	// event.
 	In  config.InRules
 	Out config.OutRules
 }
@@ -69,8 +76,9 @@ type Vocabulary struct {
 	camelCount atomic.Int32
 }
 
-// New compiles a vocabulary. It fails for an unknown preset or shape, where a noun or an alias makes one name mean two things, and for a rule or selector
-// that can't be understood; the error names the key and line of each.
+// New compiles a vocabulary. It fails for an unknown preset or shape, where a noun or an alias
+// makes one name mean two things, and for a rule or selector that can't be understood; the error
+// names the key and line of each.
 func New(opts Options) (*Vocabulary, error) {
 	if opts.Preset == "" {
 		opts.Preset = "underscore"
@@ -97,7 +105,12 @@ func New(opts Options) (*Vocabulary, error) {
 	if preset < 0 {
 		return nil, fmt.Errorf("vocabulary: no preset %q: want one of %v", opts.Preset, Presets())
 	}
-	v := &Vocabulary{opts: opts, preset: Style(preset), inbound: make(map[string]claim), tenantKey: camelNoun(opts.TenantNoun) + "Id"}
+	v := &Vocabulary{
+		opts:      opts,
+		preset:    Style(preset),
+		inbound:   make(map[string]claim),
+		tenantKey: camelNoun(opts.TenantNoun) + "Id",
+	}
 	v.nouns = strings.NewReplacer("{tenant}", opts.TenantNoun, "{Tenant}", upperNoun(opts.TenantNoun),
 		"{conversation}", opts.ConversationNoun, "{Conversation}", upperNoun(opts.ConversationNoun))
 	if err := errors.Join(v.compileInbound(), v.compileIDs(), v.compileOutbound()); err != nil {

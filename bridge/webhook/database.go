@@ -23,7 +23,8 @@ type databaseWebhook struct {
 	Old    json.RawMessage `json:"old_record"`
 }
 
-// takeDatabase offers a change of a row to the feed. It is a second source: what fails here comes by Realtime or is read.
+// takeDatabase offers a change of a row to the feed. It is a second source: what fails here comes
+// by Realtime or is read.
 func (h *Webhooks) takeDatabase(w http.ResponseWriter, r *http.Request) {
 	c := h.opts.Config.Supabase
 	if err := publish.Authenticate(r.Header, nil, []byte(c.Secret.Reveal()), 0, time.Now()); err != nil {
@@ -58,7 +59,8 @@ const (
 	unreadable  = "unreadable"   // no JSON, too long, or no row with a key
 )
 
-// answerDatabase answers a Database Webhook and counts it. A reason means that nothing can come of it.
+// answerDatabase answers a Database Webhook and counts it. A reason means that nothing can come of
+// it.
 func (h *Webhooks) answerDatabase(w http.ResponseWriter, r *http.Request, code int, result, reason string) {
 	h.count("database", result)
 	if reason == "" {
@@ -69,7 +71,8 @@ func (h *Webhooks) answerDatabase(w http.ResponseWriter, r *http.Request, code i
 	ops.WriteJSON(w, code, map[string]string{"error": reason, "result": result})
 }
 
-// readDatabase gives the row of a Database Webhook. Where nothing can come of it, it gives the result and the reason.
+// readDatabase gives the row of a Database Webhook. Where nothing can come of it, it gives the
+// result and the reason.
 func (h *Webhooks) readDatabase(change databaseWebhook) (record json.RawMessage, result, reason string) {
 	t := h.opts.Tables
 	keys := map[string]string{
@@ -87,7 +90,11 @@ func (h *Webhooks) readDatabase(change databaseWebhook) (record json.RawMessage,
 	case change.Type != feed.Insert && change.Type != feed.Update && change.Type != feed.Delete:
 		return nil, unknownType, fmt.Sprintf("type %.40q is none of INSERT, UPDATE, DELETE", string(change.Type))
 	case change.Schema != h.opts.Schema:
-		return nil, unfollowed, fmt.Sprintf("schema %.80q is not followed; supabase.schema is %q", change.Schema, h.opts.Schema)
+		return nil, unfollowed, fmt.Sprintf(
+			"schema %.80q is not followed; supabase.schema is %q",
+			change.Schema,
+			h.opts.Schema,
+		)
 	case change.Table == "" || !followed:
 		return nil, unfollowed, fmt.Sprintf("table %.80q is not followed; see tables in the configuration", change.Table)
 	}

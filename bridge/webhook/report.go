@@ -217,7 +217,9 @@ func (r *reporter) stop() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.dropped.Add(float64(len(r.queue)))
-	r.log.Error().Int("events", len(r.queue)).Msg("webhooks to the application are lost: the bridge stops before the outbox took them")
+	r.log.Error().
+		Int("events", len(r.queue)).
+		Msg("webhooks to the application are lost: the bridge stops before the outbox took them")
 }
 
 // flush puts what is queued on disk, many in one write. It reports whether the disk took all; the

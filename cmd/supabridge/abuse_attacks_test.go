@@ -21,8 +21,9 @@ import (
 	"github.com/gorilla/websocket"
 )
 
-// An attack does one bad thing to the daemon at address, with a good token where it needs one, and returns an error where the daemon let it have what it
-// wanted. It is called again and again, by several goroutines, while the gate is open.
+// An attack does one bad thing to the daemon at address, with a good token where it needs one, and
+// returns an error where the daemon let it have what it wanted. It is called again and again, by
+// several goroutines, while the gate is open.
 type attack func(ctx context.Context, address, token string) error
 
 // attacks are what SECURITY.md says is withstood.
@@ -48,7 +49,8 @@ var attacks = map[string]attack{
 	"admin password guessing": adminGuessing,
 }
 
-// attackers carries out attacks until its input ends: "go" opens the gate, "stop" closes it. What the daemon wrongly allowed is printed.
+// attackers carries out attacks until its input ends: "go" opens the gate, "stop" closes it. What
+// the daemon wrongly allowed is printed.
 func attackers(address, token string, names []string) {
 	beNice()
 	ctx, cancel := context.WithCancel(context.Background())
@@ -108,10 +110,12 @@ func attackers(address, token string, names []string) {
 	}
 }
 
-// attackPause is between two attempts of an attacker, whose own work, on a machine that the daemon shares with it, is not what is looked at.
+// attackPause is between two attempts of an attacker, whose own work, on a machine that the daemon
+// shares with it, is not what is looked at.
 const attackPause = 20 * time.Millisecond
 
-// patient is how long an attacker waits for the daemon to defend itself: longer than any of its limits here.
+// patient is how long an attacker waits for the daemon to defend itself: longer than any of its
+// limits here.
 const patient = 15 * time.Second
 
 // dial opens a connection whose reads and writes end in time, or with the attack.

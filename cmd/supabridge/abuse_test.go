@@ -21,7 +21,8 @@ import (
 	"github.com/supabridge/supabridge/internal/eventually"
 )
 
-// asAttacker makes the test binary carry out attacks on the address, with the token and the names after it.
+// asAttacker makes the test binary carry out attacks on the address, with the token and the names
+// after it.
 const asAttacker = "SUPABRIDGE_TEST_AS_ATTACKER"
 
 // The rounds of the abuse test: a quiet window and one under attack each.
@@ -38,10 +39,13 @@ var abuseOnly = flag.String("abuse.only", "", "attacks to carry out, with commas
 // abuseUnprotected shows that the test can fail.
 var abuseUnprotected = flag.Bool("abuse.unprotected", false, "turn off the limits that hold floods back, with which the test must fail")
 
-// TestAbuseDoesNotReachThoseWhoBehave throws everything in attacks at the daemon at once, from a process that leaves the processor to others, and measures how long it
-// takes until a browser that behaves hears of a row that was committed, which is what its user sees. Supabase's own part, a row being delivered up to 100 ms after
-// its commit, is in it, as in life it is up to 500. Windows with and without the attack take turns, so that what else the machine does weighs on both; of each the p99 is taken, and
-// the medians over all rounds are compared: a burst of noise spoils a few rounds and moves no median, a protection that is missing spoils them all.
+// TestAbuseDoesNotReachThoseWhoBehave throws everything in attacks at the daemon at once, from a
+// process that leaves the processor to others, and measures how long it takes until a browser that
+// behaves hears of a row that was committed, which is what its user sees. Supabase's own part, a
+// row being delivered up to 100 ms after its commit, is in it, as in life it is up to 500. Windows
+// with and without the attack take turns, so that what else the machine does weighs on both; of
+// each the p99 is taken, and the medians over all rounds are compared: a burst of noise spoils a
+// few rounds and moves no median, a protection that is missing spoils them all.
 func TestAbuseDoesNotReachThoseWhoBehave(t *testing.T) {
 	if raceEnabled {
 		t.Skip("scripts/test runs it without the race detector, which makes everything slow")
@@ -178,7 +182,8 @@ func startAttackers(ctx context.Context, t *testing.T, address, token string, na
 
 func (a *attackingProcess) say(word string) { _, _ = io.WriteString(a.stdin, word+"\n") } // to one that has died: end tells
 
-// end lets attacks that wait for the daemon's defence come to their ends, and returns what the attackers have to say.
+// end lets attacks that wait for the daemon's defence come to their ends, and returns what the
+// attackers have to say.
 func (a *attackingProcess) end(t *testing.T) string {
 	t.Helper()
 	a.say("finish")

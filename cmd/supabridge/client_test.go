@@ -40,8 +40,9 @@ func tokenFor(t *testing.T, user string) string {
 	return token
 }
 
-// client is as much of socket.io-client as is needed to watch a daemon from outside: one websocket and the main namespace. Its reader owns the connection's
-// reading half; mu guards the writing half and what follows.
+// client is as much of socket.io-client as is needed to watch a daemon from outside: one websocket
+// and the main namespace. Its reader owns the connection's reading half; mu guards the writing half
+// and what follows.
 type client struct {
 	conn *websocket.Conn
 	done chan struct{} // closed when the reader has ended
@@ -53,7 +54,8 @@ type client struct {
 	err  error
 }
 
-// connect opens a connection and waits until it is let in. hear, if set, is called by the reader with each event.
+// connect opens a connection and waits until it is let in. hear, if set, is called by the reader
+// with each event.
 func connect(ctx context.Context, address, token string, hear func(event, packet string)) (*client, error) {
 	conn, resp, err := websocket.DefaultDialer.DialContext(ctx, "ws://"+address+"/socket.io/?EIO=4&transport=websocket", nil)
 	if err != nil {

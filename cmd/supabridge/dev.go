@@ -44,7 +44,9 @@ listens on this machine alone, and serves only pages of localhost.`,
 func runDev(cmd *cobra.Command, supabaseAddr string, quiet bool) error {
 	log, _ := newLog(cmd.ErrOrStderr(), config.Default().Log)
 	tables := config.Default().Tables
-	seeded := standin.Options{Broadcast: map[string]string{tables.Messages.Name: migration.Topic, tables.Conversations.Name: migration.Topic}}
+	seeded := standin.Options{
+		Broadcast: map[string]string{tables.Messages.Name: migration.Topic, tables.Conversations.Name: migration.Topic},
+	}
 	seeded.Realtime.Timing.Poll = phxserver.RealTiming().Poll
 	p, err := openStandin(supabaseAddr, "--supabase-listen", seeded, log)
 	if err != nil {
@@ -67,7 +69,8 @@ func runDev(cmd *cobra.Command, supabaseAddr string, quiet bool) error {
 			return err
 		}
 		mux := http.NewServeMux()
-		var page http.Handler = sample.Handler(sample.Options{SupabaseURL: p.url, AnonKey: p.server.AnonKey(), Users: users, Token: p.server.UserToken})
+		var page http.Handler = sample.Handler(sample.Options{SupabaseURL: p.url, AnonKey: p.server.AnonKey(),
+			Users: users, Token: p.server.UserToken})
 		if cfg.Auth.InsecureDev {
 			page = bridge.LocalOnly(page) // it hands out tokens
 		}
@@ -90,7 +93,8 @@ func runDev(cmd *cobra.Command, supabaseAddr string, quiet bool) error {
 // projectVariables name a project; dev has its own.
 var projectVariables = []string{
 	"SUPABRIDGE_SUPABASE_URL=", "SUPABRIDGE_SUPABASE_SERVICE_ROLE_KEY=", "SUPABRIDGE_SUPABASE_ANON_KEY=",
-	"SUPABRIDGE_SUPABASE_JWT_SECRET=", "SUPABRIDGE_SUPABASE_JWKS_URL=", "SUPABRIDGE_SUPABASE_REALTIME_URL=", "SUPABRIDGE_TLS_",
+	"SUPABRIDGE_SUPABASE_JWT_SECRET=", "SUPABRIDGE_SUPABASE_JWKS_URL=", "SUPABRIDGE_SUPABASE_REALTIME_URL=",
+	"SUPABRIDGE_TLS_",
 }
 
 // devEnvironment is what of the environment dev heeds: the SUPABRIDGE_

@@ -47,7 +47,8 @@ It ends with 0 if it is and 1 if not. Of the configuration only the address coun
 // healthTimeout bounds the question.
 const healthTimeout = 5 * time.Second
 
-// askHealth asks the address. name is one that the daemon has a certificate for; empty where it has one for all.
+// askHealth asks the address. name is one that the daemon has a certificate for; empty where it has
+// one for all.
 func askHealth(ctx context.Context, w io.Writer, url, name string) error {
 	ctx, cancel := context.WithTimeout(ctx, healthTimeout)
 	defer cancel()
@@ -56,7 +57,9 @@ func askHealth(ctx context.Context, w io.Writer, url, name string) error {
 		return fmt.Errorf("health: %w", err)
 	}
 	// The certificate is for the name that browsers use, not for this machine's own.
-	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true, ServerName: name}}}
+	client := &http.Client{
+		Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true, ServerName: name}},
+	}
 	defer client.CloseIdleConnections()
 	resp, err := client.Do(req)
 	if err != nil {

@@ -10,10 +10,13 @@ import (
 	"github.com/supabridge/supabridge/internal/doctor"
 )
 
-// warnOfFileLimit logs a limit on open files that is low for a server. Go has raised the process's own to what it may at most.
+// warnOfFileLimit logs a limit on open files that is low for a server. Go has raised the process's
+// own to what it may at most.
 func warnOfFileLimit(log zerolog.Logger) {
 	if limit, ok := doctor.FileLimit(); ok && limit < doctor.FewFiles {
-		log.Warn().Uint64("limit", limit).Msg("few files may be open, and so few browsers connect: raise the limit (ulimit -n, LimitNOFILE of systemd, --ulimit nofile of Docker)")
+		log.Warn().
+			Uint64("limit", limit).
+			Msg("few files may be open, and so few browsers connect: raise the limit (ulimit -n, LimitNOFILE of systemd, --ulimit nofile of Docker)")
 	}
 }
 

@@ -10,7 +10,8 @@ import (
 	"time"
 )
 
-// dev lets anybody in, so it serves nobody but this machine: not by another address, and not to a page whose name was made to point here.
+// dev lets anybody in, so it serves nobody but this machine: not by another address, and not to a
+// page whose name was made to point here.
 func TestDevIsForThisMachineOnly(t *testing.T) {
 	d := start(t, []string{"SUPABRIDGE_LISTEN=:0"}, "dev", "--no-traffic", "--supabase-listen", "127.0.0.1:0")
 	page := d.prints(t, `Sample inbox +(http://\S+)`)

@@ -64,7 +64,12 @@ of few users: the bridge's limits.address and limits.user hold for them.
 				return misuse{errors.New("load: name the conversations that the tokens' users may enter with --conversation")}
 			}
 			if limit, ok := doctor.FileLimit(); ok && uint64(o.Connections)+64 > limit {
-				fmt.Fprintf(cmd.ErrOrStderr(), "this process may open %d files: not all of %d connections (ulimit -n)\n", limit, o.Connections)
+				fmt.Fprintf(
+					cmd.ErrOrStderr(),
+					"this process may open %d files: not all of %d connections (ulimit -n)\n",
+					limit,
+					o.Connections,
+				)
 			}
 			if isTerminal(cmd.ErrOrStderr()) {
 				o.Progress = progressBar(cmd.ErrOrStderr())
@@ -86,7 +91,12 @@ of few users: the bridge's limits.address and limits.user hold for them.
 	f.StringArrayVar(&o.Conversations, "conversation", nil, "`ID` of a conversation to join; may be repeated")
 	f.StringArrayVar(&tokens, "token", nil, "`TOKEN` of a user, or @FILE with one a line; may be repeated")
 	f.Float64Var(&o.Messages, "messages", 10, "publish `MANY` messages a second, over all conversations")
-	f.Float64Var(&o.Typing, "typing", 1, "`MANY` browsers begin to type a second; only other users are told, so it takes tokens of two")
+	f.Float64Var(
+		&o.Typing,
+		"typing",
+		1,
+		"`MANY` browsers begin to type a second; only other users are told, so it takes tokens of two",
+	)
 	f.Float64Var(&o.Churn, "churn", 0, "`MANY` connections break a second and come back")
 	f.IntVar(&o.Payload, "payload", 200, "`BYTES` of a message's text")
 	f.StringVar(&o.Secret, "secret", "", "the bridge's publish.secret")
@@ -122,7 +132,14 @@ func progressBar(w io.Writer) func(load.Progress) {
 	const length = 30
 	return func(p load.Progress) {
 		done := int(min(max(p.Done, 0), 1) * length)
-		line := fmt.Sprintf("%-10s [%s%s] %3.0f %%  %d connected", p.Phase, strings.Repeat("=", done), strings.Repeat(" ", length-done), min(p.Done, 1)*100, p.Connected)
+		line := fmt.Sprintf(
+			"%-10s [%s%s] %3.0f %%  %d connected",
+			p.Phase,
+			strings.Repeat("=", done),
+			strings.Repeat(" ", length-done),
+			min(p.Done, 1)*100,
+			p.Connected,
+		)
 		if p.Point.P99 > 0 {
 			line += fmt.Sprintf("  %.0f/s  p99 %s", p.Point.Rate, p.Point.P99.Round(10*time.Microsecond))
 		}

@@ -13,8 +13,8 @@ import (
 	"github.com/supabridge/supabridge/config"
 )
 
-// newLog makes the log as log.level and log.format say. The level can be set anew later, for every logger made from this one. Lines
-// go to the others too, as JSON.
+// newLog makes the log as log.level and log.format say. The level can be set anew later, for every
+// logger made from this one. Lines go to the others too, as JSON.
 func newLog(w io.Writer, how config.Log, others ...io.Writer) (zerolog.Logger, *threshold) {
 	level := new(threshold)
 	level.set(how.Level)

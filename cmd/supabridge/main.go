@@ -78,7 +78,21 @@ func newRoot() *cobra.Command {
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return misuse{fmt.Errorf("%w; see %s --help", err, cmd.CommandPath())}
 	})
-	root.AddCommand(newDev(), newRun(), newStandin(), newConfig(), newVocabulary(), newRecord(), newSQL(), newOutbox(), newLoad(), newDoctor(), newTail(), newHealth(), newVersion())
+	root.AddCommand(
+		newDev(),
+		newRun(),
+		newStandin(),
+		newConfig(),
+		newVocabulary(),
+		newRecord(),
+		newSQL(),
+		newOutbox(),
+		newLoad(),
+		newDoctor(),
+		newTail(),
+		newHealth(),
+		newVersion(),
+	)
 	return root
 }
 

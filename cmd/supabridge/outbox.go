@@ -25,7 +25,11 @@ alone when no daemon has it.`,
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(newOutboxList(), newOutboxChange("retry", "Deliver dead letters again", letters.Retry), newOutboxChange("drop", "Take entries away for good", letters.Drop))
+	cmd.AddCommand(
+		newOutboxList(),
+		newOutboxChange("retry", "Deliver dead letters again", letters.Retry),
+		newOutboxChange("drop", "Take entries away for good", letters.Drop),
+	)
 	return cmd
 }
 
@@ -100,7 +104,8 @@ func newOutboxList() *cobra.Command {
 	}
 	b.register(cmd)
 	cmd.Flags().BoolVar(&waiting, "waiting", false, "what waits, in place of dead letters")
-	cmd.Flags().BoolVar(&bodies, "bodies", false, "with bodies and lanes: these have messages and telephone numbers in them")
+	cmd.Flags().
+		BoolVar(&bodies, "bodies", false, "with bodies and lanes: these have messages and telephone numbers in them")
 	cmd.Flags().IntVar(&limit, "limit", 100, "list at most this `MANY`")
 	cmd.Flags().Uint64Var(&from, "from", 0, "begin with this `ID`")
 	return cmd
@@ -110,7 +115,16 @@ func printLetters(w io.Writer, items []outbox.Item, bodies bool, now time.Time) 
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(table, "ID\tTARGET\tAGE\tATTEMPTS\tBYTES\tREASON")
 	for _, item := range items {
-		fmt.Fprintf(table, "%d\t%s\t%s\t%d\t%d\t%s\n", item.ID, item.Target, now.Sub(item.At).Round(time.Second), item.Attempts, len(item.Body), item.Reason)
+		fmt.Fprintf(
+			table,
+			"%d\t%s\t%s\t%d\t%d\t%s\n",
+			item.ID,
+			item.Target,
+			now.Sub(item.At).Round(time.Second),
+			item.Attempts,
+			len(item.Body),
+			item.Reason,
+		)
 		if bodies {
 			fmt.Fprintf(table, "\t%s\n\t%q\n", item.Lane, item.Body)
 		}

@@ -25,10 +25,12 @@ func newRecord() *cobra.Command {
 		Short: "Watch an unchanged frontend, and write its profile",
 		Long: `Watch an unchanged frontend, and write its profile: the YAML with which supabridge run serves it.
 
-Start it, have the frontend connect here, click through it (open and leave conversations, type, read, send), and press Ctrl-C.
-Any path, namespace and credentials are taken. What the frontend listens for can only be seen in what its own server sends it:
-with --upstream everything is passed on to that server and back, and rules are derived from what it sends. Without, everything
-is answered with success, and the frontend's style decides what it will hear.
+Start it, have the frontend connect here, click through it (open and leave conversations, type, read, send),
+and press Ctrl-C. Any path, namespace and credentials are taken.
+
+What the frontend listens for can only be seen in what its own server sends it: with --upstream everything is
+passed on to that server and back, and rules are derived from what it sends. Without, everything is answered with
+success, and the frontend's style decides what it will hear.
 
 The profile has names and the form of values, never a value. What could only be guessed is in its comments.`,
 		Example: `  supabridge record --out profile.yaml
@@ -45,14 +47,20 @@ The profile has names and the form of values, never a value. What could only be 
 			if err != nil {
 				return err
 			}
-			fmt.Fprintf(cmd.ErrOrStderr(), "Recording at http://%s: point the frontend here, click through it, and press Ctrl-C for its profile.\n", localHost(listener.Addr()))
-			if err := (&endpoint{listener: listener, handler: r, drain: recordDrain, log: log}).serve(cmd.Context()); err != nil {
+			fmt.Fprintf(
+				cmd.ErrOrStderr(),
+				"Recording at http://%s: point the frontend here, click through it, and press Ctrl-C for its profile.\n",
+				localHost(listener.Addr()),
+			)
+			if err := (&endpoint{listener: listener, handler: r, drain: recordDrain,
+				log: log}).serve(cmd.Context()); err != nil {
 				return err
 			}
 			return writeProfile(r, out, cmd.OutOrStdout())
 		},
 	}
-	cmd.Flags().StringVar(&addr, "listen", recordAddress, "`ADDR` to listen on; whoever reaches it is answered or passed on")
+	cmd.Flags().
+		StringVar(&addr, "listen", recordAddress, "`ADDR` to listen on; whoever reaches it is answered or passed on")
 	cmd.Flags().StringVar(&upstream, "upstream", "", "`URL` of the frontend's own Socket.IO server")
 	cmd.Flags().StringVar(&out, "out", "", "`FILE` the profile is written to; none prints it")
 	return cmd

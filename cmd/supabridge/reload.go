@@ -20,7 +20,8 @@ type reloader struct {
 	log   zerolog.Logger
 }
 
-// run reloads when the configuration's file or the certificate's files change and on SIGHUP, until ctx ends. file is empty where there is none.
+// run reloads when the configuration's file or the certificate's files change and on SIGHUP, until
+// ctx ends. file is empty where there is none.
 func (r *reloader) run(ctx context.Context, file string) error {
 	hangups := make(chan os.Signal, 1)
 	signal.Notify(hangups, syscall.SIGHUP)

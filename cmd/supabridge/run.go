@@ -93,10 +93,16 @@ func openNode(cfg *config.Config, log zerolog.Logger) (*node, error) {
 		return nil, err
 	}
 	n := &node{
-		bridge:   b,
-		shown:    shown,
-		endpoint: endpoint{listener: listener, handler: b.Handler(), tls: shown.config(), drain: min(cfg.Ops.ShutdownTimeout, requestDrain), log: log},
-		url:      "http://" + localHost(listener.Addr()),
+		bridge: b,
+		shown:  shown,
+		endpoint: endpoint{
+			listener: listener,
+			handler:  b.Handler(),
+			tls:      shown.config(),
+			drain:    min(cfg.Ops.ShutdownTimeout, requestDrain),
+			log:      log,
+		},
+		url: "http://" + localHost(listener.Addr()),
 	}
 	if ops != nil {
 		n.ops = &endpoint{listener: ops, handler: b.OpsHandler(), drain: min(cfg.Ops.ShutdownTimeout, requestDrain), log: log}
@@ -105,7 +111,12 @@ func openNode(cfg *config.Config, log zerolog.Logger) (*node, error) {
 	if shown != nil {
 		n.url = "https://" + localHost(listener.Addr())
 	}
-	log.Info().Stringer("listen", listener.Addr()).Bool("tls", shown != nil).Str("supabase", cfg.Supabase.URL).Dict("runtime", runtimeLimits()).Msg("started")
+	log.Info().
+		Stringer("listen", listener.Addr()).
+		Bool("tls", shown != nil).
+		Str("supabase", cfg.Supabase.URL).
+		Dict("runtime", runtimeLimits()).
+		Msg("started")
 	return n, nil
 }
 
@@ -124,8 +135,9 @@ func (n *node) close() {
 	n.bridge.Close()
 }
 
-// run serves and follows Supabase until ctx ends, then drains: first the bridge closes its sockets, while the port stays open so that clients which poll can
-// fetch their farewell and new ones are told to try again; then the port closes. Both take at most ops.shutdown_timeout together.
+// run serves and follows Supabase until ctx ends, then drains: first the bridge closes its sockets,
+// while the port stays open so that clients which poll can fetch their farewell and new ones are
+// told to try again; then the port closes. Both take at most ops.shutdown_timeout together.
 func (n *node) run(ctx context.Context) error {
 	serving, stopServing := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopServing()

@@ -13,8 +13,8 @@ import (
 	"golang.org/x/crypto/bcrypt"
 )
 
-// TestNoSecretComesOut configures every secret there is, runs the daemon at its most talkative through all it does, right and wrong, and looks for
-// them in everything it prints and serves.
+// TestNoSecretComesOut configures every secret there is, runs the daemon at its most talkative
+// through all it does, right and wrong, and looks for them in everything it prints and serves.
 func TestNoSecretComesOut(t *testing.T) {
 	project := standinVariables(t)
 	hash, err := bcrypt.GenerateFromPassword([]byte("hush-admin-password"), bcrypt.MinCost)

@@ -27,7 +27,11 @@ const (
 func listen(addr, flag string) (net.Listener, error) {
 	listener, err := net.Listen("tcp", addr)
 	if errors.Is(err, syscall.EADDRINUSE) {
-		return nil, fmt.Errorf("the port of %s is in use by another program; stop that, or choose another with %s", addr, flag)
+		return nil, fmt.Errorf(
+			"the port of %s is in use by another program; stop that, or choose another with %s",
+			addr,
+			flag,
+		)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("listen on %s: %w", addr, err)

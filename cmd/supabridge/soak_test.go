@@ -27,8 +27,9 @@ const (
 	soakSamples = 12
 )
 
-// TestSoakLeavesNothingBehind has clients come and go, the configuration change, good and bad, and the line to Supabase break, for as long as -soak says. What the daemon
-// holds must not grow meanwhile, must be gone afterwards, and a browser that stays must hear of every row once.
+// TestSoakLeavesNothingBehind has clients come and go, the configuration change, good and bad, and
+// the line to Supabase break, for as long as -soak says. What the daemon holds must not grow
+// meanwhile, must be gone afterwards, and a browser that stays must hear of every row once.
 func TestSoakLeavesNothingBehind(t *testing.T) {
 	if raceEnabled {
 		t.Skip("scripts/test runs it without the race detector, which has memory of its own")

@@ -101,12 +101,17 @@ curl -X POST URL/admin/keys rotates the keys that sign users' tokens, with
 	}
 	cmd.Flags().StringVar(&addr, "listen", standinAddress, "`ADDR` to listen on")
 	cmd.Flags().StringVar(&seed, "seed", "", "YAML `FILE` with tables, rows and users instead of the built-in inbox")
-	cmd.Flags().DurationVar(&poll, "poll", phxserver.RealTiming().Poll, "collect changes at this interval, five times as long while there are none; 0 delivers each as it is committed")
+	cmd.Flags().
+		DurationVar(&poll, "poll", phxserver.RealTiming().Poll, "collect changes at this interval, five times as long while there are none; 0 delivers each as it is committed")
 	cmd.Flags().StringArrayVar(&faults, "fault", nil, "make a `FAULT` happen from the start; may be repeated")
-	cmd.Flags().BoolVar(&limits, "limits", false, "limit connections, channels, joins, events and payloads as a self-hosted Supabase does")
-	cmd.Flags().IntVar(&maxRows, "max-rows", 1000, "cut an answer of REST off after this many rows, as a project's \"Max rows\" does")
-	cmd.Flags().BoolVar(&privateOnly, "private-only", false, "refuse public channels, as a project does that allows private ones only")
-	cmd.Flags().BoolVar(&timing, "real-timing", false, "wait where Supabase does: for changes, refusals and idle connections")
+	cmd.Flags().
+		BoolVar(&limits, "limits", false, "limit connections, channels, joins, events and payloads as a self-hosted Supabase does")
+	cmd.Flags().
+		IntVar(&maxRows, "max-rows", 1000, "cut an answer of REST off after this many rows, as a project's \"Max rows\" does")
+	cmd.Flags().
+		BoolVar(&privateOnly, "private-only", false, "refuse public channels, as a project does that allows private ones only")
+	cmd.Flags().
+		BoolVar(&timing, "real-timing", false, "wait where Supabase does: for changes, refusals and idle connections")
 	return cmd
 }
 
@@ -118,7 +123,12 @@ func parseFaults(texts []string) ([]phxserver.Fault, error) {
 			return nil, misuse{fmt.Errorf("--fault %s: %w", text, err)}
 		}
 		if !f.Lasting() {
-			return nil, misuse{fmt.Errorf("--fault %s: at the start nobody is connected: add after= or every=, or POST it to /admin/faults later", text)}
+			return nil, misuse{
+				fmt.Errorf(
+					"--fault %s: at the start nobody is connected: add after= or every=, or POST it to /admin/faults later",
+					text,
+				),
+			}
 		}
 		faults = append(faults, f)
 	}
@@ -151,7 +161,9 @@ func openStandin(addr, flag string, opts standin.Options, log zerolog.Logger) (*
 		return nil, err
 	}
 	if tcp, ok := listener.Addr().(*net.TCPAddr); ok && !tcp.IP.IsLoopback() {
-		log.Warn().Str("listen", addr).Msg("the stand-in's keys are the same everywhere: who reaches this port may read and write everything in it")
+		log.Warn().
+			Str("listen", addr).
+			Msg("the stand-in's keys are the same everywhere: who reaches this port may read and write everything in it")
 	}
 	opts.Realtime.Log = slog.New(zerolog.NewSlogHandler(log))
 	server, err := standin.New(opts)
@@ -183,7 +195,8 @@ func (p *project) run(ctx context.Context) error {
 	return err
 }
 
-// localHost is an address under which this machine reaches a port that may listen on every interface.
+// localHost is an address under which this machine reaches a port that may listen on every
+// interface.
 func localHost(addr net.Addr) string {
 	tcp, ok := addr.(*net.TCPAddr)
 	if !ok || !tcp.IP.IsUnspecified() {

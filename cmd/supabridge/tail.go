@@ -78,7 +78,8 @@ func printSight(w io.Writer, s tail.Sight) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s %-10s %s", s.At.Local().Format("15:04:05.000"), s.Kind, s.Text)
 	for _, f := range [][2]string{
-		{"table", s.Table}, {"id", s.ID}, {"conversation", s.Conversation}, {"tenant", s.Tenant}, {"user", s.User}, {"socket", s.Socket}, {"", s.Detail}, {"", string(s.Body)},
+		{"table", s.Table}, {"id", s.ID}, {"conversation", s.Conversation}, {"tenant", s.Tenant}, {"user", s.User},
+		{"socket", s.Socket}, {"", s.Detail}, {"", string(s.Body)},
 	} {
 		switch {
 		case f[1] == "":

@@ -11,14 +11,16 @@ import (
 	"github.com/supabridge/supabridge/config"
 )
 
-// certificate is what the main port shows its clients: what an authority gives for the names it is asked for, and a pair of files, which may be renewed, for all others.
+// certificate is what the main port shows its clients: what an authority gives for the names it is
+// asked for, and a pair of files, which may be renewed, for all others.
 type certificate struct {
 	from      config.TLS
 	pair      atomic.Pointer[tls.Certificate] // nil without files
 	authority *autocert.Manager               // nil without
 }
 
-// openCertificate reads what tls names; nil means no TLS. An authority is not asked before a client comes.
+// openCertificate reads what tls names; nil means no TLS. An authority is not asked before a client
+// comes.
 func openCertificate(from config.TLS) (*certificate, error) {
 	if from.CertFile == "" && len(from.ACME.Domains) == 0 {
 		return nil, nil
@@ -26,7 +28,8 @@ func openCertificate(from config.TLS) (*certificate, error) {
 	c := &certificate{from: from}
 	if len(from.ACME.Domains) > 0 {
 		c.authority = &autocert.Manager{
-			Prompt: autocert.AcceptTOS, Cache: autocert.DirCache(from.ACME.Cache), HostPolicy: autocert.HostWhitelist(from.ACME.Domains...), Email: from.ACME.Email,
+			Prompt: autocert.AcceptTOS, Cache: autocert.DirCache(from.ACME.Cache),
+			HostPolicy: autocert.HostWhitelist(from.ACME.Domains...), Email: from.ACME.Email,
 		}
 		if from.ACME.Directory != "" {
 			c.authority.Client = &acme.Client{DirectoryURL: from.ACME.Directory}

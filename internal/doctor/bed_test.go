@@ -15,7 +15,8 @@ import (
 // everyTopic is a policy that lets an application's users use every private channel.
 const everyTopic = `create policy everything on realtime.messages for all to authenticated using (true) with check (true);`
 
-// onBed is a setting whose tables are in PostgreSQL, behind the bed's REST API; Realtime is the stand-in's.
+// onBed is a setting whose tables are in PostgreSQL, behind the bed's REST API; Realtime is the
+// stand-in's.
 func onBed(t *testing.T, bed *pgtest.Bed) *setting {
 	t.Helper()
 	s := healthy(t)

@@ -24,7 +24,14 @@ func (p *patient) browsers(ctx context.Context) {
 		address = OwnAddress(p.cfg)
 	}
 	if !given && strings.HasPrefix(address, "https:") {
-		p.add(Finding{Check: "endpoint", Level: Unknown, Text: "the certificate is for the name that browsers use, which is not known", Look: "supabridge doctor --url https://… # where browsers reach it"})
+		p.add(
+			Finding{
+				Check: "endpoint",
+				Level: Unknown,
+				Text:  "the certificate is for the name that browsers use, which is not known",
+				Look:  "supabridge doctor --url https://… # where browsers reach it",
+			},
+		)
 		return
 	}
 	origins := slices.Clone(p.cfg.SocketIO.CORS.Origins)
@@ -32,8 +39,14 @@ func (p *patient) browsers(ctx context.Context) {
 	case p.cfg.Auth.InsecureDev: // whatever is named
 		origins = []string{"http://localhost:3000"}
 	case len(origins) == 0:
-		p.add(Finding{Check: "cors", Level: Hint, Text: "only pages of the daemon's own origin, and on this machine those of localhost, may connect: name those of your app",
-			Fix: yaml("socketio.cors.origins", `["https://app.example.com"]`)})
+		p.add(
+			Finding{
+				Check: "cors",
+				Level: Hint,
+				Text:  "only pages of the daemon's own origin, and on this machine those of localhost, may connect: name those of your app",
+				Fix:   yaml("socketio.cors.origins", `["https://app.example.com"]`),
+			},
+		)
 		origins = []string{""}
 	case slices.Contains(origins, "*"):
 		origins = []string{"https://any.example.com"}
@@ -57,7 +70,8 @@ func OwnAddress(cfg *config.Config) string {
 	return scheme + Reachable(cfg.Listen)
 }
 
-// Reachable is where this machine reaches what listens on an address, as host:port, that may mean every interface.
+// Reachable is where this machine reaches what listens on an address, as host:port, that may mean
+// every interface.
 func Reachable(listen string) string {
 	host, port, err := net.SplitHostPort(listen)
 	if ip := net.ParseIP(host); err == nil && (host == "" || ip != nil && ip.IsUnspecified()) {
@@ -77,10 +91,26 @@ func (p *patient) polls(ctx context.Context, address, path string, given bool, o
 		got, err := p.http.ask(ctx, http.MethodGet, endpoint, "", headers...)
 		switch {
 		case err != nil && !given && errors.Is(err, syscall.ECONNREFUSED):
-			p.add(Finding{Check: "endpoint", About: address, Level: Unknown, Text: "no daemon runs here", Look: "supabridge doctor --url https://… # where browsers reach it"})
+			p.add(
+				Finding{
+					Check: "endpoint",
+					About: address,
+					Level: Unknown,
+					Text:  "no daemon runs here",
+					Look:  "supabridge doctor --url https://… # where browsers reach it",
+				},
+			)
 			return false
 		case err != nil:
-			p.add(Finding{Check: "endpoint", About: address, Level: Fail, Text: err.Error(), Fix: "--url # the address that browsers use: NEXT_PUBLIC_SOCKET_URL of the app"})
+			p.add(
+				Finding{
+					Check: "endpoint",
+					About: address,
+					Level: Fail,
+					Text:  err.Error(),
+					Fix:   "--url # the address that browsers use: NEXT_PUBLIC_SOCKET_URL of the app",
+				},
+			)
 			return false
 		case got.status != http.StatusOK || !strings.HasPrefix(string(got.body), "0{"):
 			p.add(p.wrongPath(address, path, origin, got))
@@ -96,8 +126,13 @@ func (p *patient) polls(ctx context.Context, address, path string, given bool, o
 }
 
 func (p *patient) wrongPath(address, path string, origin string, got answer) Finding {
-	f := Finding{Check: "endpoint", About: address + path, Level: Fail, Text: fmt.Sprintf("it answers %d, and not as Socket.IO does", got.status),
-		Fix: "location " + path + "/ { proxy_pass http://127.0.0.1:3001; } # nginx: the path must arrive as it is"}
+	f := Finding{
+		Check: "endpoint",
+		About: address + path,
+		Level: Fail,
+		Text:  fmt.Sprintf("it answers %d, and not as Socket.IO does", got.status),
+		Fix:   "location " + path + "/ { proxy_pass http://127.0.0.1:3001; } # nginx: the path must arrive as it is",
+	}
 	var e struct {
 		Code    int
 		Message string
@@ -106,7 +141,10 @@ func (p *patient) wrongPath(address, path string, origin string, got answer) Fin
 		f.Text += ": " + e.Message
 		f.Fix = yaml("socketio.transports", `["polling", "websocket"]`)
 		if e.Message == "Origin not allowed" { // as engineio says it
-			f.Check, f.About, f.Fix = "cors", origin, yaml("socketio.cors.origins", fmt.Sprintf("[%q]", origin))+" # in the file that the daemon runs with"
+			f.Check, f.About, f.Fix = "cors", origin, yaml(
+				"socketio.cors.origins",
+				fmt.Sprintf("[%q]", origin),
+			)+" # in the file that the daemon runs with"
 		}
 	}
 	return f
@@ -116,7 +154,12 @@ func (p *patient) wrongPath(address, path string, origin string, got answer) Fin
 func (p *patient) hangUp(ctx context.Context, endpoint string, body []byte, headers []string) {
 	var opened struct{ SID string }
 	if json.Unmarshal(body[1:], &opened) == nil {
-		_, _ = p.http.ask(ctx, http.MethodPost, endpoint+"&sid="+url.QueryEscape(opened.SID), "1", headers...) // else it ends by itself
+		_, _ = p.http.ask(
+			ctx,
+			http.MethodPost,
+			endpoint+"&sid="+url.QueryEscape(opened.SID),
+			"1",
+			headers...) // else it ends by itself
 	}
 }
 
@@ -127,10 +170,25 @@ func (p *patient) allowed(address, origin string, h http.Header) {
 	case len(told) == 1 && (told[0] == origin || told[0] == "*" && h.Get("Access-Control-Allow-Credentials") == ""):
 		p.good("cors", origin, "its pages may connect")
 	case len(told) == 0:
-		p.add(Finding{Check: "cors", About: origin, Level: Fail, Text: "its pages may not connect to " + address + ": the answer has no Access-Control-Allow-Origin", Fix: fix + " # and let the proxy pass the header on"})
+		p.add(
+			Finding{
+				Check: "cors",
+				About: origin,
+				Level: Fail,
+				Text:  "its pages may not connect to " + address + ": the answer has no Access-Control-Allow-Origin",
+				Fix:   fix + " # and let the proxy pass the header on",
+			},
+		)
 	case len(told) > 1:
-		p.add(Finding{Check: "cors", About: origin, Level: Fail, Text: "the answer has Access-Control-Allow-Origin more than once, which browsers refuse: a proxy adds its own",
-			Fix: "proxy_hide_header Access-Control-Allow-Origin; # nginx, or take its add_header away"})
+		p.add(
+			Finding{
+				Check: "cors",
+				About: origin,
+				Level: Fail,
+				Text:  "the answer has Access-Control-Allow-Origin more than once, which browsers refuse: a proxy adds its own",
+				Fix:   "proxy_hide_header Access-Control-Allow-Origin; # nginx, or take its add_header away",
+			},
+		)
 	default:
 		p.add(Finding{Check: "cors", About: origin, Level: Fail, Text: "the answer allows " + told[0] + " instead", Fix: fix})
 	}
@@ -152,8 +210,13 @@ func (p *patient) upgrades(ctx context.Context, address, path, origin string) {
 		if resp != nil {
 			text = "it answers " + resp.Status
 		}
-		p.add(Finding{Check: "websocket", About: address + path, Level: Fail, Text: "a browser can't open a websocket: " + text,
-			Fix: "proxy_http_version 1.1; proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection upgrade; # nginx\n# or, to do without:\n" + yaml("socketio.transports", `["polling"]`)})
+		p.add(
+			Finding{Check: "websocket", About: address + path, Level: Fail, Text: "a browser can't open a websocket: " + text,
+				Fix: "proxy_http_version 1.1; proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection upgrade; # nginx\n# or, to do without:\n" + yaml(
+					"socketio.transports",
+					`["polling"]`,
+				)},
+		)
 		return
 	}
 	_ = conn.Close() // it was only to be opened

@@ -1,13 +1,17 @@
-// Package doctor examines everything a bridge depends on, and says of each thing that is wrong how to mend it: the line of SQL or YAML.
+// Package doctor examines everything a bridge depends on, and says of each thing that is wrong how
+// to mend it: the line of SQL or YAML.
 //
 //	report := doctor.Examine(ctx, cfg, doctor.Options{})
 //	report.WriteText(os.Stdout)
 //
-// It writes nothing: no row, no broadcast to browsers, no file that stays. What it knows of the database it knows by asking as the bridge does, with the keys of
-// the configuration; what only the catalog tells (replica identity, indexes, triggers, whether row level security is on) it asks the function that
+// It writes nothing: no row, no broadcast to browsers, no file that stays. What it knows of the
+// database it knows by asking as the bridge does, with the keys of the configuration; what only the
+// catalog tells (replica identity, indexes, triggers, whether row level security is on) it asks the
+// function that
 // `supabridge sql` installs, or the database itself where it is given an address. Without either it says "unknown", and how to look.
 //
-// A thing that others depend on and that is broken ends the examination of those: of a host that has no address no more is said.
+// A thing that others depend on and that is broken ends the examination of those: of a host that
+// has no address no more is said.
 //
 // Examine starts goroutines only for the connections it opens, and has ended them when it returns.
 package doctor
@@ -108,9 +112,11 @@ func (r *Report) WriteText(w io.Writer) error {
 
 // Options of an examination. The zero value is usable.
 type Options struct {
-	// URL is where browsers reach the daemon, as https://realtime.example.com; empty means where this machine does, by the configuration's listen.
+	// URL is where browsers reach the daemon, as https://realtime.example.com; empty means where this
+	// machine does, by the configuration's listen.
 	URL string
-	// Database is the address of the project's database, as postgres://…, for what only the catalog tells. Empty asks the installed function.
+	// Database is the address of the project's database, as postgres://…, for what only the catalog
+	// tells. Empty asks the installed function.
 	Database string
 	// Timeout bounds each question; 0 means DefaultTimeout.
 	Timeout time.Duration
@@ -136,8 +142,8 @@ func (p *patient) good(check, about, format string, args ...any) {
 	p.add(Finding{Check: check, About: about, Level: OK, Text: fmt.Sprintf(format, args...)})
 }
 
-// Examine looks at everything that the configuration, which must be valid, depends on. It takes at most some timeouts of the options; where ctx ends, what is
-// asked then counts as unanswered.
+// Examine looks at everything that the configuration, which must be valid, depends on. It takes at
+// most some timeouts of the options; where ctx ends, what is asked then counts as unanswered.
 func Examine(ctx context.Context, cfg *config.Config, opts Options) *Report {
 	if opts.Timeout == 0 {
 		opts.Timeout = DefaultTimeout

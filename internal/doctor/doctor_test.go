@@ -146,7 +146,8 @@ func (s *setting) examine(t *testing.T) *Report {
 	return Examine(t.Context(), s.cfg, s.opts)
 }
 
-// found lists what is not good, as "level check about". How many files this machine allows is not the test's affair.
+// found lists what is not good, as "level check about". How many files this machine allows is not
+// the test's affair.
 func found(r *Report) []string {
 	var all []string
 	for _, f := range r.Findings {
@@ -157,7 +158,8 @@ func found(r *Report) []string {
 	return all
 }
 
-// Under insecure_dev the origins that are named may not connect; config check warns of that, and pages of localhost may.
+// Under insecure_dev the origins that are named may not connect; config check warns of that, and
+// pages of localhost may.
 func TestOriginsBesideInsecureDevAreNoFault(t *testing.T) {
 	s := healthy(t)
 	s.cfg.Auth.InsecureDev = true

@@ -4,7 +4,8 @@ package doctor
 
 import "syscall"
 
-// FileLimit is how many files this process may have open; Go has raised it to what the system allows at most.
+// FileLimit is how many files this process may have open; Go has raised it to what the system
+// allows at most.
 func FileLimit() (limit uint64, ok bool) {
 	var r syscall.Rlimit
 	if syscall.Getrlimit(syscall.RLIMIT_NOFILE, &r) != nil {

@@ -53,7 +53,8 @@ func (p *patient) key(ctx context.Context, k projectKey) bool {
 		if end, err := claims.GetExpirationTime(); err == nil && end != nil && time.Now().After(end.Time) {
 			return fail("it expired %s", end.UTC().Format(time.DateOnly))
 		}
-		if ref, _ := claims["ref"].(string); ref != "" && strings.HasSuffix(p.cfg.Supabase.URL, ".supabase.co") && !strings.Contains(p.cfg.Supabase.URL, "//"+ref+".") {
+		if ref, _ := claims["ref"].(string); ref != "" && strings.HasSuffix(p.cfg.Supabase.URL, ".supabase.co") &&
+			!strings.Contains(p.cfg.Supabase.URL, "//"+ref+".") {
 			return fail("it is of the project %s, and supabase.url is %s", ref, p.cfg.Supabase.URL)
 		}
 	}
@@ -70,8 +71,18 @@ func (p *patient) key(ctx context.Context, k projectKey) bool {
 
 // rest asks the REST API with a key.
 func (p *patient) rest(ctx context.Context, k projectKey, path string) (answer, error) {
-	return p.http.ask(ctx, http.MethodGet, p.cfg.Supabase.URL+"/rest/v1/"+path, "", "apikey", k.value.Reveal(), "Authorization", "Bearer "+k.value.Reveal(),
-		"Accept-Profile", p.cfg.Supabase.Schema)
+	return p.http.ask(
+		ctx,
+		http.MethodGet,
+		p.cfg.Supabase.URL+"/rest/v1/"+path,
+		"",
+		"apikey",
+		k.value.Reveal(),
+		"Authorization",
+		"Bearer "+k.value.Reveal(),
+		"Accept-Profile",
+		p.cfg.Supabase.Schema,
+	)
 }
 
 // service asks it as the bridge does.
@@ -103,20 +114,34 @@ func (p *patient) signing(ctx context.Context) {
 	secret := s.JWTSecret.Reveal()
 	if secret != "" {
 		for _, k := range p.projectKeys() {
-			_, err := jwt.NewParser(jwt.WithValidMethods([]string{"HS256"}), jwt.WithoutClaimsValidation()).Parse(k.value.Reveal(), func(*jwt.Token) (any, error) { return []byte(secret), nil })
+			_, err := jwt.NewParser(jwt.WithValidMethods([]string{"HS256"}), jwt.WithoutClaimsValidation()).
+				Parse(k.value.Reveal(), func(*jwt.Token) (any, error) { return []byte(secret), nil })
 			switch {
 			case err == nil:
 				p.good("jwt_secret", "", "it signed %s", k.name)
 				return
 			case strings.Contains(err.Error(), "signature is invalid") && strings.Count(k.value.Reveal(), ".") == 2:
-				p.add(Finding{Check: "jwt_secret", Level: Fail, Text: "it did not sign " + k.name + ", which the project takes: the tokens of users will be refused",
-					Fix: "SUPABASE_JWT_SECRET=# dashboard, Project Settings, JWT Keys, legacy JWT secret"})
+				p.add(
+					Finding{
+						Check: "jwt_secret",
+						Level: Fail,
+						Text:  "it did not sign " + k.name + ", which the project takes: the tokens of users will be refused",
+						Fix:   "SUPABASE_JWT_SECRET=# dashboard, Project Settings, JWT Keys, legacy JWT secret",
+					},
+				)
 				return
 			}
 		}
 	}
 	if secret != "" {
-		p.add(Finding{Check: "jwt_secret", Level: Unknown, Text: "nothing here is signed by it, so it can't be tried", Look: "# sign in, and decode the head of the token: alg must be HS256"})
+		p.add(
+			Finding{
+				Check: "jwt_secret",
+				Level: Unknown,
+				Text:  "nothing here is signed by it, so it can't be tried",
+				Look:  "# sign in, and decode the head of the token: alg must be HS256",
+			},
+		)
 	}
 	if s.JWKSURL != "" {
 		p.jwks(ctx, secret != "")
@@ -143,11 +168,26 @@ func (p *patient) jwks(ctx context.Context, secret bool) {
 	const fix = "SUPABASE_JWT_SECRET=# for a project that signs with the legacy secret; or rotate to asymmetric keys: dashboard, Project Settings, JWT Keys"
 	switch {
 	case err != nil && secret:
-		p.add(Finding{Check: "jwks", About: address, Level: Hint, Text: "no keys are published, so only tokens that the secret signed can be verified: " + err.Error()})
+		p.add(
+			Finding{
+				Check: "jwks",
+				About: address,
+				Level: Hint,
+				Text:  "no keys are published, so only tokens that the secret signed can be verified: " + err.Error(),
+			},
+		)
 	case err != nil:
 		p.add(Finding{Check: "jwks", About: address, Level: Fail, Text: "the keys can't be read: " + err.Error(), Fix: fix})
 	case usable == 0 && !secret:
-		p.add(Finding{Check: "jwks", About: address, Level: Fail, Text: "the project publishes no ES256 or RS256 key, and there is no supabase.jwt_secret: no user's token can be verified", Fix: fix})
+		p.add(
+			Finding{
+				Check: "jwks",
+				About: address,
+				Level: Fail,
+				Text:  "the project publishes no ES256 or RS256 key, and there is no supabase.jwt_secret: no user's token can be verified",
+				Fix:   fix,
+			},
+		)
 	case usable > 0:
 		p.good("jwks", address, "%d keys", usable)
 	}

@@ -30,16 +30,32 @@ func (p *patient) guard(ctx context.Context) {
 	lane, err := p.askLane(ctx)
 	switch {
 	case errors.Is(err, errNoFunction) && p.broadcasts():
-		add(Fail, "", applyMigration, "its triggers are of an older version: they broadcast on a channel whose name everybody knows, and the bridge does not use it")
+		add(
+			Fail,
+			"",
+			applyMigration,
+			"its triggers are of an older version: they broadcast on a channel whose name everybody knows, and the bridge does not use it",
+		)
 		return
 	case errors.Is(err, errNoFunction):
 		if on && p.facts == nil { // else the catalog has said which tables lack the trigger
-			add(Fail, "", applyMigration+"\n# or\n"+yaml("supabase.fast_lane", "auto"), "supabase.fast_lane is on, and the database has none")
+			add(
+				Fail,
+				"",
+				applyMigration+"\n# or\n"+yaml("supabase.fast_lane", "auto"),
+				"supabase.fast_lane is on, and the database has none",
+			)
 		}
 		return
 	case err != nil:
-		p.add(Finding{Check: "fast_lane", Level: Unknown, Text: "the database can't be asked whether it is guarded: " + err.Error(),
-			Look: "select * from pg_policies where policyname = 'supabridge_service_role_only';"})
+		p.add(
+			Finding{
+				Check: "fast_lane",
+				Level: Unknown,
+				Text:  "the database can't be asked whether it is guarded: " + err.Error(),
+				Look:  "select * from pg_policies where policyname = 'supabridge_service_role_only';",
+			},
+		)
 		return
 	}
 	if reason := lane.Unguarded(); reason != "" {
@@ -55,9 +71,19 @@ func (p *patient) guard(ctx context.Context) {
 		whole = false
 		switch {
 		case !on:
-			add(Warn, m.name, applyMigration, "its changes come later than those of other tables: the trigger supabridge_broadcast is missing, disabled or altered")
+			add(
+				Warn,
+				m.name,
+				applyMigration,
+				"its changes come later than those of other tables: the trigger supabridge_broadcast is missing, disabled or altered",
+			)
 		case p.facts == nil || p.facts.Tables[m.name].Broadcasts: // else the catalog has said so
-			add(Fail, m.name, applyMigration, "supabase.fast_lane is on, and the trigger supabridge_broadcast is missing, disabled or altered: the bridge does not use it")
+			add(
+				Fail,
+				m.name,
+				applyMigration,
+				"supabase.fast_lane is on, and the trigger supabridge_broadcast is missing, disabled or altered: the bridge does not use it",
+			)
 		}
 	}
 	if whole {
@@ -107,7 +133,10 @@ func (p *patient) joinLane(ctx context.Context, client *phoenix.Client) {
 	if p.cfg.Supabase.FastLane != "on" || p.lane == nil {
 		return
 	}
-	channel, err := client.Channel(p.lane.Topic, phoenix.ChannelOptions{Private: true, Broadcast: phoenix.BroadcastOptions{ReplicationReady: true}, Queue: 16})
+	channel, err := client.Channel(
+		p.lane.Topic,
+		phoenix.ChannelOptions{Private: true, Broadcast: phoenix.BroadcastOptions{ReplicationReady: true}, Queue: 16},
+	)
 	if err == nil {
 		err = p.live(ctx, channel)
 	}
@@ -117,7 +146,14 @@ func (p *patient) joinLane(ctx context.Context, client *phoenix.Client) {
 		if errors.As(err, &told) {
 			text += fmt.Sprintf(": realtime %s: %s (%s)", told.Op, told.Code, told.Class)
 		}
-		p.add(Finding{Check: "fast_lane", Level: Fail, Text: text, Fix: applyMigration + "\n# or\n" + yaml("supabase.fast_lane", "auto")})
+		p.add(
+			Finding{
+				Check: "fast_lane",
+				Level: Fail,
+				Text:  text,
+				Fix:   applyMigration + "\n# or\n" + yaml("supabase.fast_lane", "auto"),
+			},
+		)
 		return
 	}
 	p.good("fast_lane", "", "its channel can be joined")

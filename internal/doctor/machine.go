@@ -8,7 +8,8 @@ import (
 	"path/filepath"
 )
 
-// FewFiles is the limit on open files below which a server is held to be short of them: each browser takes one.
+// FewFiles is the limit on open files below which a server is held to be short of them: each
+// browser takes one.
 const FewFiles = 65_536
 
 // files looks at how many files, and so connections, a process of this user may have open.
@@ -17,8 +18,14 @@ func (p *patient) files() {
 	switch {
 	case !ok:
 	case limit < FewFiles:
-		p.add(Finding{Check: "file_limit", Level: Warn, Text: fmt.Sprintf("%d files may be open, so no more browsers can be connected", limit),
-			Fix: "ulimit -n 1048576 # in the shell\nLimitNOFILE=1048576 # in the unit of systemd\ndocker run --ulimit nofile=1048576:1048576"})
+		p.add(
+			Finding{
+				Check: "file_limit",
+				Level: Warn,
+				Text:  fmt.Sprintf("%d files may be open, so no more browsers can be connected", limit),
+				Fix:   "ulimit -n 1048576 # in the shell\nLimitNOFILE=1048576 # in the unit of systemd\ndocker run --ulimit nofile=1048576:1048576",
+			},
+		)
 	default:
 		p.good("file_limit", "", "%d", limit)
 	}
@@ -36,7 +43,15 @@ func (p *patient) outbox() {
 		if errors.Is(err, fs.ErrPermission) {
 			fix = "chown -R supabridge " + directory + " # the user the daemon runs as"
 		}
-		p.add(Finding{Check: "outbox", About: path, Level: Fail, Text: err.Error(), Fix: fix + "\n# or\n" + yaml("webhooks.outbox.path", "# a file in a directory that is there")})
+		p.add(
+			Finding{
+				Check: "outbox",
+				About: path,
+				Level: Fail,
+				Text:  err.Error(),
+				Fix:   fix + "\n# or\n" + yaml("webhooks.outbox.path", "# a file in a directory that is there"),
+			},
+		)
 		return
 	}
 	p.good("outbox", path, "it can be written to")

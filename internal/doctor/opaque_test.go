@@ -10,7 +10,8 @@ import (
 	"github.com/supabridge/supabridge/config"
 )
 
-// doctor, and the daemon it looks at, send keys of the kind sb_… in the header apikey alone: they are no JWTs.
+// doctor, and the daemon it looks at, send keys of the kind sb_… in the header apikey alone: they
+// are no JWTs.
 func TestOpaqueKeysAreNeverSentAsBearer(t *testing.T) {
 	s := healthy(t)
 	tokens, err := standin.NewTokens(standin.DefaultJWTSecret)

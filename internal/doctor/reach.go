@@ -25,7 +25,13 @@ const maxAnswer = 1 << 20
 
 func newClient(timeout time.Duration) *client {
 	transport := http.DefaultTransport.(*http.Transport).Clone()
-	return &client{timeout: timeout, http: &http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}}
+	return &client{
+		timeout: timeout,
+		http: &http.Client{
+			Transport:     transport,
+			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		},
+	}
 }
 
 func (c *client) close() { c.http.CloseIdleConnections() }
@@ -84,13 +90,28 @@ func (p *patient) reach(ctx context.Context) bool {
 			return false
 		}
 	}
-	got, err := p.http.ask(ctx, http.MethodGet, p.cfg.Supabase.URL+"/rest/v1/", "", "apikey", p.cfg.Supabase.ServiceRoleKey.Reveal())
+	got, err := p.http.ask(
+		ctx,
+		http.MethodGet,
+		p.cfg.Supabase.URL+"/rest/v1/",
+		"",
+		"apikey",
+		p.cfg.Supabase.ServiceRoleKey.Reveal(),
+	)
 	if base.Scheme == "https" && isTLS(err) {
 		p.add(Finding{Check: "tls", About: base.Host, Level: Fail, Text: err.Error(), Fix: tlsFix(err, base)})
 		return false
 	}
 	if err != nil {
-		p.add(Finding{Check: "reach", About: base.Host, Level: Fail, Text: err.Error(), Fix: "supabase:\n  url: # an address this machine can connect to; behind a proxy set HTTPS_PROXY"})
+		p.add(
+			Finding{
+				Check: "reach",
+				About: base.Host,
+				Level: Fail,
+				Text:  err.Error(),
+				Fix:   "supabase:\n  url: # an address this machine can connect to; behind a proxy set HTTPS_PROXY",
+			},
+		)
 		return false
 	}
 	if base.Scheme == "https" {
@@ -98,11 +119,25 @@ func (p *patient) reach(ctx context.Context) bool {
 	}
 	switch got.status {
 	case 540, http.StatusServiceUnavailable:
-		p.add(Finding{Check: "reach", About: base.Host, Level: Fail, Text: fmt.Sprintf("it answers %d: the project is paused or starting", got.status),
-			Fix: "# resume the project in the dashboard, then run doctor again"})
+		p.add(
+			Finding{
+				Check: "reach",
+				About: base.Host,
+				Level: Fail,
+				Text:  fmt.Sprintf("it answers %d: the project is paused or starting", got.status),
+				Fix:   "# resume the project in the dashboard, then run doctor again",
+			},
+		)
 		return false
 	case http.StatusBadGateway, http.StatusGatewayTimeout:
-		p.add(Finding{Check: "reach", About: base.Host, Level: Fail, Text: fmt.Sprintf("it answers %d: the gateway reaches no REST API", got.status)})
+		p.add(
+			Finding{
+				Check: "reach",
+				About: base.Host,
+				Level: Fail,
+				Text:  fmt.Sprintf("it answers %d: the gateway reaches no REST API", got.status),
+			},
+		)
 		return false
 	}
 	p.good("reach", base.Host, "it answers")
@@ -127,7 +162,8 @@ func (p *patient) resolve(ctx context.Context, host string) bool {
 func isTLS(err error) bool {
 	var verification *tls.CertificateVerificationError
 	var record tls.RecordHeaderError
-	return errors.As(err, &verification) || errors.As(err, &record) || err != nil && strings.Contains(err.Error(), "server gave HTTP response to HTTPS client")
+	return errors.As(err, &verification) || errors.As(err, &record) ||
+		err != nil && strings.Contains(err.Error(), "server gave HTTP response to HTTPS client")
 }
 
 func tlsFix(err error, base *url.URL) string {
@@ -159,17 +195,33 @@ func (p *patient) tlsEnd(ctx context.Context, base *url.URL) {
 	defer conn.Close()
 	end := conn.(*tls.Conn).ConnectionState().PeerCertificates[0].NotAfter
 	if time.Until(end) < soon {
-		p.add(Finding{Check: "tls", About: base.Host, Level: Warn, Text: "the certificate ends " + end.UTC().Format(time.DateOnly), Fix: "# renew the certificate of " + base.Host})
+		p.add(
+			Finding{
+				Check: "tls",
+				About: base.Host,
+				Level: Warn,
+				Text:  "the certificate ends " + end.UTC().Format(time.DateOnly),
+				Fix:   "# renew the certificate of " + base.Host,
+			},
+		)
 		return
 	}
 	p.good("tls", base.Host, "the certificate is good until %s", end.UTC().Format(time.DateOnly))
 }
 
-// clock compares this machine's clock with the project's, which an answer's Date gives to the second.
+// clock compares this machine's clock with the project's, which an answer's Date gives to the
+// second.
 func (p *patient) clock(got answer) {
 	theirs, err := http.ParseTime(got.header.Get("Date"))
 	if err != nil {
-		p.add(Finding{Check: "clock", Level: Unknown, Text: "the project does not say what time it is", Look: "date -u; # and compare"})
+		p.add(
+			Finding{
+				Check: "clock",
+				Level: Unknown,
+				Text:  "the project does not say what time it is",
+				Look:  "date -u; # and compare",
+			},
+		)
 		return
 	}
 	skew := time.Since(theirs) - time.Second/2
@@ -182,9 +234,21 @@ func (p *patient) clock(got answer) {
 	switch {
 	case away > p.cfg.Auth.Leeway:
 		p.add(Finding{Check: "clock", Level: Fail, Fix: fix,
-			Text: fmt.Sprintf("this machine is %s %s the project, more than auth.leeway (%s): good tokens are refused, or expired ones taken", away, direction, p.cfg.Auth.Leeway)})
+			Text: fmt.Sprintf(
+				"this machine is %s %s the project, more than auth.leeway (%s): good tokens are refused, or expired ones taken",
+				away,
+				direction,
+				p.cfg.Auth.Leeway,
+			)})
 	case away > 2*time.Second:
-		p.add(Finding{Check: "clock", Level: Warn, Text: fmt.Sprintf("this machine is %s %s the project", away, direction), Fix: fix})
+		p.add(
+			Finding{
+				Check: "clock",
+				Level: Warn,
+				Text:  fmt.Sprintf("this machine is %s %s the project", away, direction),
+				Fix:   fix,
+			},
+		)
 	default:
 		p.good("clock", "", "within 2s of the project's")
 	}

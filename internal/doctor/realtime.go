@@ -17,7 +17,15 @@ func (p *patient) realtime(ctx context.Context) {
 	s := p.cfg.Supabase
 	client, err := p.dial()
 	if err != nil {
-		p.add(Finding{Check: "realtime", About: s.RealtimeURL, Level: Fail, Text: err.Error(), Fix: yaml("supabase.realtime_url", `""`)})
+		p.add(
+			Finding{
+				Check: "realtime",
+				About: s.RealtimeURL,
+				Level: Fail,
+				Text:  err.Error(),
+				Fix:   yaml("supabase.realtime_url", `""`),
+			},
+		)
 		return
 	}
 	defer p.farewell(ctx, client)
@@ -48,12 +56,14 @@ func (p *patient) dial() (*phoenix.Client, error) {
 		version = phoenix.V1
 	}
 	return phoenix.NewClient(s.URL, phoenix.Options{
-		APIKey: s.ServiceRoleKey.Reveal(), Endpoint: s.RealtimeURL, Version: version, HandshakeTimeout: p.opts.Timeout, JoinTimeout: s.JoinTimeout, LiveTimeout: liveWait,
+		APIKey: s.ServiceRoleKey.Reveal(), Endpoint: s.RealtimeURL, Version: version, HandshakeTimeout: p.opts.Timeout,
+		JoinTimeout: s.JoinTimeout, LiveTimeout: liveWait,
 		Backoff: phoenix.Backoff{Min: time.Hour, Max: time.Hour}, // one attempt is what is wanted
 	})
 }
 
-// liveWait is how long a subscription may take after the join: a project that was idle takes some seconds.
+// liveWait is how long a subscription may take after the join: a project that was idle takes some
+// seconds.
 const liveWait = 30 * time.Second
 
 func (p *patient) farewell(ctx context.Context, client *phoenix.Client) {
@@ -62,7 +72,8 @@ func (p *patient) farewell(ctx context.Context, client *phoenix.Client) {
 	_ = client.Close(ctx) // all that can fail is being quick
 }
 
-// subscribe joins a channel with the changes of tables and waits until they would come, or it is told why not.
+// subscribe joins a channel with the changes of tables and waits until they would come, or it is
+// told why not.
 func (p *patient) subscribe(ctx context.Context, client *phoenix.Client, topic string, tables ...string) error {
 	opts := phoenix.ChannelOptions{Private: true, Queue: 16} // as the daemon does
 	for _, table := range tables {
@@ -111,7 +122,8 @@ func (p *patient) live(ctx context.Context, channel *phoenix.Channel) error {
 	}
 }
 
-// unpublished finds the tables whose changes can't be subscribed to: the error for all of them names none.
+// unpublished finds the tables whose changes can't be subscribed to: the error for all of them
+// names none.
 func (p *patient) unpublished(ctx context.Context, client *phoenix.Client, tables []string, all *phoenix.Error) {
 	found := false
 	for i, table := range tables {
@@ -121,8 +133,15 @@ func (p *patient) unpublished(ctx context.Context, client *phoenix.Client, table
 			continue
 		}
 		found = true
-		p.add(Finding{Check: "publication", About: table, Level: Fail, Text: "it is not in the publication supabase_realtime: none of its changes comes, nor any of the other tables of the same subscription",
-			Fix: "alter publication supabase_realtime add table " + p.sql(table) + ";"})
+		p.add(
+			Finding{
+				Check: "publication",
+				About: table,
+				Level: Fail,
+				Text:  "it is not in the publication supabase_realtime: none of its changes comes, nor any of the other tables of the same subscription",
+				Fix:   "alter publication supabase_realtime add table " + p.sql(table) + ";",
+			},
+		)
 	}
 	if !found {
 		p.add(p.realtimeFailure(all))
@@ -153,22 +172,44 @@ func (p *patient) realtimeFailure(err error) Finding {
 	return f
 }
 
-// quota asks how many events a second are left. The request broadcasts nothing: it has no message in it.
+// quota asks how many events a second are left. The request broadcasts nothing: it has no message
+// in it.
 func (p *patient) quota(ctx context.Context) {
 	key := p.cfg.Supabase.ServiceRoleKey.Reveal()
 	got, err := p.http.ask(ctx, http.MethodPost, p.cfg.Supabase.URL+"/realtime/v1/api/broadcast", `{"messages":[]}`,
 		"apikey", key, "Authorization", "Bearer "+key, "Content-Type", "application/json")
 	if err == nil && got.status == http.StatusTooManyRequests {
-		p.add(Finding{Check: "quota", Level: Fail, Text: "Realtime refuses: too many events a second", Fix: "# send less, or raise the quota: dashboard, Project Settings, Realtime"})
+		p.add(
+			Finding{
+				Check: "quota",
+				Level: Fail,
+				Text:  "Realtime refuses: too many events a second",
+				Fix:   "# send less, or raise the quota: dashboard, Project Settings, Realtime",
+			},
+		)
 		return
 	}
 	limit, errLimit := strconv.Atoi(got.header.Get("X-Rate-Limit"))
 	left, errLeft := strconv.Atoi(got.header.Get("X-Rate-Limit-Remaining"))
 	switch {
 	case err != nil || errLimit != nil || errLeft != nil:
-		p.add(Finding{Check: "quota", Level: Unknown, Text: "the project does not say how many events a second it allows", Look: "# dashboard, Reports, Realtime"})
+		p.add(
+			Finding{
+				Check: "quota",
+				Level: Unknown,
+				Text:  "the project does not say how many events a second it allows",
+				Look:  "# dashboard, Reports, Realtime",
+			},
+		)
 	case left*5 < limit:
-		p.add(Finding{Check: "quota", Level: Warn, Text: fmt.Sprintf("of %d events a second %d are left", limit, left), Fix: "# raise it: dashboard, Project Settings, Realtime"})
+		p.add(
+			Finding{
+				Check: "quota",
+				Level: Warn,
+				Text:  fmt.Sprintf("of %d events a second %d are left", limit, left),
+				Fix:   "# raise it: dashboard, Project Settings, Realtime",
+			},
+		)
 	default:
 		p.good("quota", "", "%d of %d events a second are left", left, limit)
 	}

@@ -21,7 +21,10 @@ func (p *patient) redis(ctx context.Context) {
 	}
 	client, err := redisadapter.Client(c.Redis.Reveal())
 	if err != nil {
-		fail("SUPABRIDGE_CLUSTER_REDIS=redis://:<password>@<host>:6379/0", "cluster.redis can't be read as an address") // the error may quote it
+		fail(
+			"SUPABRIDGE_CLUSTER_REDIS=redis://:<password>@<host>:6379/0",
+			"cluster.redis can't be read as an address",
+		) // the error may quote it
 		return
 	}
 	defer client.Close()
@@ -33,7 +36,8 @@ func (p *patient) redis(ctx context.Context) {
 	defer cancel()
 	if err := client.Ping(ctx).Err(); err != nil {
 		fix := "SUPABRIDGE_CLUSTER_REDIS=# where Redis answers this machine: redis-cli -u \"$SUPABRIDGE_CLUSTER_REDIS\" ping"
-		if strings.HasPrefix(err.Error(), "NOAUTH") || strings.HasPrefix(err.Error(), "WRONGPASS") || strings.Contains(err.Error(), "invalid username-password") {
+		if strings.HasPrefix(err.Error(), "NOAUTH") || strings.HasPrefix(err.Error(), "WRONGPASS") ||
+			strings.Contains(err.Error(), "invalid username-password") {
 			fix = "SUPABRIDGE_CLUSTER_REDIS=redis://:<password>@" + address
 		}
 		fail(fix, "%s: %v", address, err)

@@ -33,15 +33,30 @@ func (m *mapped) with(key, name string) {
 // mappedTables are the tables that the configuration names.
 func (p *patient) mappedTables() []mapped {
 	t := p.cfg.Tables
-	messages := mapped{key: "tables.messages", name: t.Messages.Name, id: t.Messages.ID, updated: t.Messages.Updated, created: t.Messages.Created, live: true, guards: true}
+	messages := mapped{
+		key:     "tables.messages",
+		name:    t.Messages.Name,
+		id:      t.Messages.ID,
+		updated: t.Messages.Updated,
+		created: t.Messages.Created,
+		live:    true,
+		guards:  true,
+	}
 	messages.with("id", t.Messages.ID)
 	messages.with("conversation", t.Messages.Conversation)
 	messages.with("status", t.Messages.Status)
 	messages.with("created", t.Messages.Created)
 	messages.with("updated", t.Messages.Updated)
 	messages.with("tenant", t.Messages.Tenant)
-	conversations := mapped{key: "tables.conversations", name: t.Conversations.Name, id: t.Conversations.ID, updated: t.Conversations.Updated, created: t.Conversations.Created,
-		live: true, guards: true}
+	conversations := mapped{
+		key:     "tables.conversations",
+		name:    t.Conversations.Name,
+		id:      t.Conversations.ID,
+		updated: t.Conversations.Updated,
+		created: t.Conversations.Created,
+		live:    true,
+		guards:  true,
+	}
 	conversations.with("id", t.Conversations.ID)
 	conversations.with("tenant", t.Conversations.Tenant)
 	conversations.with("created", t.Conversations.Created)
@@ -50,7 +65,15 @@ func (p *patient) mappedTables() []mapped {
 	tenants.with("id", t.Tenants.ID)
 	tables := []mapped{messages, conversations, tenants}
 	if n := t.Notifications; n.Name != "" {
-		notifications := mapped{key: "tables.notifications", name: n.Name, id: n.ID, updated: n.Updated, created: n.Created, live: true, guards: true}
+		notifications := mapped{
+			key:     "tables.notifications",
+			name:    n.Name,
+			id:      n.ID,
+			updated: n.Updated,
+			created: n.Created,
+			live:    true,
+			guards:  true,
+		}
 		notifications.with("id", n.ID)
 		notifications.with("user", n.User)
 		notifications.with("conversation", n.Conversation)
@@ -67,7 +90,12 @@ func (p *patient) sql(table string) string { return quote(p.cfg.Supabase.Schema)
 
 // quote quotes an identifier where it needs it.
 func quote(name string) string {
-	if strings.IndexFunc(name, func(r rune) bool { return r != '_' && (r < 'a' || r > 'z') && (r < '0' || r > '9') }) < 0 && name != "" && (name[0] < '0' || name[0] > '9') {
+	if strings.IndexFunc(
+		name,
+		func(r rune) bool { return r != '_' && (r < 'a' || r > 'z') && (r < '0' || r > '9') },
+	) < 0 &&
+		name != "" &&
+		(name[0] < '0' || name[0] > '9') {
 		return name
 	}
 	return `"` + strings.ReplaceAll(name, `"`, `""`) + `"`
@@ -86,7 +114,8 @@ func yaml(key, value string) string {
 	return b.String() + " " + value
 }
 
-// tables finds out whether the tables and columns exist and whether anybody may read them. It returns false where no more of them can be said.
+// tables finds out whether the tables and columns exist and whether anybody may read them. It
+// returns false where no more of them can be said.
 func (p *patient) tables(ctx context.Context) bool {
 	readable := true
 	for _, m := range p.mappedTables() {
@@ -95,7 +124,8 @@ func (p *patient) tables(ctx context.Context) bool {
 	return readable
 }
 
-// columns asks for all columns of a table at once, and for each where that fails: an error names but one.
+// columns asks for all columns of a table at once, and for each where that fails: an error names
+// but one.
 func (p *patient) columns(ctx context.Context, m mapped) bool {
 	names := make([]string, len(m.columns))
 	for i, c := range m.columns {
@@ -115,14 +145,27 @@ func (p *patient) columns(ctx context.Context, m mapped) bool {
 	}
 	switch e := got.problem(); e.Code {
 	case "PGRST106":
-		return fail("schema", yaml("supabase.schema", "# one that is exposed")+"\n# or expose it: dashboard, Project Settings, Data API, Exposed schemas",
-			"the REST API does not expose the schema %s", p.cfg.Supabase.Schema)
+		return fail(
+			"schema",
+			yaml(
+				"supabase.schema",
+				"# one that is exposed",
+			)+"\n# or expose it: dashboard, Project Settings, Data API, Exposed schemas",
+			"the REST API does not expose the schema %s",
+			p.cfg.Supabase.Schema,
+		)
 	case "PGRST205", "42P01":
 		hint := ""
 		if e.Hint != "" {
 			hint = " (" + e.Hint + ")"
 		}
-		return fail("table", yaml(m.key+".name", "# the table's name"), "there is no such table in the schema %s%s", p.cfg.Supabase.Schema, hint)
+		return fail(
+			"table",
+			yaml(m.key+".name", "# the table's name"),
+			"there is no such table in the schema %s%s",
+			p.cfg.Supabase.Schema,
+			hint,
+		)
 	case "42501":
 		return fail("grant", "grant select on "+p.sql(m.name)+" to service_role;", "the service role may not read it")
 	case "42703":
@@ -156,7 +199,12 @@ func (p *patient) missing(ctx context.Context, m mapped) {
 		if got, err := p.selects(ctx, m.name, c.name); err != nil || got.code() != "42703" {
 			continue
 		}
-		f := Finding{Check: "columns", About: m.name, Level: Fail, Text: fmt.Sprintf("it has no column %s, which %s names", c.name, c.key)}
+		f := Finding{
+			Check: "columns",
+			About: m.name,
+			Level: Fail,
+			Text:  fmt.Sprintf("it has no column %s, which %s names", c.name, c.key),
+		}
 		if len(there) > 0 {
 			f.Text += "; it has " + strings.Join(there, ", ")
 		}
@@ -165,7 +213,11 @@ func (p *patient) missing(ctx context.Context, m mapped) {
 		case m.updated:
 			f.Fix += "\n-- or, so that changes which Realtime loses are found:\n" + p.addUpdated(m)
 		case m.created:
-			f.Fix += "\n-- or: alter table " + p.sql(m.name) + " add column " + quote(c.name) + " timestamptz not null default now();"
+			f.Fix += "\n-- or: alter table " + p.sql(
+				m.name,
+			) + " add column " + quote(
+				c.name,
+			) + " timestamptz not null default now();"
 		}
 		p.add(f)
 	}
@@ -173,15 +225,26 @@ func (p *patient) missing(ctx context.Context, m mapped) {
 
 // addUpdated is a column with the time of the last change, kept by a trigger.
 func (p *patient) addUpdated(m mapped) string {
-	return "alter table " + p.sql(m.name) + " add column " + quote(m.updated) + " timestamptz not null default now();\n" + p.keepUpdated(m)
+	return "alter table " + p.sql(
+		m.name,
+	) + " add column " + quote(
+		m.updated,
+	) + " timestamptz not null default now();\n" + p.keepUpdated(
+		m,
+	)
 }
 
 func (p *patient) keepUpdated(m mapped) string {
-	return "create extension if not exists moddatetime schema extensions;\ncreate trigger keep_" + m.updated + " before update on " + p.sql(m.name) +
-		"\n  for each row execute function extensions.moddatetime(" + quote(m.updated) + ");"
+	return "create extension if not exists moddatetime schema extensions;\ncreate trigger keep_" + m.updated + " before update on " + p.sql(
+		m.name,
+	) +
+		"\n  for each row execute function extensions.moddatetime(" + quote(
+		m.updated,
+	) + ");"
 }
 
-// anonReads tells whether somebody without a token reads rows of a table; known is false where there is no row to read, or no answer.
+// anonReads tells whether somebody without a token reads rows of a table; known is false where
+// there is no row to read, or no answer.
 func (p *patient) anonReads(ctx context.Context, m mapped) (reads, known bool) {
 	keys := p.projectKeys()
 	if len(keys) < 2 {

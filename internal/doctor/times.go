@@ -9,7 +9,8 @@ import (
 	"strings"
 )
 
-// times finds rows whose times mislead whoever reads rows by time: dated ahead of the database's clock, or without a time.
+// times finds rows whose times mislead whoever reads rows by time: dated ahead of the database's
+// clock, or without a time.
 func (p *patient) times(ctx context.Context) {
 	for _, m := range p.mappedTables() {
 		if !m.live {
@@ -30,7 +31,8 @@ func (p *patient) times(ctx context.Context) {
 	}
 }
 
-// ahead finds the row whose column is furthest ahead. PostgreSQL takes "now" for the time by its own clock.
+// ahead finds the row whose column is furthest ahead. PostgreSQL takes "now" for the time by its
+// own clock.
 func (p *patient) ahead(ctx context.Context, m mapped, column string) bool {
 	name := quoteREST(column)
 	row, err := p.oneRow(ctx, m, []string{m.id, column}, name, "gt.now", "order", name+".desc")
@@ -42,8 +44,13 @@ func (p *patient) ahead(ctx context.Context, m mapped, column string) bool {
 		return true
 	}
 	p.add(Finding{Check: "ahead", About: m.name, Level: Warn,
-		Text: fmt.Sprintf("%s is ahead of the database's clock; the furthest is %s, in the row %s = %s. Whatever wrote it uses another clock, or leaves the time zone out",
-			column, text(row[column]), m.id, text(row[m.id])),
+		Text: fmt.Sprintf(
+			"%s is ahead of the database's clock; the furthest is %s, in the row %s = %s. Whatever wrote it uses another clock, or leaves the time zone out",
+			column,
+			text(row[column]),
+			m.id,
+			text(row[m.id]),
+		),
 		Fix: "update " + p.sql(m.name) + " set " + quote(column) + " = now() where " + where + ";"})
 	return false
 }
@@ -64,21 +71,41 @@ func (p *patient) undated(ctx context.Context, m mapped) bool {
 	}
 	table := p.sql(m.name)
 	p.add(Finding{Check: "undated", About: m.name, Level: Warn,
-		Text: fmt.Sprintf("%s is null in some rows, such as %s = %s: what Realtime loses of them is found later, or not", m.updated, m.id, text(row[m.id])),
+		Text: fmt.Sprintf(
+			"%s is null in some rows, such as %s = %s: what Realtime loses of them is found later, or not",
+			m.updated,
+			m.id,
+			text(row[m.id]),
+		),
 		Fix: "update " + table + " set " + quote(m.updated) + " = " + since + " where " + where + ";\n" +
-			"alter table " + table + " alter column " + quote(m.updated) + " set default now(), alter column " + quote(m.updated) + " set not null;"})
+			"alter table " + table + " alter column " + quote(m.updated) + " set default now(), alter column " +
+			quote(m.updated) + " set not null;"})
 	return false
 }
 
-// untimed says that a column could not be looked at. One that holds no times has been found out otherwise.
+// untimed says that a column could not be looked at. One that holds no times has been found out
+// otherwise.
 func (p *patient) untimed(m mapped, column, where string, err error) bool {
-	p.add(Finding{Check: "times", About: m.name, Level: Unknown, Text: "the times in " + column + " can't be looked at: " + err.Error(),
-		Look: "select * from " + p.sql(m.name) + " where " + where + " limit 1;"})
+	p.add(
+		Finding{
+			Check: "times",
+			About: m.name,
+			Level: Unknown,
+			Text:  "the times in " + column + " can't be looked at: " + err.Error(),
+			Look:  "select * from " + p.sql(m.name) + " where " + where + " limit 1;",
+		},
+	)
 	return false
 }
 
-// oneRow reads columns of the first row that fits; nil where none does. The query is names and values in turn.
-func (p *patient) oneRow(ctx context.Context, m mapped, columns []string, query ...string) (map[string]json.RawMessage, error) {
+// oneRow reads columns of the first row that fits; nil where none does. The query is names and
+// values in turn.
+func (p *patient) oneRow(
+	ctx context.Context,
+	m mapped,
+	columns []string,
+	query ...string,
+) (map[string]json.RawMessage, error) {
 	quoted := make([]string, len(columns))
 	for i, c := range columns {
 		quoted[i] = quoteREST(c)

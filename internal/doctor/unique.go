@@ -10,7 +10,8 @@ import (
 	"github.com/supabridge/supabridge/bridge/supabase"
 )
 
-// uniqueKey finds out, by the catalog, whether the column that is taken for a row's identity is unique.
+// uniqueKey finds out, by the catalog, whether the column that is taken for a row's identity is
+// unique.
 func (p *patient) uniqueKey(m mapped, t migration.TableFacts) {
 	if t.Identifies(m.id) {
 		p.good("unique_key", m.name, "%s is unique", m.id)
@@ -33,15 +34,33 @@ func (p *patient) primaryKey(ctx context.Context, m mapped) {
 			text = "whether " + m.id + " is unique: " + err.Error()
 		}
 		p.add(Finding{Check: "unique_key", About: m.name, Level: Unknown, Text: text,
-			Look: "select indexdef from pg_indexes where tablename = '" + strings.ReplaceAll(m.name, "'", "''") + "'; -- one must be unique on " + m.id + " alone"})
+			Look: "select indexdef from pg_indexes where tablename = '" + strings.ReplaceAll(
+				m.name,
+				"'",
+				"''",
+			) + "'; -- one must be unique on " + m.id + " alone"})
 	}
 }
 
 func (p *patient) notUnique(m mapped, why string) Finding {
 	return Finding{Check: "unique_key", About: m.name, Level: Fail,
-		Text: fmt.Sprintf("%s, so %s.id, which is %s, does not tell rows apart: changes of one would be shown to those who may read another. The bridge refuses to run", why, m.key, m.id),
-		Fix: yaml(m.key+".id", "# a column that is unique") + "\n-- or, where its values are unique:\ncreate unique index concurrently " +
-			quote(m.name+"_"+m.id+"_key") + " on " + p.sql(m.name) + " (" + quote(m.id) + ");\n-- and, so that the bridge can see it: supabridge doctor --sql"}
+		Text: fmt.Sprintf(
+			"%s, so %s.id, which is %s, does not tell rows apart: changes of one would be shown to those who may read another. The bridge refuses to run",
+			why,
+			m.key,
+			m.id,
+		),
+		Fix: yaml(
+			m.key+".id",
+			"# a column that is unique",
+		) + "\n-- or, where its values are unique:\ncreate unique index concurrently " +
+			quote(
+				m.name+"_"+m.id+"_key",
+			) + " on " + p.sql(
+			m.name,
+		) + " (" + quote(
+			m.id,
+		) + ");\n-- and, so that the bridge can see it: supabridge doctor --sql"}
 }
 
 // describedKey gives the columns of a table's primary key, in the order of their names.

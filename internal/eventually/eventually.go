@@ -2,8 +2,8 @@
 //
 //	eventually.True(t, "the socket is closed", func() bool { return !s.Connected() })
 //
-// It looks every few milliseconds and gives up after Patience, which is long: it bounds how long a test that fails takes
-// on a busy machine, and says nothing about how fast things are.
+// It looks every few milliseconds and gives up after Patience, which is long: it bounds how long a
+// test that fails takes on a busy machine, and says nothing about how fast things are.
 package eventually
 
 import (
@@ -36,7 +36,8 @@ func Equal[T comparable](t testing.TB, what string, want T, get func() T) {
 	}
 }
 
-// Nothing waits until lacking returns "", which is what is still missing; else the test fails with that.
+// Nothing waits until lacking returns "", which is what is still missing; else the test fails with
+// that.
 func Nothing(t testing.TB, what string, lacking func() string) {
 	t.Helper()
 	var last string

@@ -30,7 +30,8 @@ var ErrRefused = errors.New("refused")
 // Session is what a client needs to get back what it missed.
 type Session struct{ PID, Offset string }
 
-// Client is one browser: a Socket.IO client over WebSocket, without reconnection. A goroutine reads until the connection ends.
+// Client is one browser: a Socket.IO client over WebSocket, without reconnection. A goroutine reads
+// until the connection ends.
 type Client struct {
 	conn  *websocket.Conn
 	event func(name string, args []byte)
@@ -51,11 +52,13 @@ type ClientOptions struct {
 	Token string
 	// Session is that of a connection that broke; the zero value begins anew.
 	Session Session
-	// Event is called by the reading goroutine for every event: args is the JSON list of them, without the name. It must not wait.
+	// Event is called by the reading goroutine for every event: args is the JSON list of them, without
+	// the name. It must not wait.
 	Event func(name string, args []byte)
 }
 
-// Dial connects and waits until the server has let the client in. ErrRefused is in the error's chain where it did not.
+// Dial connects and waits until the server has let the client in. ErrRefused is in the error's
+// chain where it did not.
 func Dial(ctx context.Context, o ClientOptions) (*Client, error) {
 	address, err := url.Parse(o.URL)
 	if err != nil {
@@ -75,7 +78,13 @@ func Dial(ctx context.Context, o ClientOptions) (*Client, error) {
 		return nil, fmt.Errorf("load: connect: %w", err)
 	}
 	conn.SetReadLimit(maxMessage)
-	c := &Client{conn: conn, event: o.Event, ended: make(chan struct{}), session: o.Session, acks: make(map[uint64]chan json.RawMessage)}
+	c := &Client{
+		conn:    conn,
+		event:   o.Event,
+		ended:   make(chan struct{}),
+		session: o.Session,
+		acks:    make(map[uint64]chan json.RawMessage),
+	}
 	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
 	err = c.enter(o)
 	if !stop() && err == nil {
@@ -172,7 +181,8 @@ func (c *Client) take(frame []byte) error {
 	return nil
 }
 
-// heard passes an event on, and keeps its offset: a text after the arguments of a server that can recover.
+// heard passes an event on, and keeps its offset: a text after the arguments of a server that can
+// recover.
 func (c *Client) heard(list []byte) {
 	if !bytes.HasPrefix(list, []byte(`["`)) {
 		return

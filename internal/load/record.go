@@ -42,7 +42,13 @@ type record struct {
 }
 
 func newRecord() *record {
-	return &record{messages: newHistogram(), second: newHistogram(), typing: newHistogram(), connects: newHistogram(), problems: make(map[string]int)}
+	return &record{
+		messages: newHistogram(),
+		second:   newHistogram(),
+		typing:   newHistogram(),
+		connects: newHistogram(),
+		problems: make(map[string]int),
+	}
 }
 
 func note(h *hdr.Histogram, d time.Duration) {
@@ -77,7 +83,13 @@ func (r *record) problem(err error) {
 func (r *record) point(at time.Duration, length time.Duration) Point {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	p := Point{At: at, Connected: r.connected, Rate: float64(r.second.TotalCount()) / length.Seconds(), P50: at50(r.second), P99: at99(r.second)}
+	p := Point{
+		At:        at,
+		Connected: r.connected,
+		Rate:      float64(r.second.TotalCount()) / length.Seconds(),
+		P50:       at50(r.second),
+		P99:       at99(r.second),
+	}
 	r.second.Reset()
 	if len(r.points) < maxPoints {
 		r.points = append(r.points, p)

@@ -54,8 +54,10 @@ func (r *record) report() *Report {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return &Report{
-		Connected: r.connected, Connect: quantilesOf(r.connects), Published: r.published, Expected: r.expected, Delivered: r.had, Message: quantilesOf(r.messages),
-		Typed: r.typed, Typing: quantilesOf(r.typing), Broken: r.broken, Back: r.back, Recovered: r.recovered, Problems: maps.Clone(r.problems), Points: slices.Clone(r.points),
+		Connected: r.connected, Connect: quantilesOf(r.connects), Published: r.published, Expected: r.expected,
+		Delivered: r.had, Message: quantilesOf(r.messages),
+		Typed: r.typed, Typing: quantilesOf(r.typing), Broken: r.broken, Back: r.back, Recovered: r.recovered,
+		Problems: maps.Clone(r.problems), Points: slices.Clone(r.points),
 	}
 }
 
@@ -77,7 +79,15 @@ func (r *Report) Table() string {
 		q    Quantiles
 	}{{"connect and join", r.Connect}, {"message", r.Message}, {"typing", r.Typing}} {
 		if row.q.Count > 0 {
-			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", row.name, short(row.q.P50), short(row.q.P95), short(row.q.P99), short(row.q.Max))
+			fmt.Fprintf(
+				w,
+				"%s\t%s\t%s\t%s\t%s\n",
+				row.name,
+				short(row.q.P50),
+				short(row.q.P95),
+				short(row.q.P99),
+				short(row.q.Max),
+			)
 		}
 	}
 	_ = w.Flush() // to memory
@@ -94,7 +104,12 @@ func short(d time.Duration) string {
 
 // Chart draws the course of the run: how long deliveries took, second by second.
 func (r *Report) Chart(w io.Writer) error {
-	c := chart.Chart{Title: fmt.Sprintf("%d connections, %d messages", r.Connected, r.Published), X: "seconds", Y: "milliseconds", LogY: true}
+	c := chart.Chart{
+		Title: fmt.Sprintf("%d connections, %d messages", r.Connected, r.Published),
+		X:     "seconds",
+		Y:     "milliseconds",
+		LogY:  true,
+	}
 	p50, p99 := chart.Series{Name: "p50"}, chart.Series{Name: "p99"}
 	for _, p := range r.Points {
 		if p.P99 == 0 {

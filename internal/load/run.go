@@ -31,7 +31,8 @@ const (
 	typingEvent  = "user_typing"
 )
 
-// browser is one place of a run. Its mutex guards the client: churn replaces it while others use it.
+// browser is one place of a run. Its mutex guards the client: churn replaces it while others use
+// it.
 type browser struct {
 	token        string
 	conversation string
@@ -51,8 +52,10 @@ type run struct {
 	typers map[string]time.Time
 }
 
-// Run connects everybody, keeps the load up for its duration, and tells what came of it. Where connections are refused it goes on with those it has; the report counts
-// them. It returns an error only where nobody could be connected, or nothing could be published, and that of ctx where that ended first, with the report so far.
+// Run connects everybody, keeps the load up for its duration, and tells what came of it. Where
+// connections are refused it goes on with those it has; the report counts them. It returns an error
+// only where nobody could be connected, or nothing could be published, and that of ctx where that
+// ended first, with the report so far.
 func Run(ctx context.Context, o Options) (*Report, error) {
 	if o.AtOnce <= 0 {
 		o.AtOnce = defaultAtOnce
@@ -69,7 +72,12 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 	if len(o.Conversations) == 0 {
 		return nil, errors.New("load: no conversations")
 	}
-	r := &run{o: o, rec: newRecord(), http: &http.Client{Timeout: postWait, Transport: &http.Transport{MaxIdleConnsPerHost: maxPosts}}, typers: make(map[string]time.Time)}
+	r := &run{
+		o:      o,
+		rec:    newRecord(),
+		http:   &http.Client{Timeout: postWait, Transport: &http.Transport{MaxIdleConnsPerHost: maxPosts}},
+		typers: make(map[string]time.Time),
+	}
 	defer r.http.CloseIdleConnections()
 	defer r.closeAll()
 	began := time.Now()
@@ -128,7 +136,16 @@ func (r *run) connect(ctx context.Context, b *browser, s Session) {
 	ctx, cancel := context.WithTimeout(ctx, connectWait)
 	defer cancel()
 	began := time.Now()
-	client, err := Dial(ctx, ClientOptions{URL: r.o.URL, Path: r.o.Path, Token: b.token, Session: s, Event: func(name string, args []byte) { r.heard(b, name, args) }})
+	client, err := Dial(
+		ctx,
+		ClientOptions{
+			URL:     r.o.URL,
+			Path:    r.o.Path,
+			Token:   b.token,
+			Session: s,
+			Event:   func(name string, args []byte) { r.heard(b, name, args) },
+		},
+	)
 	if err != nil {
 		r.rec.problem(err)
 		return
@@ -276,7 +293,14 @@ func (r *run) watch(ctx context.Context) {
 		case now := <-tick.C:
 			p := r.rec.point(now.Sub(began), now.Sub(last))
 			last = now
-			r.o.Progress(Progress{Phase: "running", Done: now.Sub(began).Seconds() / r.o.Duration.Seconds(), Connected: p.Connected, Point: p})
+			r.o.Progress(
+				Progress{
+					Phase:     "running",
+					Done:      now.Sub(began).Seconds() / r.o.Duration.Seconds(),
+					Connected: p.Connected,
+					Point:     p,
+				},
+			)
 		}
 	}
 }
@@ -301,11 +325,22 @@ func each(ctx context.Context, rate float64, do func()) {
 func (r *run) publish(ctx context.Context, n int) error {
 	room := strings.ReplaceAll(r.o.Room, "{id}", r.o.Conversations[n%len(r.o.Conversations)])
 	text := strings.Repeat("x", r.o.Payload)
-	body, err := json.Marshal(map[string]any{"event": messageEvent, "room": room, "data": map[string]any{"sent": time.Now().UnixNano(), "text": text}})
+	body, err := json.Marshal(
+		map[string]any{
+			"event": messageEvent,
+			"room":  room,
+			"data":  map[string]any{"sent": time.Now().UnixNano(), "text": text},
+		},
+	)
 	if err != nil {
 		return err
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, strings.TrimRight(r.o.URL, "/")+r.o.PublishPath, bytes.NewReader(body))
+	req, err := http.NewRequestWithContext(
+		ctx,
+		http.MethodPost,
+		strings.TrimRight(r.o.URL, "/")+r.o.PublishPath,
+		bytes.NewReader(body),
+	)
 	if err != nil {
 		return err
 	}

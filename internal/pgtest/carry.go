@@ -13,13 +13,20 @@ import (
 
 // table reads from a table or view, or writes to it.
 func (r *request) table(ctx context.Context, name string) (answer, error) {
-	there, err := r.value(ctx, "select count(*) from pg_class where relkind in ('r', 'v', 'm', 'f', 'p') and relnamespace = "+
-		"(select oid from pg_namespace where nspname = "+quoteText(r.schema)+") and relname = "+quoteText(name))
+	there, err := r.value(
+		ctx,
+		"select count(*) from pg_class where relkind in ('r', 'v', 'm', 'f', 'p') and relnamespace = "+
+			"(select oid from pg_namespace where nspname = "+quoteText(r.schema)+") and relname = "+quoteText(name),
+	)
 	if err != nil {
 		return answer{}, err
 	}
 	if there == "0" {
-		return answer{}, fail(http.StatusNotFound, "PGRST205", "Could not find the table '"+r.schema+"."+name+"' in the schema cache")
+		return answer{}, fail(
+			http.StatusNotFound,
+			"PGRST205",
+			"Could not find the table '"+r.schema+"."+name+"' in the schema cache",
+		)
 	}
 	full := quoteName(r.schema) + "." + quoteName(name)
 	switch r.Method {
@@ -127,7 +134,11 @@ func (r *request) written(ctx context.Context, statement string, with, without i
 		_, err := run(ctx, r.conn, statement)
 		return answer{status: without}, err
 	}
-	out, err := run(ctx, r.conn, "with written as ("+statement+" returning *) "+asRows+"(select "+r.columns()+" from written) r")
+	out, err := run(
+		ctx,
+		r.conn,
+		"with written as ("+statement+" returning *) "+asRows+"(select "+r.columns()+" from written) r",
+	)
 	if err != nil {
 		return answer{}, err
 	}
@@ -145,14 +156,22 @@ func (r *request) columnsOf(ctx context.Context, table string, rows []map[string
 		}
 		columns = named
 	}
-	known, err := run(ctx, r.conn, "select attname from pg_attribute where attnum > 0 and not attisdropped and attrelid = to_regclass("+
-		quoteText(quoteName(r.schema)+"."+quoteName(table))+")")
+	known, err := run(
+		ctx,
+		r.conn,
+		"select attname from pg_attribute where attnum > 0 and not attisdropped and attrelid = to_regclass("+
+			quoteText(quoteName(r.schema)+"."+quoteName(table))+")",
+	)
 	if err != nil {
 		return nil, err
 	}
 	for _, column := range columns {
 		if !slices.Contains(strings.Split(known, "\n"), column) {
-			return nil, fail(http.StatusBadRequest, "PGRST204", "Could not find the '"+column+"' column of '"+table+"' in the schema cache")
+			return nil, fail(
+				http.StatusBadRequest,
+				"PGRST204",
+				"Could not find the '"+column+"' column of '"+table+"' in the schema cache",
+			)
 		}
 	}
 	return columns, nil
@@ -166,7 +185,8 @@ func (r *request) insert(ctx context.Context, name, full string) (answer, error)
 		body = slices.Concat([]byte("["), body, []byte("]"))
 	}
 	var rows []map[string]json.RawMessage
-	if json.Unmarshal(body, &rows) != nil || slices.ContainsFunc(rows, func(row map[string]json.RawMessage) bool { return row == nil }) {
+	if json.Unmarshal(body, &rows) != nil ||
+		slices.ContainsFunc(rows, func(row map[string]json.RawMessage) bool { return row == nil }) {
 		return answer{}, errBody
 	}
 	columns, err := r.columnsOf(ctx, name, rows)
@@ -182,7 +202,8 @@ func (r *request) insert(ctx context.Context, name, full string) (answer, error)
 			quoted[i] = quoteName(column)
 		}
 		all := strings.Join(quoted, ", ")
-		statement += " (" + all + ") select " + all + " from json_populate_recordset(null::" + full + ", " + quoteText(string(body)) + ")"
+		statement += " (" + all + ") select " + all + " from json_populate_recordset(null::" + full + ", " +
+			quoteText(string(body)) + ")"
 	}
 	if ignore := r.prefers("resolution=ignore-duplicates"); ignore || r.prefers("resolution=merge-duplicates") {
 		clause, err := r.onConflict(ctx, full, columns, ignore)
@@ -194,12 +215,17 @@ func (r *request) insert(ctx context.Context, name, full string) (answer, error)
 	return r.written(ctx, statement, http.StatusCreated, http.StatusCreated)
 }
 
-// onConflict is what becomes of a row that is there already, by the columns named or those of the primary key.
+// onConflict is what becomes of a row that is there already, by the columns named or those of the
+// primary key.
 func (r *request) onConflict(ctx context.Context, full string, columns []string, ignore bool) (string, error) {
 	by := r.params.conflict
 	if by == nil {
-		key, err := run(ctx, r.conn, "select a.attname from pg_index i, pg_attribute a where i.indisprimary and i.indrelid = "+quoteText(full)+
-			"::regclass and a.attrelid = i.indrelid and a.attnum = any (i.indkey)")
+		key, err := run(
+			ctx,
+			r.conn,
+			"select a.attname from pg_index i, pg_attribute a where i.indisprimary and i.indrelid = "+quoteText(full)+
+				"::regclass and a.attrelid = i.indrelid and a.attnum = any (i.indkey)",
+		)
 		if err != nil || key == "" {
 			return "", err
 		}
@@ -234,9 +260,20 @@ func (r *request) update(ctx context.Context, name, full string) (answer, error)
 	}
 	set := make([]string, len(columns))
 	for i, column := range columns {
-		set[i] = quoteName(column) + " = (select b." + quoteName(column) + " from json_populate_record(null::" + full + ", " + quoteText(string(r.body)) + ") b)"
+		set[i] = quoteName(
+			column,
+		) + " = (select b." + quoteName(
+			column,
+		) + " from json_populate_record(null::" + full + ", " + quoteText(
+			string(r.body),
+		) + ") b)"
 	}
-	return r.written(ctx, "update "+full+" set "+strings.Join(set, ", ")+r.condition(), http.StatusOK, http.StatusNoContent)
+	return r.written(
+		ctx,
+		"update "+full+" set "+strings.Join(set, ", ")+r.condition(),
+		http.StatusOK,
+		http.StatusNoContent,
+	)
 }
 
 // call calls a function with named arguments.
@@ -257,7 +294,12 @@ func (r *request) call(ctx context.Context, name string) (answer, error) {
 	}
 	with := ""
 	if len(fields) > 0 {
-		with = "with given as (select * from json_to_record(" + quoteText(string(r.body)) + ") as _ (" + strings.Join(fields, ", ") + ")) "
+		with = "with given as (select * from json_to_record(" + quoteText(
+			string(r.body),
+		) + ") as _ (" + strings.Join(
+			fields,
+			", ",
+		) + ")) "
 	}
 	call := quoteName(r.schema) + "." + quoteName(name) + "(" + strings.Join(arguments, ", ") + ")"
 	switch {
@@ -269,7 +311,12 @@ func (r *request) call(ctx context.Context, name string) (answer, error) {
 		if !f.composite {
 			column = "r.value"
 		}
-		out, err := run(ctx, r.conn, with+"select coalesce(json_agg("+column+"), '[]') from (select * from "+call+" as value"+r.condition()+r.bounds()+") r")
+		out, err := run(
+			ctx,
+			r.conn,
+			with+"select coalesce(json_agg("+column+"), '[]') from (select * from "+call+" as value"+
+				r.condition()+r.bounds()+") r",
+		)
 		return answer{status: http.StatusOK, body: out}, err
 	}
 	out, err := run(ctx, r.conn, with+"select coalesce(to_json("+call+"), 'null')")
@@ -288,8 +335,10 @@ func (r *request) function(ctx context.Context, name string, given []string) (fu
 	text, err := r.value(ctx, `select coalesce(json_agg(json_build_object(
 		'returns', prorettype::regtype, 'set', proretset, 'defaults', pronargdefaults,
 		'composite', proargmodes && '{o,b,t}' or exists (select from pg_type t where t.oid = prorettype and typtype = 'c'),
-		'names', (select coalesce(json_agg(n order by i), '[]') from unnest(proargnames) with ordinality a (n, i) where i <= pronargs),
-		'types', (select coalesce(json_agg(format_type(o, null) order by i), '[]') from unnest(proargtypes) with ordinality a (o, i)))), '[]')
+		'names', (select coalesce(json_agg(n order by i), '[]') from unnest(proargnames) with ordinality a (n,
+			i) where i <= pronargs),
+		'types', (select coalesce(json_agg(format_type(o, null) order by i),
+			'[]') from unnest(proargtypes) with ordinality a (o, i)))), '[]')
 		from pg_proc where pronamespace = (select oid from pg_namespace where nspname = `+quoteText(r.schema)+`) and proname = `+quoteText(name))
 	if err != nil {
 		return function{}, err
@@ -324,5 +373,9 @@ func (r *request) function(ctx context.Context, name string, given []string) (fu
 			return function{types, f.Returns, f.Set, f.Composite}, nil
 		}
 	}
-	return function{}, fail(http.StatusNotFound, "PGRST202", "Could not find the function "+r.schema+"."+name+"("+strings.Join(given, ", ")+") in the schema cache")
+	return function{}, fail(
+		http.StatusNotFound,
+		"PGRST202",
+		"Could not find the function "+r.schema+"."+name+"("+strings.Join(given, ", ")+") in the schema cache",
+	)
 }

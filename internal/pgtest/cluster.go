@@ -42,7 +42,8 @@ type cluster struct {
 
 var shared = sync.OnceValues(startCluster)
 
-// guard runs PostgreSQL until its standard input ends, however the test binary ended, and takes the files away.
+// guard runs PostgreSQL until its standard input ends, however the test binary ended, and takes the
+// files away.
 const guard = `"$1/postgres" -D "$2/data" -k "$2" -c listen_addresses= -c fsync=off -c synchronous_commit=off -c full_page_writes=off \
   -c wal_level=logical -c max_connections=200 -c shared_buffers=32MB </dev/null &
 server=$!
@@ -51,7 +52,8 @@ kill -QUIT "$server"
 wait "$server"
 rm -rf "$2"`
 
-// errMissing says how to get PostgreSQL: a test that needs it fails without, for what it checks can't be checked otherwise.
+// errMissing says how to get PostgreSQL: a test that needs it fails without, for what it checks
+// can't be checked otherwise.
 var errMissing = errors.New("missing: PostgreSQL; scripts/prepare postgres installs it")
 
 func startCluster() (*cluster, error) {
@@ -88,7 +90,8 @@ func major(path string) int {
 	return n
 }
 
-// otherThanRoot makes dir another user's where the tests run as root, which PostgreSQL refuses to run as.
+// otherThanRoot makes dir another user's where the tests run as root, which PostgreSQL refuses to
+// run as.
 func otherThanRoot(dir string) (*syscall.SysProcAttr, error) {
 	as := &syscall.SysProcAttr{Setpgid: true} // an interrupt from the terminal stops the tests, and their end the cluster
 	if os.Getuid() != 0 {
@@ -179,7 +182,8 @@ func (c *cluster) database(ctx context.Context, owner string) (string, error) {
 	defer c.mu.Unlock()
 	c.made++
 	name := "test_" + strconv.Itoa(c.made)
-	if _, err := c.exec(ctx, superuser, "postgres", "create database "+name+" template "+template+" owner "+owner); err != nil {
+	if _, err := c.exec(ctx, superuser, "postgres",
+		"create database "+name+" template "+template+" owner "+owner); err != nil {
 		return "", err
 	}
 	_, err := c.exec(ctx, superuser, name, "alter publication supabase_realtime owner to "+owner)
@@ -191,7 +195,8 @@ func (c *cluster) address(role, database string) string {
 	return "postgres://" + role + "@/" + database + "?host=" + c.dir
 }
 
-// exec runs statements one by one on a connection of their own, as psql does. What it ends within a transaction is undone.
+// exec runs statements one by one on a connection of their own, as psql does. What it ends within a
+// transaction is undone.
 func (c *cluster) exec(ctx context.Context, role, database, text string) (string, error) {
 	conn, err := connect(ctx, c.address(role, database))
 	if err != nil {

@@ -1,24 +1,26 @@
-// Package pgtest gives tests a real PostgreSQL with the roles, schemas and rights of a hosted Supabase project, and the
-// REST API of one.
+// Package pgtest gives tests a real PostgreSQL with the roles, schemas and rights of a hosted
+// Supabase project, and the REST API of one.
 //
 //	bed := pgtest.Start(t)
 //	bed.Owner(`create table notes (id int primary key, owner uuid); alter table notes enable row level security`)
 //	rows, err := bed.As("authenticated", pgtest.Claims{"sub": ana}).Query(`select * from notes`)
 //	resp, err := http.Get(bed.RESTURL() + "/rest/v1/notes")
 //
-// All tests of a binary share one cluster, which starts with the first and ends with the binary; each has a database of its
-// own. Its programs are Debian's; scripts/prepare postgres installs them.
+// All tests of a binary share one cluster, which starts with the first and ends with the binary;
+// each has a database of its own. Its programs are Debian's; scripts/prepare postgres installs
+// them.
 //
 // It differs from a hosted project in this:
 //
-//   - supautils, the extension by which Supabase lets a project's owner manage policies on tables that it does not own,
-//     isn't Debian's. Owner does what it does: each CREATE, ALTER or DROP POLICY on realtime.messages is carried out with
-//     the rights of that table's owner, and nothing else is. Unlike supautils, it doesn't find such a statement inside
-//     of a function or DO block.
-//   - Realtime isn't there. MayUse asks row level security what Realtime asks it before it lets a client onto a private
-//     channel, and Broadcasts gives what it would have sent.
+//   - supautils, the extension by which Supabase lets a project's owner manage policies on tables
+//     that it does not own, isn't Debian's. Owner does what it does: each CREATE, ALTER or DROP
+//     POLICY on realtime.messages is carried out with the rights of that table's owner, and nothing
+//     else is. Unlike supautils, it doesn't find such a statement inside of a function or DO block.
+//   - Realtime isn't there. MayUse asks row level security what Realtime asks it before it lets a
+//     client onto a private channel, and Broadcasts gives what it would have sent.
 //   - realtime.messages has one partition for all times, where Realtime makes one a day.
-//   - The REST API speaks what the bridge and doctor use of PostgREST's: one table at a time, no embedding, functions by POST.
+//   - The REST API speaks what the bridge and doctor use of PostgREST's: one table at a time, no
+//     embedding, functions by POST.
 package pgtest
 
 import (
@@ -40,7 +42,8 @@ import (
 // Claims are those of a token.
 type Claims map[string]any
 
-// JWTSecret signs the tokens of a bed's project. It is that of local Supabase stacks, and of the stand-in.
+// JWTSecret signs the tokens of a bed's project. It is that of local Supabase stacks, and of the
+// stand-in.
 const JWTSecret = "super-secret-jwt-token-with-at-least-32-characters-long"
 
 // timeout bounds whatever a test asks of the database.
@@ -62,7 +65,8 @@ func Start(t testing.TB) *Bed {
 	return start(t, "postgres", true)
 }
 
-// Start2025 gives t a project as Supabase made them until July 2026: its owner is a member of supabase_realtime_admin.
+// Start2025 gives t a project as Supabase made them until July 2026: its owner is a member of
+// supabase_realtime_admin.
 func Start2025(t testing.TB) *Bed {
 	t.Helper()
 	return start(t, "postgres_2025", false)
@@ -94,7 +98,8 @@ func start(t testing.TB, owner string, helped bool) *Bed {
 // Address is that of the database, for the project's owner.
 func (b *Bed) Address() string { return b.cluster.address(b.owner, b.database) }
 
-// SQL runs statements as the superuser, whom no right binds, and gives what they select as psql -At writes it.
+// SQL runs statements as the superuser, whom no right binds, and gives what they select as psql -At
+// writes it.
 func (b *Bed) SQL(text string) string {
 	b.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), timeout)
@@ -106,8 +111,8 @@ func (b *Bed) SQL(text string) string {
 	return out
 }
 
-// Owner runs statements as the project's owner, as psql does that connects to a hosted project, and stops at the first that
-// fails. It gives what they select.
+// Owner runs statements as the project's owner, as psql does that connects to a hosted project, and
+// stops at the first that fails. It gives what they select.
 func (b *Bed) Owner(text string) string {
 	b.t.Helper()
 	out, err := b.TryOwner(text)
@@ -170,7 +175,8 @@ func (b *Bed) As(role string, claims Claims) *User {
 	return &User{b, role, string(text)}
 }
 
-// Query runs statements in a transaction with the user's role and claims, as PostgREST does, and gives what they select.
+// Query runs statements in a transaction with the user's role and claims, as PostgREST does, and
+// gives what they select.
 func (u *User) Query(text string) (string, error) {
 	return u.query("", text)
 }
@@ -199,8 +205,9 @@ func (u *User) become() string {
 	return "set local role " + quoteName(u.role) + "; set local request.jwt.claims = " + quoteText(u.claims) + "; "
 }
 
-// MayUse reports what Realtime would let the user do on a private channel: hear its broadcasts, and broadcast on it. It asks
-// as Realtime does, by a message that is there and by one that the user inserts, and keeps neither.
+// MayUse reports what Realtime would let the user do on a private channel: hear its broadcasts, and
+// broadcast on it. It asks as Realtime does, by a message that is there and by one that the user
+// inserts, and keeps neither.
 func (u *User) MayUse(topic string) (read, write bool) {
 	u.b.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), timeout)
@@ -212,7 +219,11 @@ func (u *User) MayUse(topic string) (read, write bool) {
 	defer conn.Close(ctx) //nolint:errcheck // all was taken back
 	insert := "insert into realtime.messages (topic, extension) values (" + quoteText(topic) + ", 'broadcast')"
 	become := u.become() + "set local realtime.topic = " + quoteText(topic) + "; "
-	count, err := run(ctx, conn, "begin; "+insert+"; "+become+"select count(*) from realtime.messages where topic = "+quoteText(topic)+"; ")
+	count, err := run(
+		ctx,
+		conn,
+		"begin; "+insert+"; "+become+"select count(*) from realtime.messages where topic = "+quoteText(topic)+"; ",
+	)
 	if err != nil {
 		u.b.t.Fatal(err)
 	}
@@ -237,8 +248,10 @@ type Broadcast struct {
 // Broadcasts gives all there were so far, in the order they were made.
 func (b *Bed) Broadcasts() []Broadcast {
 	b.t.Helper()
-	text := b.SQL(`select coalesce(json_agg(json_build_object('Topic', topic, 'Event', event, 'Private', private, 'Payload', payload)
-		order by ctid), '[]') from realtime.messages_all where extension = 'broadcast'`)
+	text := b.SQL(
+		`select coalesce(json_agg(json_build_object('Topic', topic, 'Event', event, 'Private', private, 'Payload', payload)
+		order by ctid), '[]') from realtime.messages_all where extension = 'broadcast'`,
+	)
 	var list []Broadcast
 	if err := json.Unmarshal([]byte(text), &list); err != nil {
 		b.t.Fatal(err)

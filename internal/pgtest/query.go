@@ -176,7 +176,8 @@ func (s *scanner) word(ends string) (string, bool) {
 
 // condition takes and(…), or(…), or column.op.value, each of which may be negated.
 func (s *scanner) condition() (string, error) {
-	for _, c := range []struct{ prefix, joint, not string }{{"and(", " and ", ""}, {"or(", " or ", ""}, {"not.and(", " and ", "not "}, {"not.or(", " or ", "not "}} {
+	for _, c := range []struct{ prefix, joint, not string }{{"and(", " and ", ""}, {"or(", " or ", ""}, {"not.and(",
+		" and ", "not "}, {"not.or(", " or ", "not "}} {
 		rest, ok := strings.CutPrefix(s.rest, c.prefix)
 		if !ok {
 			continue
@@ -227,7 +228,8 @@ func (s *scanner) condition() (string, error) {
 
 // operators of filters, by PostgREST's names.
 var operators = map[string]string{
-	"eq": "=", "neq": "<>", "gt": ">", "gte": ">=", "lt": "<", "lte": "<=", "like": "like", "ilike": "ilike", "match": "~", "imatch": "~*",
+	"eq": "=", "neq": "<>", "gt": ">", "gte": ">=", "lt": "<", "lte": "<=", "like": "like", "ilike": "ilike",
+	"match": "~", "imatch": "~*",
 	"isdistinct": "is distinct from",
 }
 

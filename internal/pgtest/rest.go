@@ -26,8 +26,8 @@ const (
 	requestTimeout = 30 * time.Second
 )
 
-// RESTURL is the address of the project's API, as supabase.url has it: /rest/v1/ is below it. It is there from the first
-// call to the test's end.
+// RESTURL is the address of the project's API, as supabase.url has it: /rest/v1/ is below it. It is
+// there from the first call to the test's end.
 func (b *Bed) RESTURL() string {
 	b.t.Helper()
 	return b.rest()
@@ -39,10 +39,15 @@ func (b *Bed) serve() string {
 	return server.URL
 }
 
-// RESTHandler answers /rest/v1/ for tests that put something else beside it, or want another bound on rows. Its connections
-// are closed when the test ends.
+// RESTHandler answers /rest/v1/ for tests that put something else beside it, or want another bound
+// on rows. Its connections are closed when the test ends.
 func (b *Bed) RESTHandler(maxRows int) http.Handler {
-	api := &api{bed: b, maxRows: maxRows, idle: make(chan *pgx.Conn, maxConnections), slots: make(chan struct{}, maxConnections)}
+	api := &api{
+		bed:     b,
+		maxRows: maxRows,
+		idle:    make(chan *pgx.Conn, maxConnections),
+		slots:   make(chan struct{}, maxConnections),
+	}
 	b.t.Cleanup(api.close)
 	return http.StripPrefix("/rest/v1/", api)
 }
@@ -154,7 +159,11 @@ func verify(token string) (role, claims string, err error) {
 	case errors.Is(err, jwt.ErrTokenExpired):
 		return "", "", fail(http.StatusUnauthorized, "PGRST303", "JWT expired")
 	case errors.Is(err, jwt.ErrTokenMalformed):
-		return "", "", fail(http.StatusUnauthorized, "PGRST301", "Expected 3 parts in JWT; got "+strconv.Itoa(strings.Count(token, ".")+1))
+		return "", "", fail(
+			http.StatusUnauthorized,
+			"PGRST301",
+			"Expected 3 parts in JWT; got "+strconv.Itoa(strings.Count(token, ".")+1),
+		)
 	case err != nil:
 		return "", "", fail(http.StatusUnauthorized, "PGRST301", "No suitable key or wrong key type")
 	}
@@ -168,7 +177,8 @@ func verify(token string) (role, claims string, err error) {
 	return role, string(text), nil
 }
 
-// handle carries a request out in a transaction of its own, with the role and the claims of whoever makes it.
+// handle carries a request out in a transaction of its own, with the role and the claims of whoever
+// makes it.
 func (a *api) handle(ctx context.Context, r *http.Request, role, claims string) (answer, error) {
 	req := &request{Request: r, api: a, role: role, schema: "public"}
 	var err error
@@ -236,7 +246,8 @@ func (r *request) transact(ctx context.Context, claims string) (answer, error) {
 	become := begin + "; set local role " + quoteName(r.role)
 	for _, setting := range [][2]string{
 		{"search_path", quoteName(r.schema) + ", public, extensions"}, {"request.jwt.claims", claims},
-		{"request.method", r.Method}, {"request.path", "/" + r.URL.Path}, {"request.headers", string(text)}, {"request.cookies", "{}"},
+		{"request.method", r.Method}, {"request.path", "/" + r.URL.Path}, {"request.headers", string(text)},
+		{"request.cookies", "{}"},
 	} {
 		become += "; select set_config(" + quoteText(setting[0]) + ", " + quoteText(setting[1]) + ", true)"
 	}
@@ -252,9 +263,13 @@ func (r *request) transact(ctx context.Context, claims string) (answer, error) {
 }
 
 func (r *request) route(ctx context.Context) (answer, error) {
-	// Like Supabase's default, public alone is exposed, and whatever else a test makes and gives the API's roles.
-	exposed, err := r.value(ctx, "select has_schema_privilege(oid, 'usage') and nspname !~ '^(pg_|information_schema$|auth$|realtime$|extensions$)' "+
-		"from pg_namespace where nspname = "+quoteText(r.schema))
+	// Like Supabase's default, public alone is exposed, and whatever else a test makes and gives the
+	// API's roles.
+	exposed, err := r.value(
+		ctx,
+		"select has_schema_privilege(oid, 'usage') and nspname !~ '^(pg_|information_schema$|auth$|realtime$|extensions$)' "+
+			"from pg_namespace where nspname = "+quoteText(r.schema),
+	)
 	if err != nil {
 		return answer{}, err
 	}

@@ -5,14 +5,15 @@ import (
 	"strings"
 )
 
-// policyOnMessages is a statement that supautils carries out for a project's owner. It must name realtime.messages as it
-// stands here, without quotes or a search path.
+// policyOnMessages is a statement that supautils carries out for a project's owner. It must name
+// realtime.messages as it stands here, without quotes or a search path.
 var policyOnMessages = regexp.MustCompile(`(?is)^(create|alter|drop)\s+policy\s.*\son\s+realtime\.messages\b`)
 
 // dollar is what opens a string in dollar quotes.
 var dollar = regexp.MustCompile(`^\$([A-Za-z_\x80-\xff][A-Za-z0-9_\x80-\xff]*)?\$`)
 
-// split parts SQL into its statements, without the comments before each. It knows all of PostgreSQL's quotes.
+// split parts SQL into its statements, without the comments before each. It knows all of
+// PostgreSQL's quotes.
 func split(text string) []string {
 	var statements []string
 	var begun bool // something but space and comments has come

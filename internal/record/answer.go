@@ -13,7 +13,8 @@ import (
 // answerPath is where the server that takes everything is asked, whatever path a frontend uses.
 const answerPath = "/socket.io/"
 
-// answers is a Socket.IO server that lets everybody in, to any namespace, takes every event, and answers every ack with success.
+// answers is a Socket.IO server that lets everybody in, to any namespace, takes every event, and
+// answers every ack with success.
 type answers struct {
 	url    string
 	io     *socketio.Server
@@ -23,7 +24,13 @@ type answers struct {
 
 func newAnswers() (*answers, error) {
 	a := &answers{ended: make(chan struct{})}
-	a.io = socketio.NewServer(socketio.Options{AllowEIO3: true, MaxPayload: maxBody, CORS: socketio.CORS{Origins: []string{"*"}, Credentials: true}})
+	a.io = socketio.NewServer(
+		socketio.Options{
+			AllowEIO3:  true,
+			MaxPayload: maxBody,
+			CORS:       socketio.CORS{Origins: []string{"*"}, Credentials: true},
+		},
+	)
 	everywhere := func(n *socketio.Namespace) {
 		n.OnConnection(func(s *socketio.Socket) {
 			s.OnAny(func(e *socketio.Event) { e.Ack(map[string]any{"success": true, "ok": true, "status": "ok"}) })

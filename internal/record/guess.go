@@ -12,28 +12,70 @@ import (
 
 // Words that tell what a name is about.
 var (
-	tenantWords       = []string{"tenant", "organization", "organisation", "org", "distributor", "company", "workspace", "business", "agency", "branch", "team", "empresa", "campus", "account"}
-	conversationWords = []string{"conversation", "conv", "room", "chat", "thread", "ticket", "channel", "dialog", "dialogue", "inbox", "group", "discussion", "topic"}
-	typingWords       = []string{"typing", "composing", "compose", "writing", "keystroke"}
-	startWords        = []string{"start", "started", "begin", "began", "on"}
-	stopWords         = []string{"stop", "stopped", "stops", "end", "ended", "off", "pause", "paused", "clear", "idle", "done"}
-	enterWords        = []string{"join", "enter", "open", "subscribe", "watch", "select", "view", "follow", "setup"}
-	leaveWords        = []string{"leave", "exit", "close", "unsubscribe", "unwatch", "unfollow", "quit"}
-	readWords         = []string{"read", "seen", "viewed", "unread"}
-	aliveWords        = []string{"ping", "heartbeat", "alive", "keepalive", "pulse"}
-	tokenWords        = []string{"auth", "authenticate", "authorize", "token", "login", "refresh"}
-	ownWords          = []string{"user", "me", "self", "notification", "notifications", "register", "identify", "profile"}
-	statusWords       = []string{"online", "offline", "away", "busy", "status", "presence", "available"}
-	askWords          = []string{"get", "list", "fetch", "request", "load"}
-	messageWords      = []string{"message", "messages", "msg", "reply", "chat"}
-	goneWords         = []string{"deleted", "delete", "removed", "remove", "destroyed"}
-	changedWords      = []string{"updated", "update", "edited", "edit", "changed", "change", "modified"}
-	notifyWords       = []string{"notification", "notify", "alert", "toast"}
-	deliveryWords     = []string{"status", "delivered", "delivery", "sent", "receipt", "ack"}
-	failureWords      = []string{"error", "err", "exception", "failed", "denied", "unauthorized"}
+	tenantWords = []string{
+		"tenant",
+		"organization",
+		"organisation",
+		"org",
+		"distributor",
+		"company",
+		"workspace",
+		"business",
+		"agency",
+		"branch",
+		"team",
+		"empresa",
+		"campus",
+		"account",
+	}
+	conversationWords = []string{
+		"conversation",
+		"conv",
+		"room",
+		"chat",
+		"thread",
+		"ticket",
+		"channel",
+		"dialog",
+		"dialogue",
+		"inbox",
+		"group",
+		"discussion",
+		"topic",
+	}
+	typingWords = []string{"typing", "composing", "compose", "writing", "keystroke"}
+	startWords  = []string{"start", "started", "begin", "began", "on"}
+	stopWords   = []string{
+		"stop",
+		"stopped",
+		"stops",
+		"end",
+		"ended",
+		"off",
+		"pause",
+		"paused",
+		"clear",
+		"idle",
+		"done",
+	}
+	enterWords    = []string{"join", "enter", "open", "subscribe", "watch", "select", "view", "follow", "setup"}
+	leaveWords    = []string{"leave", "exit", "close", "unsubscribe", "unwatch", "unfollow", "quit"}
+	readWords     = []string{"read", "seen", "viewed", "unread"}
+	aliveWords    = []string{"ping", "heartbeat", "alive", "keepalive", "pulse"}
+	tokenWords    = []string{"auth", "authenticate", "authorize", "token", "login", "refresh"}
+	ownWords      = []string{"user", "me", "self", "notification", "notifications", "register", "identify", "profile"}
+	statusWords   = []string{"online", "offline", "away", "busy", "status", "presence", "available"}
+	askWords      = []string{"get", "list", "fetch", "request", "load"}
+	messageWords  = []string{"message", "messages", "msg", "reply", "chat"}
+	goneWords     = []string{"deleted", "delete", "removed", "remove", "destroyed"}
+	changedWords  = []string{"updated", "update", "edited", "edit", "changed", "change", "modified"}
+	notifyWords   = []string{"notification", "notify", "alert", "toast"}
+	deliveryWords = []string{"status", "delivered", "delivery", "sent", "receipt", "ack"}
+	failureWords  = []string{"error", "err", "exception", "failed", "denied", "unauthorized"}
 )
 
-// guessIntent tells by its name and arguments what a frontend wants with an event that the vocabulary does not know. ok is false where nothing fits.
+// guessIntent tells by its name and arguments what a frontend wants with an event that the
+// vocabulary does not know. ok is false where nothing fits.
 func guessIntent(name string, samples [][]json.RawMessage) (intent string, ok bool) {
 	w := words(name)
 	switch {
@@ -138,7 +180,8 @@ func guessEvent(name string, args []json.RawMessage) (events []vocabulary.Event)
 	return nil
 }
 
-// boolAt gives the place of the boolean among arguments, as a selector's steps; nil where there is none.
+// boolAt gives the place of the boolean among arguments, as a selector's steps; nil where there is
+// none.
 func boolAt(args []json.RawMessage) []string {
 	for i, arg := range args {
 		if isBool(arg) {
@@ -157,7 +200,8 @@ func boolAt(args []json.RawMessage) []string {
 
 func isBool(raw json.RawMessage) bool { return string(raw) == "true" || string(raw) == "false" }
 
-// idAt finds where an event has the id of what it is about, as a selector: a value that is known to be one, else by the name of the field.
+// idAt finds where an event has the id of what it is about, as a selector: a value that is known to
+// be one, else by the name of the field.
 func idAt(samples [][]json.RawMessage, known map[string]bool, nouns []string) (selector string, ok bool) {
 	var byName, byID, byFirst string
 	for _, args := range samples {

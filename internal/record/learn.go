@@ -10,13 +10,24 @@ import (
 	"github.com/supabridge/supabridge/bridge/row"
 )
 
-// supabaseCookie matches the session cookie of Supabase's own libraries, whole or a chunk of it, and anyCookie is how the configuration names it.
+// supabaseCookie matches the session cookie of Supabase's own libraries, whole or a chunk of it,
+// and anyCookie is how the configuration names it.
 var supabaseCookie = regexp.MustCompile(`^sb-[a-z0-9-]+-auth-token(\.\d+)?$`)
 
 const anyCookie = "cookie.sb-*-auth-token"
 
 // tokenNames are fields that hold a token whatever it looks like.
-var tokenNames = []string{"token", "accesstoken", "access_token", "jwt", "authtoken", "auth_token", "authorization", "idtoken", "id_token"}
+var tokenNames = []string{
+	"token",
+	"accesstoken",
+	"access_token",
+	"jwt",
+	"authtoken",
+	"auth_token",
+	"authorization",
+	"idtoken",
+	"id_token",
+}
 
 // credential notes a place that holds a token. r.mu is held.
 func (r *Recorder) credential(place, value string) {
@@ -34,7 +45,8 @@ func (r *Recorder) credential(place, value string) {
 	r.learnClaims(claims)
 }
 
-// claimsOf reads the claims of what looks like a JWT. Nobody's signature is checked: nothing is decided by it.
+// claimsOf reads the claims of what looks like a JWT. Nobody's signature is checked: nothing is
+// decided by it.
 func claimsOf(value string) (row.Row, bool) {
 	parts := strings.Split(strings.TrimPrefix(value, "Bearer "), ".")
 	if len(parts) != 3 {

@@ -13,7 +13,8 @@ import (
 	"github.com/supabridge/supabridge/config"
 )
 
-// outbound derives the rules of what the server was heard to send. What the preset says the same way needs none.
+// outbound derives the rules of what the server was heard to send. What the preset says the same
+// way needs none.
 func (p *profile) outbound() {
 	for _, name := range p.r.heard.names {
 		understood := false
@@ -26,7 +27,11 @@ func (p *profile) outbound() {
 			}
 		}
 		if !understood {
-			p.remark("The server sends %s (%s), which is nothing the bridge sends by itself; your server can send it by /api/publish.", name, strings.Join(p.r.heard.events[name].forms, " | "))
+			p.remark(
+				"The server sends %s (%s), which is nothing the bridge sends by itself; your server can send it by /api/publish.",
+				name,
+				strings.Join(p.r.heard.events[name].forms, " | "),
+			)
 		}
 	}
 }
@@ -61,7 +66,8 @@ func marshal(value any) string {
 	return string(text)
 }
 
-// saysAlready tells whether the preset sends an event under this name with all the fields that were heard.
+// saysAlready tells whether the preset sends an event under this name with all the fields that were
+// heard.
 func (p *profile) saysAlready(event vocabulary.Event, name string, args []json.RawMessage) bool {
 	o := &vocabulary.Occasion{Event: event, List: json.RawMessage("[]")}
 	if event != vocabulary.OnlineUsers && event != vocabulary.PresenceSnapshot {
@@ -106,7 +112,11 @@ func (p *profile) hasFields(event vocabulary.Event, heard, said json.RawMessage)
 	if fields := usualFields[event]; fields != nil {
 		return !slices.ContainsFunc(object.Columns, func(c row.Column) bool { return !slices.Contains(fields, c.Name) })
 	}
-	r := p.rowRule(event, config.OutRule{}, []json.RawMessage{heard}) // of a row superset has all, unless something is renamed or stands elsewhere
+	r := p.rowRule(
+		event,
+		config.OutRule{},
+		[]json.RawMessage{heard},
+	) // of a row superset has all, unless something is renamed or stands elsewhere
 	wrapped := r.Payload != nil && object.Has("message") && len(r.Rename) == 0
 	return len(r.Rename) == 0 && r.Add == nil && r.Args == nil && (r.Payload == nil || wrapped)
 }
@@ -115,7 +125,11 @@ func (p *profile) hasFields(event vocabulary.Event, heard, said json.RawMessage)
 func (p *profile) rule(event vocabulary.Event, name string, args []json.RawMessage) config.OutRule {
 	r := config.OutRule{Event: name}
 	switch event {
-	case vocabulary.MessageCreated, vocabulary.MessageUpdated, vocabulary.ConversationCreated, vocabulary.ConversationUpdated, vocabulary.Notification:
+	case vocabulary.MessageCreated,
+		vocabulary.MessageUpdated,
+		vocabulary.ConversationCreated,
+		vocabulary.ConversationUpdated,
+		vocabulary.Notification:
 		return p.rowRule(event, r, args)
 	case vocabulary.OnlineUsers:
 		return r
@@ -144,7 +158,8 @@ var (
 	wrapFields = []string{"message", "msg", "data", "payload", "conversation", "ticket", "notification"}
 )
 
-// rowRule writes an event that carries a row. Which column a field is cannot be seen on the wire, only guessed for the usual ones.
+// rowRule writes an event that carries a row. Which column a field is cannot be seen on the wire,
+// only guessed for the usual ones.
 func (p *profile) rowRule(event vocabulary.Event, r config.OutRule, args []json.RawMessage) config.OutRule {
 	at := slices.IndexFunc(args, func(arg json.RawMessage) bool { return len(arg) > 0 && arg[0] == '{' })
 	if at < 0 {
@@ -166,7 +181,8 @@ func (p *profile) rowRule(event vocabulary.Event, r config.OutRule, args []json.
 		r.Rename = renames(inner, r.Shape)
 		added := make(map[string]string)
 		for _, c := range inner.Columns {
-			if p.conversations[row.Text(c.Value)] && c.Name != "conversationId" && c.Name != "conversation_id" && c.Name != "id" {
+			if p.conversations[row.Text(c.Value)] && c.Name != "conversationId" && c.Name != "conversation_id" &&
+				c.Name != "id" {
 				added[c.Name] = "${conversation.id}"
 			}
 		}
@@ -233,7 +249,8 @@ func renames(r row.Row, shape string) map[string]string {
 			continue
 		}
 		for _, name := range names {
-			if value := r.Get(name); len(value) > 0 && (value[0] == '"' || column == created && value[0] != '{') && name != column {
+			if value := r.Get(name); len(value) > 0 && (value[0] == '"' || column == created && value[0] != '{') &&
+				name != column {
 				all[column] = name
 				break
 			}
@@ -245,7 +262,8 @@ func renames(r row.Row, shape string) map[string]string {
 	return all
 }
 
-// template writes a value of an event that is about no row: what is known of it, and literally what is no more than a word. The rest is null, and remarked on.
+// template writes a value of an event that is about no row: what is known of it, and literally what
+// is no more than a word. The rest is null, and remarked on.
 func (p *profile) template(event vocabulary.Event, name, key string, value json.RawMessage) json.RawMessage {
 	switch value[0] {
 	case '{':
@@ -266,7 +284,9 @@ func (p *profile) template(event vocabulary.Event, name, key string, value json.
 	if variable := p.variable(event, key, value); variable != "" {
 		return json.RawMessage(marshal("${" + variable + "}"))
 	}
-	if text := row.Text(value); value[0] == '"' && len(text) <= 24 && words(text) != nil && !strings.ContainsAny(text, "0123456789@. ") && has(words(key), "type", "kind", "action", "event", "presence", "state") {
+	if text := row.Text(value); value[0] == '"' && len(text) <= 24 && words(text) != nil &&
+		!strings.ContainsAny(text, "0123456789@. ") &&
+		has(words(key), "type", "kind", "action", "event", "presence", "state") {
 		return value
 	}
 	p.remark("In %s the field %s has no counterpart: it is sent as null.", name, cmp.Or(key, "(an argument)"))
@@ -299,11 +319,13 @@ func (p *profile) variable(event vocabulary.Event, key string, value json.RawMes
 		return "conversation.id"
 	case aboutUser && named, aboutUser && has(w, "name", "username"):
 		return "user.name"
-	case aboutUser && isUser, aboutUser && has(w, "user", "sender", "author", "from", "member", "reader", "by", "who", "agent", "operator", "peer"):
+	case aboutUser && isUser,
+		aboutUser && has(w, "user", "sender", "author", "from", "member", "reader", "by", "who", "agent", "operator", "peer"):
 		return "user.id"
 	case p.r.tenants[text], has(w, tenantWords...):
 		return "tenant.id"
-	case event == vocabulary.MessageDeleted && has(w, "id", "message"), event == vocabulary.MessageStatus && has(w, "id", "message"):
+	case event == vocabulary.MessageDeleted && has(w, "id", "message"),
+		event == vocabulary.MessageStatus && has(w, "id", "message"):
 		return "payload.messageId"
 	case slices.Contains(fields, "status") && has(w, "status", "state", "presence"):
 		return "payload.status"

@@ -14,7 +14,8 @@ import (
 	"github.com/supabridge/supabridge/config"
 )
 
-// profile is what is derived from what was seen. It belongs to one call of WriteProfile, which holds the recorder's mutex.
+// profile is what is derived from what was seen. It belongs to one call of WriteProfile, which
+// holds the recorder's mutex.
 type profile struct {
 	r             *Recorder
 	words         *vocabulary.Vocabulary
@@ -28,11 +29,18 @@ type profile struct {
 	remarks       []string
 }
 
-// WriteProfile writes, as YAML, the configuration under which the bridge serves the frontend as far as was seen until now. Recording may go on.
+// WriteProfile writes, as YAML, the configuration under which the bridge serves the frontend as far
+// as was seen until now. Recording may go on.
 func (r *Recorder) WriteProfile(w io.Writer) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	p := &profile{r: r, conversations: make(map[string]bool), in: make(config.InRules), usual: make(map[string][]string), out: make(config.OutRules)}
+	p := &profile{
+		r:             r,
+		conversations: make(map[string]bool),
+		in:            make(config.InRules),
+		usual:         make(map[string][]string),
+		out:           make(config.OutRules),
+	}
 	if err := p.nouns(); err != nil {
 		return err
 	}
@@ -60,10 +68,18 @@ func compile(conversation, tenant string) (*vocabulary.Vocabulary, error) {
 	if tenant == "" {
 		tenant = d.Vocabulary.TenantNoun
 	}
-	return vocabulary.New(vocabulary.Options{ConversationNoun: conversation, TenantNoun: tenant, ConversationRoom: d.Rooms.Conversation.Name, TenantRoom: d.Rooms.Tenant.Name})
+	return vocabulary.New(
+		vocabulary.Options{
+			ConversationNoun: conversation,
+			TenantNoun:       tenant,
+			ConversationRoom: d.Rooms.Conversation.Name,
+			TenantRoom:       d.Rooms.Tenant.Name,
+		},
+	)
 }
 
-// nouns finds the frontend's words for a conversation and a tenant in names such as join_ticket, which one setting then covers.
+// nouns finds the frontend's words for a conversation and a tenant in names such as join_ticket,
+// which one setting then covers.
 func (p *profile) nouns() (err error) {
 	if p.words, err = compile("", ""); err != nil {
 		return fmt.Errorf("record: %w", err)
@@ -136,7 +152,9 @@ func (p *profile) inbound() {
 		}
 	}
 	if hasIntent(intents, "send_message") {
-		p.remark("The frontend sends messages over its socket: sending.enabled lets the bridge write them, with the user's own rights.")
+		p.remark(
+			"The frontend sends messages over its socket: sending.enabled lets the bridge write them, with the user's own rights.",
+		)
 	}
 }
 
@@ -149,7 +167,8 @@ func hasIntent(intents map[string]string, intent string) bool {
 	return false
 }
 
-// places finds where the id stands in the events of an intent. Selectors replace those the vocabulary has, so once one is needed all are named.
+// places finds where the id stands in the events of an intent. Selectors replace those the
+// vocabulary has, so once one is needed all are named.
 func (p *profile) places(intent string, samples [][]json.RawMessage) {
 	nouns, known := conversationWords, p.conversations
 	find := p.words.ConversationID
@@ -172,7 +191,8 @@ func (p *profile) places(intent string, samples [][]json.RawMessage) {
 		id := row.Text(valueAt(args, at))
 		if ok && (usual.Text == id || !known[id]) {
 			id = usual.Text // where the vocabulary looks by itself
-			if at, ok := idAt([][]json.RawMessage{args}, map[string]bool{id: true}, nil); ok && !slices.Contains(p.usual[intent], at) {
+			if at, ok := idAt([][]json.RawMessage{args}, map[string]bool{id: true}, nil); ok &&
+				!slices.Contains(p.usual[intent], at) {
 				p.usual[intent] = append(p.usual[intent], at)
 			}
 		} else if !slices.Contains(rule.ID, at) {
@@ -214,7 +234,8 @@ func (p *profile) details(name, intent string) {
 		case "typing":
 			if at := boolAt(args); at != nil {
 				selector := "$" + strings.Join(at, ".")
-				if usual := []string{"$0.isTyping", "$0.is_typing", "$0.typing", "$1"}; !slices.Contains(usual, selector) && !slices.Contains(rule.State, selector) {
+				if usual := []string{"$0.isTyping", "$0.is_typing", "$0.typing", "$1"}; !slices.Contains(usual, selector) &&
+					!slices.Contains(rule.State, selector) {
 					rule.State = append(rule.State, selector)
 				}
 			}
@@ -241,14 +262,16 @@ func (p *profile) details(name, intent string) {
 // usualAnswer are the fields that every ack has.
 var usualAnswer = []string{"success", "ok", "error", "code", "conversationId"}
 
-// ack writes the template of an answer where the frontend's own server has other fields than the bridge.
+// ack writes the template of an answer where the frontend's own server has other fields than the
+// bridge.
 func (p *profile) ack(name string, samples [][]json.RawMessage) json.RawMessage {
 	for _, args := range samples {
 		if len(args) != 1 {
 			continue
 		}
 		object, err := row.Parse(args[0])
-		if err != nil || object.Has("error") || !slices.ContainsFunc(object.Columns, func(c row.Column) bool { return !slices.Contains(usualAnswer, c.Name) }) {
+		if err != nil || object.Has("error") ||
+			!slices.ContainsFunc(object.Columns, func(c row.Column) bool { return !slices.Contains(usualAnswer, c.Name) }) {
 			continue
 		}
 		var fields []string
@@ -259,7 +282,8 @@ func (p *profile) ack(name string, samples [][]json.RawMessage) json.RawMessage 
 				value = json.RawMessage(`"${conversation.id}"`)
 			case p.r.tenants[text]:
 				value = json.RawMessage(`"${tenant.id}"`)
-			case len(value) == 0 || value[0] == '{' || value[0] == '[' || len(text) > 24 || strings.ContainsAny(text, "0123456789@ "):
+			case len(value) == 0 || value[0] == '{' || value[0] == '[' || len(text) > 24 || strings.ContainsAny(text,
+				"0123456789@ "):
 				p.remark("In the answer to %s the field %s has no counterpart: it is left out.", name, c.Name)
 				continue
 			}
@@ -282,7 +306,8 @@ func longestText(args []json.RawMessage) (selector string, ok bool) {
 	return selector, longest >= 0
 }
 
-// chooseStyle finds the preset that says most of what was heard, else the style of what the frontend emits.
+// chooseStyle finds the preset that says most of what was heard, else the style of what the
+// frontend emits.
 func (p *profile) chooseStyle() {
 	score := make(map[vocabulary.Style]int)
 	for _, name := range p.r.emitted.names {
@@ -350,10 +375,18 @@ func (p *profile) yaml() ([]byte, error) {
 		return nil, err
 	}
 	var text strings.Builder
-	text.WriteString("# What a frontend was seen to say and hear. Read it through: supabridge vocabulary check --config THIS.\n")
+	text.WriteString(
+		"# What a frontend was seen to say and hear. Read it through: supabridge vocabulary check --config THIS.\n",
+	)
 	for _, name := range p.r.emitted.names {
 		e := p.r.emitted.events[name]
-		fmt.Fprintf(&text, "# emits  %s%s  %s\n", plain(name), map[bool]string{true: " (ack)"}[e.ack], plain(strings.Join(e.forms, " | ")))
+		fmt.Fprintf(
+			&text,
+			"# emits  %s%s  %s\n",
+			plain(name),
+			map[bool]string{true: " (ack)"}[e.ack],
+			plain(strings.Join(e.forms, " | ")),
+		)
 	}
 	for _, name := range p.r.heard.names {
 		fmt.Fprintf(&text, "# hears  %s  %s\n", plain(name), plain(strings.Join(p.r.heard.events[name].forms, " | ")))
@@ -373,7 +406,11 @@ func (p *profile) yaml() ([]byte, error) {
 // tokens are the places of credentials, the one that is waited for last.
 func (p *profile) tokens() []string {
 	tokens := slices.Clone(p.r.tokens)
-	if len(tokens) == 0 && slices.ContainsFunc(p.r.emitted.names, func(name string) bool { return p.words.Intent(name) == vocabulary.RenewToken }) {
+	if len(tokens) == 0 &&
+		slices.ContainsFunc(
+			p.r.emitted.names,
+			func(name string) bool { return p.words.Intent(name) == vocabulary.RenewToken },
+		) {
 		tokens = append(tokens, "event")
 	}
 	return tokens
@@ -419,7 +456,8 @@ func (o ordered) node() (*yaml.Node, error) {
 	return mapping, nil
 }
 
-// block has intents, events and their rules on lines of their own, and each rule on one. Quotes are for what needs them.
+// block has intents, events and their rules on lines of their own, and each rule on one. Quotes are
+// for what needs them.
 func block(n *yaml.Node, depth int) {
 	if n.Kind == yaml.ScalarNode || n.Kind == yaml.MappingNode && depth == 0 || n.Kind == yaml.SequenceNode && depth == 1 {
 		n.Style = 0

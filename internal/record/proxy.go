@@ -24,7 +24,8 @@ const (
 	writeTimeout = 10 * time.Second
 )
 
-// ServeHTTP passes a request on to the upstream server, and watches it where it belongs to Socket.IO.
+// ServeHTTP passes a request on to the upstream server, and watches it where it belongs to
+// Socket.IO.
 func (r *Recorder) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	query := req.URL.Query()
 	if query.Get("transport") == "" {
@@ -228,7 +229,8 @@ func (s *session) attachment(data []byte, out bool) {
 	s.decode(out, func(d *parser.Decoder) (*parser.Packet, error) { return d.Attachment(data) })
 }
 
-// decode reads a packet and notes it. A decoder that failed is of no more use: what one side got wrong is for the other to complain of.
+// decode reads a packet and notes it. A decoder that failed is of no more use: what one side got
+// wrong is for the other to complain of.
 func (s *session) decode(out bool, read func(*parser.Decoder) (*parser.Packet, error)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -1,14 +1,17 @@
-// Package record watches a frontend talk Socket.IO and writes what it saw as a profile: the configuration under which the bridge serves that frontend.
+// Package record watches a frontend talk Socket.IO and writes what it saw as a profile: the
+// configuration under which the bridge serves that frontend.
 //
 //	r, err := record.New(record.Options{Upstream: "http://localhost:4000"})
 //	http.ListenAndServe(":3001", r)   // the frontend connects here, to any path and namespace, with any credentials
 //	r.WriteProfile(os.Stdout)
 //
-// What a frontend emits it shows by itself. What it listens for shows only in what its own server sends it, so with Upstream everything is passed on to that
-// server and back, and both directions are watched; without, a server that takes everything answers.
+// What a frontend emits it shows by itself. What it listens for shows only in what its own server
+// sends it, so with Upstream everything is passed on to that server and back, and both directions
+// are watched; without, a server that takes everything answers.
 //
-// The recorder keeps samples of what is sent in memory, within the bounds below. The profile has names, places and the form of values, never a value.
-// A Recorder starts the goroutines of the connections it passes on; Close ends them.
+// The recorder keeps samples of what is sent in memory, within the bounds below. The profile has
+// names, places and the form of values, never a value. A Recorder starts the goroutines of the
+// connections it passes on; Close ends them.
 package record
 
 import (
@@ -44,7 +47,8 @@ const (
 
 // Options of a Recorder.
 type Options struct {
-	// Upstream is the address of the frontend's own server, such as http://localhost:4000. Empty: everything is answered here.
+	// Upstream is the address of the frontend's own server, such as http://localhost:4000. Empty:
+	// everything is answered here.
 	Upstream string
 	// Log gets a line for each name that is new.
 	Log zerolog.Logger
@@ -87,16 +91,21 @@ func New(opts Options) (*Recorder, error) {
 		}
 		opts.Upstream = r.answers.url
 	}
-	if r.upstream, err = url.Parse(opts.Upstream); err != nil || r.upstream.Host == "" || r.upstream.Scheme != "http" && r.upstream.Scheme != "https" {
+	if r.upstream, err = url.Parse(opts.Upstream); err != nil || r.upstream.Host == "" ||
+		r.upstream.Scheme != "http" && r.upstream.Scheme != "https" {
 		return nil, fmt.Errorf("record: upstream %q: want an address such as http://localhost:4000", opts.Upstream)
 	}
 	r.ctx, r.stop = context.WithCancel(context.Background())
-	r.proxy = &httputil.ReverseProxy{Rewrite: r.rewrite, ModifyResponse: r.polled, ErrorHandler: func(w http.ResponseWriter, _ *http.Request, err error) {
-		if !errors.Is(err, context.Canceled) {
-			r.log.Warn().Err(err).Msg("the upstream server can't be reached")
-		}
-		w.WriteHeader(http.StatusBadGateway)
-	}}
+	r.proxy = &httputil.ReverseProxy{
+		Rewrite:        r.rewrite,
+		ModifyResponse: r.polled,
+		ErrorHandler: func(w http.ResponseWriter, _ *http.Request, err error) {
+			if !errors.Is(err, context.Canceled) {
+				r.log.Warn().Err(err).Msg("the upstream server can't be reached")
+			}
+			w.WriteHeader(http.StatusBadGateway)
+		},
+	}
 	return r, nil
 }
 
@@ -117,10 +126,11 @@ type session struct {
 	r  *Recorder
 	v3 bool
 
-	mu      sync.Mutex // guards what follows
-	from    parser.Decoder
-	to      parser.Decoder
-	waiting map[uint64]string // events whose ack is to come, by id and namespace alike: ids count up for each namespace, which mixes up a few
+	mu   sync.Mutex // guards what follows
+	from parser.Decoder
+	to   parser.Decoder
+	// events whose ack is to come, by id and namespace alike: ids count up for each namespace, which mixes up a few
+	waiting map[uint64]string
 }
 
 // catalog is what was seen of events, by name.

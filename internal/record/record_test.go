@@ -29,7 +29,8 @@ func recorder(t testing.TB) *Recorder {
 	return r
 }
 
-// profileOf has a recorder see what a frontend (>) and its server (<) send, as Socket.IO packets, and loads the profile.
+// profileOf has a recorder see what a frontend (>) and its server (<) send, as Socket.IO packets,
+// and loads the profile.
 func profileOf(t *testing.T, lines ...string) (string, *config.Config) {
 	t.Helper()
 	r := recorder(t)

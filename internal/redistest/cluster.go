@@ -12,7 +12,8 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// Cluster is a Redis Cluster of masters that have a replica each, master i that of index i+len/2. A master that falls silent is replaced after two seconds or so.
+// Cluster is a Redis Cluster of masters that have a replica each, master i that of index i+len/2. A
+// master that falls silent is replaced after two seconds or so.
 type Cluster struct {
 	Servers []*Server
 	tb      testing.TB
@@ -26,8 +27,24 @@ func StartCluster(tb testing.TB, masters int) *Cluster {
 	for range 2 * masters {
 		bus := freePort(tb)
 		buses = append(buses, bus)
-		c.Servers = append(c.Servers, Start(tb, "--cluster-enabled", "yes", "--cluster-node-timeout", "1000", "--cluster-port", bus, "--cluster-require-full-coverage", "no",
-			"--cluster-allow-replica-migration", "no", "--repl-diskless-sync-delay", "0"))
+		c.Servers = append(
+			c.Servers,
+			Start(
+				tb,
+				"--cluster-enabled",
+				"yes",
+				"--cluster-node-timeout",
+				"1000",
+				"--cluster-port",
+				bus,
+				"--cluster-require-full-coverage",
+				"no",
+				"--cluster-allow-replica-migration",
+				"no",
+				"--repl-diskless-sync-delay",
+				"0",
+			),
+		)
 	}
 	ctx := tb.Context()
 	first := c.Servers[0].Client()
@@ -53,7 +70,10 @@ func StartCluster(tb testing.TB, masters int) *Cluster {
 	for i, s := range c.Servers[masters:] {
 		id := c.Servers[i].id(ctx)
 		client := s.Client()
-		c.until("the replica knows its master", func(ctx context.Context) bool { return client.ClusterReplicate(ctx, id).Err() == nil })
+		c.until(
+			"the replica knows its master",
+			func(ctx context.Context) bool { return client.ClusterReplicate(ctx, id).Err() == nil },
+		)
 		_ = client.Close()
 	}
 	c.until("the cluster works", func(ctx context.Context) bool {
@@ -151,7 +171,8 @@ func (c *Cluster) Move(key string, from, to *Server) {
 	}
 }
 
-// Promote has the replica of the master of a key's slot take its place, in agreement with it, and gives it.
+// Promote has the replica of the master of a key's slot take its place, in agreement with it, and
+// gives it.
 func (c *Cluster) Promote(key string) *Server {
 	c.tb.Helper()
 	master := c.Master(key)

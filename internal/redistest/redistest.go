@@ -1,4 +1,5 @@
-// Package redistest runs Redis servers for tests: real ones, each of a test's own, which keep nothing on disk.
+// Package redistest runs Redis servers for tests: real ones, each of a test's own, which keep
+// nothing on disk.
 package redistest
 
 import (
@@ -27,7 +28,8 @@ type Server struct {
 	cmd  *exec.Cmd // nil while stopped
 }
 
-// Start runs a server until the test ends, with these arguments besides its own. Where redis-server is not installed the test fails.
+// Start runs a server until the test ends, with these arguments besides its own. Where redis-server
+// is not installed the test fails.
 func Start(tb testing.TB, args ...string) *Server {
 	tb.Helper()
 	if _, err := exec.LookPath("redis-server"); err != nil {

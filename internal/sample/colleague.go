@@ -28,8 +28,9 @@ const (
 	packetEvent   = "42"
 )
 
-// colleague is a user played here: connected to the bridge as a browser is, hence online, and typing now and then.
-// Its methods belong to one goroutine; a second one, started by arrive and ended by close or by the connection's end, reads.
+// colleague is a user played here: connected to the bridge as a browser is, hence online, and
+// typing now and then. Its methods belong to one goroutine; a second one, started by arrive and
+// ended by close or by the connection's end, reads.
 type colleague struct {
 	address string
 	user    User
@@ -116,7 +117,8 @@ func (c *colleague) connect(ctx context.Context) (err error) {
 	return nil
 }
 
-// read answers pings until the connection ends or stays silent for too long. What the bridge tells is for the page, not for us.
+// read answers pings until the connection ends or stays silent for too long. What the bridge tells
+// is for the page, not for us.
 func (c *colleague) read(silence time.Duration) {
 	defer close(c.gone)
 	for {
@@ -171,7 +173,8 @@ func (c *colleague) stopTyping(conversation string) error {
 	return c.emit("leave_conversation", about)
 }
 
-// close ends the connection and waits for the reading goroutine. Closing twice, or before any arrival, does nothing.
+// close ends the connection and waits for the reading goroutine. Closing twice, or before any
+// arrival, does nothing.
 func (c *colleague) close() {
 	if c.conn == nil {
 		return

@@ -28,7 +28,10 @@ var dialogues = [][]line{
 	},
 	{
 		{true, "Could you send me the price list for next month?"},
-		{false, "Of course. Two things change:\n1. Coffee beans go up by 3 %\n2. Oat milk goes down by 5 %\n\nEverything else stays as it is."},
+		{
+			false,
+			"Of course. Two things change:\n1. Coffee beans go up by 3 %\n2. Oat milk goes down by 5 %\n\nEverything else stays as it is.",
+		},
 		{true, "Good to know. Then I take the coffee now, at the old price."},
 		{true, "20 kg of the dark roast."},
 		{false, "20 kg dark roast at this month's price. Shall I add it to your standing order?"},

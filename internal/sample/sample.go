@@ -1,14 +1,16 @@
 // Package sample is what `supabridge dev` shows in a browser: an inbox page in the style of a chat program, and a small
 // simulated conversation that keeps it alive.
 //
-// The page is a frontend like any other. It reads and writes rows through the REST interface of Supabase with the user's
-// own token, and listens to the bridge over Socket.IO with the default vocabulary. It needs nothing from the network but
-// those two: script, style and its small Socket.IO client are embedded.
+// The page is a frontend like any other. It reads and writes rows through the REST interface of
+// Supabase with the user's own token, and listens to the bridge over Socket.IO with the default
+// vocabulary. It needs nothing from the network but those two: script, style and its small
+// Socket.IO client are embedded.
 //
 //	mux.Handle("/", sample.Handler(sample.Options{SupabaseURL: "http://127.0.0.1:54321", AnonKey: key, Users: users}))
 //	go sample.RunTraffic(ctx, sample.TrafficOptions{SupabaseURL: url, ServiceKey: key, SocketURL: "http://127.0.0.1:3001", Users: users})
 //
-// Handler starts no goroutine. RunTraffic starts one for each simulated colleague and returns once all have ended.
+// Handler starts no goroutine. RunTraffic starts one for each simulated colleague and returns once
+// all have ended.
 package sample
 
 import (
@@ -29,7 +31,8 @@ type User struct {
 	// Tenant is the id of the user's distributor, TenantName what people call it.
 	Tenant     string
 	TenantName string
-	// Token is the user's access token, handed to whoever opens the page. Options.Token, where given, takes its place.
+	// Token is the user's access token, handed to whoever opens the page. Options.Token, where given,
+	// takes its place.
 	Token string
 }
 
@@ -41,16 +44,16 @@ type Options struct {
 	AnonKey string
 	// Users are offered in this order; the first is signed in when the address names none.
 	Users []User
-	// Token makes an access token for a user at each request of a session, so that a page stays signed in for longer than a
-	// token lives. Nil hands out the tokens in Users.
+	// Token makes an access token for a user at each request of a session, so that a page stays signed
+	// in for longer than a token lives. Nil hands out the tokens in Users.
 	Token func(userID string) (string, error)
 }
 
-// Handler serves the page at /, its parts below /sample/ and, as /sample/session, the JSON it signs in with. Every other
-// path is 404 and every method but GET and HEAD 405.
+// Handler serves the page at /, its parts below /sample/ and, as /sample/session, the JSON it signs
+// in with. Every other path is 404 and every method but GET and HEAD 405.
 //
-// Anyone who can reach it can act as any of the users: it belongs before a stand-in with made-up data, never before a
-// project with real users.
+// Anyone who can reach it can act as any of the users: it belongs before a stand-in with made-up
+// data, never before a project with real users.
 func Handler(o Options) http.Handler {
 	files, err := fs.Sub(page, "page")
 	if err != nil {
@@ -83,7 +86,8 @@ func headers(next http.Handler) http.Handler {
 	})
 }
 
-// contentSecurityPolicy allows the page's own files, and connections to itself and to Supabase; nothing inline, nothing else.
+// contentSecurityPolicy allows the page's own files, and connections to itself and to Supabase;
+// nothing inline, nothing else.
 func contentSecurityPolicy(supabaseURL string) string {
 	connect := "'self'"
 	if u, err := url.Parse(supabaseURL); err == nil && u.Host != "" {

@@ -84,7 +84,8 @@ func TestPageMayConnectToItselfAndSupabaseOnly(t *testing.T) {
 	}
 }
 
-// A page that works offline names no other host and has nothing inline that its policy would refuse.
+// A page that works offline names no other host and has nothing inline that its policy would
+// refuse.
 func TestPageNeedsNothingFromElsewhere(t *testing.T) {
 	elsewhere := regexp.MustCompile(`(?:https?:)?//[a-z0-9.-]+\.[a-z]+`)
 	inline := regexp.MustCompile(`<script>|<style|\sstyle=|\son[a-z]+=`)

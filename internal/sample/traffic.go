@@ -29,24 +29,28 @@ type TrafficOptions struct {
 	// SupabaseURL is the project's address, without a path, and ServiceKey its secret key.
 	SupabaseURL string
 	ServiceKey  string
-	// SocketURL is the bridge's address, without a path. Colleagues connect there to be online and to type; empty leaves that out.
+	// SocketURL is the bridge's address, without a path. Colleagues connect there to be online and to
+	// type; empty leaves that out.
 	SocketURL string
-	// Users are the people of the page. The last of each tenant that has several is played here; the others are for whoever watches.
+	// Users are the people of the page. The last of each tenant that has several is played here; the
+	// others are for whoever watches.
 	Users []User
 	// Token makes an access token for a user when a colleague connects. Nil takes the tokens in Users.
 	Token func(userID string) (string, error)
-	// Interval is the time between two steps, in each of which every tenant says or types one thing and messages on their way
-	// come one status further. Zero is 2 s.
+	// Interval is the time between two steps, in each of which every tenant says or types one thing
+	// and messages on their way come one status further. Zero is 2 s.
 	Interval time.Duration
 	// Failed is told what went wrong in a step; the next step tries again. Nil keeps it quiet.
 	Failed func(error)
 }
 
-// RunTraffic plays a conversation in every tenant until ctx ends, and returns nil then: customers write, a colleague types and
-// answers, agents' messages become delivered and read (those that somebody wrote on the page too, and the customer replies).
-// Of what it writes it keeps the last 40 messages of a conversation and deletes what is older.
+// RunTraffic plays a conversation in every tenant until ctx ends, and returns nil then: customers
+// write, a colleague types and answers, agents' messages become delivered and read (those that
+// somebody wrote on the page too, and the customer replies). Of what it writes it keeps the last 40
+// messages of a conversation and deletes what is older.
 //
-// It returns an error only for addresses that cannot work. A project or bridge that does not answer is tried again at each step.
+// It returns an error only for addresses that cannot work. A project or bridge that does not answer
+// is tried again at each step.
 func RunTraffic(ctx context.Context, o TrafficOptions) error {
 	t, err := newTraffic(o)
 	if err != nil {
@@ -108,11 +112,14 @@ func newTraffic(o TrafficOptions) (*traffic, error) {
 		}
 	}
 	return &traffic{
-		o:      o,
-		rest:   rest,
-		client: &http.Client{Timeout: requestTimeout, Transport: &http.Transport{MaxIdleConnsPerHost: 1, IdleConnTimeout: time.Minute}},
-		ours:   make(map[string]bool),
-		wrote:  make(map[string][]string),
+		o:    o,
+		rest: rest,
+		client: &http.Client{
+			Timeout:   requestTimeout,
+			Transport: &http.Transport{MaxIdleConnsPerHost: 1, IdleConnTimeout: time.Minute},
+		},
+		ours:  make(map[string]bool),
+		wrote: make(map[string][]string),
 	}, nil
 }
 
@@ -125,7 +132,8 @@ func (t *traffic) close() {
 	t.client.CloseIdleConnections()
 }
 
-// step moves everything on by one: statuses first, so that each is seen for a step, then every tenant.
+// step moves everything on by one: statuses first, so that each is seen for a step, then every
+// tenant.
 func (t *traffic) step(ctx context.Context) error {
 	if len(t.stages) == 0 {
 		if err := t.setStages(ctx); err != nil {
@@ -181,8 +189,8 @@ func (t *traffic) setStages(ctx context.Context) error {
 	return nil
 }
 
-// deliver takes the agents' messages on their way one status further. Customers reply to what somebody on the page wrote
-// once they have read it.
+// deliver takes the agents' messages on their way one status further. Customers reply to what
+// somebody on the page wrote once they have read it.
 func (t *traffic) deliver(ctx context.Context) error {
 	var read []struct {
 		ID           string `json:"id"`
@@ -197,10 +205,17 @@ func (t *traffic) deliver(ctx context.Context) error {
 			t.oweReply(message.Conversation)
 		}
 	}
-	return t.ask(ctx, http.MethodPatch, "messages?is_from_customer=is.false&status=eq.SENT", map[string]any{"status": "DELIVERED"}, nil)
+	return t.ask(
+		ctx,
+		http.MethodPatch,
+		"messages?is_from_customer=is.false&status=eq.SENT",
+		map[string]any{"status": "DELIVERED"},
+		nil,
+	)
 }
 
-// oweReply has the customer of a conversation answer at the next step, once however much they were told.
+// oweReply has the customer of a conversation answer at the next step, once however much they were
+// told.
 func (t *traffic) oweReply(conversation string) {
 	for _, s := range t.stages {
 		if !slices.Contains(s.conversations, conversation) {
@@ -260,7 +275,8 @@ func (t *traffic) play(ctx context.Context, s *stage) error {
 	return err
 }
 
-// write inserts a message, notes it on its conversation as the webhook of a real application would, and deletes what is too old.
+// write inserts a message, notes it on its conversation as the webhook of a real application would,
+// and deletes what is too old.
 func (t *traffic) write(ctx context.Context, say call, byCustomer bool) error {
 	id := uuid.NewString()
 	status := "SENT"
@@ -268,7 +284,8 @@ func (t *traffic) write(ctx context.Context, say call, byCustomer bool) error {
 		status = "RECEIVED"
 	}
 	if err := t.ask(ctx, http.MethodPost, "messages", map[string]any{
-		"id": id, "conversation_id": say.conversation, "content": say.text, "is_from_customer": byCustomer, "message_type": "TEXT", "status": status,
+		"id": id, "conversation_id": say.conversation, "content": say.text, "is_from_customer": byCustomer,
+		"message_type": "TEXT", "status": status,
 	}, nil); err != nil {
 		return err
 	}

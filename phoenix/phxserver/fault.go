@@ -119,7 +119,8 @@ var lastingActions = map[Action]bool{
 }
 
 var momentActions = map[Action]bool{
-	Cut: true, Close: true, Disconnect: true, Expire: true, Crash: true, Leave: true, Resubscribe: true, System: true, Send: true,
+	Cut: true, Close: true, Disconnect: true, Expire: true, Crash: true, Leave: true, Resubscribe: true, System: true,
+	Send: true,
 }
 
 // Lasting says whether the fault holds for a while or is yet to come when it is
@@ -341,7 +342,8 @@ func (f Fault) MarshalJSON() ([]byte, error) {
 		After string `json:"after,omitempty"`
 		Every string `json:"every,omitempty"`
 	}{plain: plain(f)}
-	for text, d := range map[*string]time.Duration{&out.For: f.For, &out.Delay: f.Delay, &out.After: f.After, &out.Every: f.Every} {
+	for text, d := range map[*string]time.Duration{&out.For: f.For, &out.Delay: f.Delay, &out.After: f.After,
+		&out.Every: f.Every} {
 		if d > 0 {
 			*text = d.String()
 		}

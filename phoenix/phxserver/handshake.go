@@ -77,7 +77,8 @@ func (s *Server) admit(r *http.Request, h Handshake) (Claims, error) {
 	return s.backend.Connect(r.Context(), h)
 }
 
-// Connected counts the sockets that have joined a channel: what a plan limits as concurrent clients.
+// Connected counts the sockets that have joined a channel: what a plan limits as concurrent
+// clients.
 func (s *Server) Connected() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -144,7 +144,8 @@ func (s *faultSet) strike(topic, event, direction string, actions ...Action) *In
 		if !i.begun.Load() {
 			continue
 		}
-		if f.Topic != "" && f.Topic != topic || f.Event != "" && f.Event != event || f.Direction != "" && f.Direction != direction {
+		if f.Topic != "" && f.Topic != topic || f.Event != "" && f.Event != event ||
+			f.Direction != "" && f.Direction != direction {
 			continue
 		}
 		if f.Action == Stall && f.Event == "" && event == wire.EventBroadcast {

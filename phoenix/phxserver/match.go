@@ -47,7 +47,14 @@ var pgTypes = map[string]pgType{
 	"timestamptz": {"timestamp with time zone", asTime, false},
 }
 
-var textTypes = map[string]bool{"text": true, "varchar": true, "bpchar": true, "name": true, "citext": true, "char": true}
+var textTypes = map[string]bool{
+	"text":    true,
+	"varchar": true,
+	"bpchar":  true,
+	"name":    true,
+	"citext":  true,
+	"char":    true,
+}
 
 // value is a parsed scalar of one class.
 type value struct {
@@ -255,7 +262,13 @@ func parseValue(text, columnType string) (value, error) {
 	if t.class == asTime {
 		return v, databaseError("22007", "invalid_datetime_format", "invalid input syntax for type %s: %q", t.name, text)
 	}
-	return v, databaseError("22P02", "invalid_text_representation", "invalid input syntax for type %s: \"%s\"", t.name, text)
+	return v, databaseError(
+		"22P02",
+		"invalid_text_representation",
+		"invalid input syntax for type %s: \"%s\"",
+		t.name,
+		text,
+	)
 }
 
 func readValue(text string, class valueClass) (value, bool) {

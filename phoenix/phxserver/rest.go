@@ -199,7 +199,8 @@ func (s *Server) broadcastSingle(w http.ResponseWriter, r *http.Request, body []
 		return
 	}
 	m := wire.Message{
-		Kind: wire.UserBroadcast, Topic: wire.TopicPrefix + topic, Event: wire.EventBroadcast, UserEvent: event, Payload: body,
+		Kind: wire.UserBroadcast, Topic: wire.TopicPrefix + topic, Event: wire.EventBroadcast, UserEvent: event,
+		Payload: body,
 	}
 	kind, _, _ := strings.Cut(r.Header.Get("Content-Type"), ";")
 	switch strings.TrimSpace(kind) {
@@ -220,7 +221,11 @@ func (s *Server) broadcastSingle(w http.ResponseWriter, r *http.Request, body []
 		return
 	}
 	if s.limiter.tooLarge(len(body)) {
-		writeJSON(w, http.StatusUnprocessableEntity, map[string]any{"errors": map[string]any{"payload": []any{"Payload size exceeds tenant limit"}}})
+		writeJSON(
+			w,
+			http.StatusUnprocessableEntity,
+			map[string]any{"errors": map[string]any{"payload": []any{"Payload size exceeds tenant limit"}}},
+		)
 		return
 	}
 	private := truthy(r.URL.Query().Get("private"))

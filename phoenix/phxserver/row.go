@@ -21,7 +21,8 @@ func appendRow(dst []byte, c *Change, selected map[string]bool, opts Options) []
 	switch limit := opts.Limits.RecordBytes; {
 	case len(c.Table.Key) == 0 && c.Type != "DELETE":
 		r.failed = "Error 400: Bad Request, no primary key"
-	case selected != nil && c.Type != "DELETE" && slices.ContainsFunc(c.Table.Key, func(name string) bool { return !selected[name] }):
+	case selected != nil && c.Type != "DELETE" && slices.ContainsFunc(c.Table.Key,
+		func(name string) bool { return !selected[name] }):
 		r.failed = "Error 401: Unauthorized"
 	case limit > 0 && r.size() > limit:
 		r.failed, r.smallOnly = "Error 413: Payload Too Large", true

@@ -131,9 +131,9 @@ func NewServer(backend Backend, opts Options) *Server {
 	return s
 }
 
-// Close closes sockets with code 1012 and cuts those that have never joined a
-// channel, as a server that restarts does, and waits for their goroutines. When ctx ends first the sockets are cut and its
-// error is returned. Close can be called more than once.
+// Close closes sockets with code 1012 and cuts those that have never joined a channel, as a server
+// that restarts does, and waits for their goroutines. When ctx ends first the sockets are cut and
+// its error is returned. Close can be called more than once.
 func (s *Server) Close(ctx context.Context) error {
 	s.mu.Lock()
 	s.closed = true

@@ -78,14 +78,21 @@ func (ch *channel) bind(b map[string]any, subs map[tableKey][]*subscription) err
 		return err
 	}
 	failed := func(err error) error {
-		return told("Unable to subscribe to changes with given parameters. An exception happened so please check your connect parameters: %s. Exception: %s", p.describe(), err)
+		return told(
+			"Unable to subscribe to changes with given parameters. An exception happened so please check your connect parameters: %s. Exception: %s",
+			p.describe(),
+			err,
+		)
 	}
 	tables, err := ch.socket.srv.backend.Tables(ch.socket.ctx, ch.claims, p.schema, p.table)
 	if err != nil {
 		return failed(err)
 	}
 	if len(tables) == 0 {
-		return told("Unable to subscribe to changes with given parameters. Please check Realtime is enabled for the given connect parameters: %s", p.describe())
+		return told(
+			"Unable to subscribe to changes with given parameters. Please check Realtime is enabled for the given connect parameters: %s",
+			p.describe(),
+		)
 	}
 	for _, t := range tables {
 		sub := &subscription{ch: ch, claims: ch.claims, id: bindingID(b), event: p.event}
@@ -198,7 +205,9 @@ func readSelect(b map[string]any) ([]string, error) {
 		out = append(out, name)
 	}
 	if !ok {
-		return nil, told("Error parsing `select` params: expected a list of column name strings, e.g. select: [\"col1\", \"col2\"]")
+		return nil, told(
+			"Error parsing `select` params: expected a list of column name strings, e.g. select: [\"col1\", \"col2\"]",
+		)
 	}
 	return out, nil
 }

@@ -6,12 +6,14 @@ import (
 	"github.com/supabridge/supabridge/socketio"
 )
 
-// listen carries out what an admin asks for. Requests that are not allowed, or that make no sense, are ignored: the UI doesn't offer them and
-// waits for no answer.
+// listen carries out what an admin asks for. Requests that are not allowed, or that make no sense,
+// are ignored: the UI doesn't offer them and waits for no answer.
 func (a *Admin) listen(s *socketio.Socket) {
 	address := s.Handshake().RemoteAddr
-	// on registers an action. Its arguments begin with the namespace; the filter is the one numbered so.
-	on := func(action Action, event string, filter int, f func(e *socketio.Event, to *socketio.Target) (what string, ok bool)) {
+	// on registers an action. Its arguments begin with the namespace; the filter is the one numbered
+	// so.
+	on := func(action Action, event string, filter int, f func(e *socketio.Event, to *socketio.Target) (what string,
+		ok bool)) {
 		if !slices.Contains(a.opts.Allow, action) {
 			return
 		}

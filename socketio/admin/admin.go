@@ -1,14 +1,17 @@
-// Package admin lets Socket.IO's own Admin UI (npm @socket.io/admin-ui, or https://admin.socket.io) look at a server and act on it: servers,
-// sockets, rooms, events, and whatever actions are allowed.
+// Package admin lets Socket.IO's own Admin UI (npm @socket.io/admin-ui, or https://admin.socket.io)
+// look at a server and act on it: servers, sockets, rooms, events, and whatever actions are
+// allowed.
 //
 //	a, err := admin.Instrument(server, admin.Options{Username: "ops", PasswordHash: "$2a$10$…", Allow: []admin.Action{admin.Disconnect}})
 //	go a.Run(ctx)
 //
-// It speaks the protocol of the npm package's instrument() in version 0.5. What differs: actions are off unless allowed one by one; the contents of
-// events are left out unless Bodies is set; headers and query parameters that may hold credentials never are shown; and there are bounds where the
-// original has none.
+// It speaks the protocol of the npm package's instrument() in version 0.5. What differs: actions
+// are off unless allowed one by one; the contents of events are left out unless Bodies is set;
+// headers and query parameters that may hold credentials never are shown; and there are bounds
+// where the original has none.
 //
-// Instrument starts nothing. Run's goroutine tells the admins what happens; it ends with its context.
+// Instrument starts nothing. Run's goroutine tells the admins what happens; it ends with its
+// context.
 package admin
 
 import (
@@ -30,7 +33,8 @@ import (
 // Action is something that an admin may do to sockets, all of a namespace or those of one room.
 type Action string
 
-// The actions. An admin that may have sockets join gets around whatever decides who may enter a room.
+// The actions. An admin that may have sockets join gets around whatever decides who may enter a
+// room.
 const (
 	Emit       Action = "emit"
 	Join       Action = "join"
@@ -169,7 +173,8 @@ func (a *Admin) welcome(s *socketio.Socket) {
 // features are what the UI offers.
 func (a *Admin) features() []string {
 	names := []string{"AGGREGATED_EVENTS"}
-	for action, features := range map[Action][]string{Emit: {"EMIT"}, Join: {"JOIN", "MJOIN"}, Leave: {"LEAVE", "MLEAVE"}, Disconnect: {"DISCONNECT", "MDISCONNECT"}} {
+	for action, features := range map[Action][]string{Emit: {"EMIT"}, Join: {"JOIN", "MJOIN"}, Leave: {"LEAVE",
+		"MLEAVE"}, Disconnect: {"DISCONNECT", "MDISCONNECT"}} {
 		if slices.Contains(a.opts.Allow, action) {
 			names = append(names, features...)
 		}

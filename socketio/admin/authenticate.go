@@ -28,8 +28,9 @@ var (
 	errTooMany = errors.New("too many attempts; wait a moment")
 )
 
-// login decides who is an admin. Checking a password costs tens of milliseconds of a processor by design, so one is checked at a time and few are in a
-// second: somebody who guesses slows down other logins by password, and nothing else.
+// login decides who is an admin. Checking a password costs tens of milliseconds of a processor by
+// design, so one is checked at a time and few are in a second: somebody who guesses slows down
+// other logins by password, and nothing else.
 type login struct {
 	username, hash []byte
 	attempts       *rate.Limiter

@@ -50,15 +50,19 @@ func (a *Admin) describe(s *socketio.Socket) map[string]any {
 		"rooms": append([]string{}, rooms...), // an array even where there is none
 		"handshake": map[string]any{
 			"address": address, "headers": headers, "query": query, "issued": h.Time.UnixMilli(), "secure": h.Secure,
-			"time": h.Time.UTC().Format(http.TimeFormat), "url": path + "?" + shown.Encode(), "xdomain": h.Header.Get("Origin") != "",
+			"time": h.Time.UTC().
+				Format(http.TimeFormat),
+			"url": path + "?" + shown.Encode(), "xdomain": h.Header.Get("Origin") != "",
 		},
 	}
 }
 
-// shownHeaders and shownParameters are what is shown of a request: of what isn't named here, any may be a credential.
+// shownHeaders and shownParameters are what is shown of a request: of what isn't named here, any
+// may be a credential.
 var (
 	shownHeaders = []string{
-		"Host", "Origin", "User-Agent", "Accept-Language", "X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host", "Cf-Connecting-Ip", "X-Request-Id", "Upgrade",
+		"Host", "Origin", "User-Agent", "Accept-Language", "X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host",
+		"Cf-Connecting-Ip", "X-Request-Id", "Upgrade",
 	}
 	shownParameters = []string{"EIO", "transport", "t", "b64"}
 )

@@ -35,7 +35,12 @@ func (a *Admin) watch() *socketio.Watch {
 		a.put(notice{event: "socket_connected", args: []any{a.describe(s), stamp()}})
 	}
 	w.Upgraded = func(s *socketio.Socket) {
-		a.put(notice{event: "socket_updated", args: []any{map[string]any{"id": s.ID(), "nsp": s.Namespace().Name(), "transport": s.Transport()}}})
+		a.put(
+			notice{
+				event: "socket_updated",
+				args:  []any{map[string]any{"id": s.ID(), "nsp": s.Namespace().Name(), "transport": s.Transport()}},
+			},
+		)
 	}
 	w.Disconnected = func(s *socketio.Socket, reason string) {
 		a.put(notice{event: "socket_disconnected", args: []any{s.Namespace().Name(), s.ID(), reason, stamp()}})
@@ -44,7 +49,13 @@ func (a *Admin) watch() *socketio.Watch {
 	w.Left = func(s *socketio.Socket, room string) { a.moved("room_left", s, room) }
 	w.Received = func(e *socketio.Event) {
 		if a.wanted(e.Socket) {
-			a.put(notice{"event_received", []any{e.Socket.Namespace().Name(), e.Socket.ID(), a.contents(e.Name, e.Values()), stamp()}, true})
+			a.put(
+				notice{
+					"event_received",
+					[]any{e.Socket.Namespace().Name(), e.Socket.ID(), a.contents(e.Name, e.Values()), stamp()},
+					true,
+				},
+			)
 		}
 	}
 	w.Sent = func(s *socketio.Socket, event string, args []any) {
@@ -61,7 +72,8 @@ func (a *Admin) moved(event string, s *socketio.Socket, room string) {
 	}
 }
 
-// wanted says whether an event is told: not of what the admins themselves are told, and not of more than they can look at.
+// wanted says whether an event is told: not of what the admins themselves are told, and not of more
+// than they can look at.
 func (a *Admin) wanted(s *socketio.Socket) bool {
 	if s.Namespace() == a.space {
 		return false
@@ -94,7 +106,8 @@ func (a *Admin) tell(n notice) {
 	_ = to.Emit(n.event, n.args...) // what can't be encoded can't be shown
 }
 
-// contents is what is shown of an event: its name, and of its arguments the size unless Bodies is set.
+// contents is what is shown of an event: its name, and of its arguments the size unless Bodies is
+// set.
 func (a *Admin) contents(name string, args []any) []any {
 	shown := append(make([]any, 0, len(args)+1), name)
 	if a.opts.Bodies {

@@ -10,8 +10,9 @@ import (
 	"github.com/gorilla/websocket"
 )
 
-// opening is a connection while gorilla/websocket makes the handshake on it (RFC 6455 §4.2): it keeps the answer, which goes out with the first packet, and
-// frames that the client sent along with its request. From then on frames are read and written here; see frames.
+// opening is a connection while gorilla/websocket makes the handshake on it (RFC 6455 §4.2): it
+// keeps the answer, which goes out with the first packet, and frames that the client sent along
+// with its request. From then on frames are read and written here; see frames.
 type opening struct {
 	net.Conn // set by Hijack
 	early    []byte
@@ -47,8 +48,8 @@ func (h hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	return o, rw, nil
 }
 
-// accept makes the websocket handshake. The response is not written yet: it goes out with the first packet. A nil link means that the
-// client has been answered with an error, or could not be.
+// accept makes the websocket handshake. The response is not written yet: it goes out with the first
+// packet. A nil link means that the client has been answered with an error, or could not be.
 func (s *Server) accept(w http.ResponseWriter, r *http.Request, c *Conn, h http.Header) *link {
 	upgrader := websocket.Upgrader{
 		CheckOrigin: func(*http.Request) bool { return true }, // CORS has decided on it

@@ -16,7 +16,8 @@ func putBytes(b *[]byte) {
 	}
 }
 
-// lease is what a worker borrows while it reads from or writes to one websocket. It has one user at a time.
+// lease is what a worker borrows while it reads from or writes to one websocket. It has one user at
+// a time.
 type lease struct {
 	in    *[readSize]byte // bytes read from the socket; nil while not needed
 	out   []byte          // frames gathered for one write

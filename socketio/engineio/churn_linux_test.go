@@ -63,8 +63,9 @@ func stages() []stage {
 	}
 }
 
-// Clients are cut off at every stage: with a reset, with an end that looks like any other, or without a word, so that only the heartbeat
-// tells; and each leaves a long-polling session behind. Nothing must be left of them in the server.
+// Clients are cut off at every stage: with a reset, with an end that looks like any other, or
+// without a word, so that only the heartbeat tells; and each leaves a long-polling session behind.
+// Nothing must be left of them in the server.
 func TestNothingIsLeftAfterChurn(t *testing.T) {
 	var mu sync.Mutex
 	var seen []weak.Pointer[engineio.Conn]

@@ -9,15 +9,17 @@ import (
 	"unicode/utf8"
 )
 
-// Handler is what a connection's messages go to. Message is called by one goroutine at a time, in order, and Closed once, after
-// which Message may still be called for what was being read. Neither may block, nor call back into the connection's Close.
+// Handler is what a connection's messages go to. Message is called by one goroutine at a time, in
+// order, and Closed once, after which Message may still be called for what was being read. Neither
+// may block, nor call back into the connection's Close.
 type Handler interface {
 	// Message takes one message. data is valid only during the call.
 	Message(data []byte, binary bool)
-	// Ready says whether more messages may come. While it is false nothing is read from the client; [Conn.Resume] goes on.
+	// Ready says whether more messages may come. While it is false nothing is read from the client;
+	// [Conn.Resume] goes on.
 	Ready() bool
-	// Work does what Message and Closed left to do. It may block, and is called after messages were delivered and after
-	// [Conn.Schedule]; calls may overlap.
+	// Work does what Message and Closed left to do. It may block, and is called after messages were
+	// delivered and after [Conn.Schedule]; calls may overlap.
 	Work()
 	// Closed tells that the connection has ended, and why.
 	Closed(reason string, err error)
@@ -31,7 +33,8 @@ const (
 	stateClosed
 )
 
-// Conn is one client's connection, on whatever transport. Its methods may be called by any goroutine and don't block.
+// Conn is one client's connection, on whatever transport. Its methods may be called by any
+// goroutine and don't block.
 type Conn struct {
 	srv      *Server // immutable, like the next three
 	id       string
@@ -87,8 +90,9 @@ func (c *Conn) Pending() (packets, bytes int) {
 	return packets, bytes
 }
 
-// Send queues messages, all or none, in order and with nothing between them. It returns [ErrClosed] on a connection that has ended
-// and [ErrQueueFull] when it closed the connection because its queue is full.
+// Send queues messages, all or none, in order and with nothing between them. It returns [ErrClosed]
+// on a connection that has ended and [ErrQueueFull] when it closed the connection because its queue
+// is full.
 func (c *Conn) Send(ms ...*Message) error {
 	l, err := c.enqueue(false, ms)
 	switch {
@@ -101,8 +105,9 @@ func (c *Conn) Send(ms ...*Message) error {
 	return err
 }
 
-// Batch gathers connections with something to write, so that a message for many wakes the workers once. The zero value is ready
-// for use by one goroutine. Nothing is sure to be written before Flush.
+// Batch gathers connections with something to write, so that a message for many wakes the workers
+// once. The zero value is ready for use by one goroutine. Nothing is sure to be written before
+// Flush.
 type Batch struct {
 	pool  *pool
 	tasks *[]task // borrowed from taskLists; nil while there is none
@@ -120,8 +125,8 @@ func (b *Batch) Send(c *Conn, ms ...*Message) error {
 	return err
 }
 
-// SendVolatile is Send, except that the messages are dropped if the client isn't taking what it has been sent. It
-// returns false then.
+// SendVolatile is Send, except that the messages are dropped if the client isn't taking what it has
+// been sent. It returns false then.
 func (b *Batch) SendVolatile(c *Conn, ms ...*Message) bool {
 	l, err := c.enqueue(true, ms)
 	if l != nil {
@@ -135,7 +140,8 @@ const volatileBytes = 16 << 10
 
 var errNotWritable = errors.New("client is not reading")
 
-// enqueue puts messages into the queue and wakes a waiting poll. A link that is returned has to be flushed.
+// enqueue puts messages into the queue and wakes a waiting poll. A link that is returned has to be
+// flushed.
 func (c *Conn) enqueue(volatile bool, ms []*Message) (*link, error) {
 	switch {
 	case c.textOnly:
@@ -208,8 +214,8 @@ func (c *Conn) writable() bool {
 	return !c.link.blocked && c.queue.bytes < volatileBytes
 }
 
-// flushable gets what is pending on its way: it wakes a waiting poll, or returns a link that has to be flushed and marks it as
-// being so. The caller holds mu.
+// flushable gets what is pending on its way: it wakes a waiting poll, or returns a link that has to
+// be flushed and marks it as being so. The caller holds mu.
 func (c *Conn) flushable() *link {
 	if c.transport == Polling {
 		c.poll.wake()
@@ -218,8 +224,8 @@ func (c *Conn) flushable() *link {
 	return c.link.begin()
 }
 
-// Close ends the connection once everything pending is sent, or after 10 s; while the server shuts down, a long-polling client that
-// sends no more requests has one second.
+// Close ends the connection once everything pending is sent, or after 10 s; while the server shuts
+// down, a long-polling client that sends no more requests has one second.
 func (c *Conn) Close() {
 	c.mu.Lock()
 	if c.state != stateOpen {
@@ -236,8 +242,9 @@ func (c *Conn) Close() {
 	}
 }
 
-// closingTime is how long a closing connection may take over what is pending. With long-polling nothing moves before the client asks;
-// a client that has stopped asking must not hold up the end of the server. The caller holds mu.
+// closingTime is how long a closing connection may take over what is pending. With long-polling
+// nothing moves before the client asks; a client that has stopped asking must not hold up the end
+// of the server. The caller holds mu.
 func (c *Conn) closingTime() time.Duration {
 	if c.transport == Polling && c.srv.draining.Load() {
 		return farewellTimeout
@@ -278,16 +285,17 @@ func (c *Conn) Resume() {
 	}
 }
 
-// close ends the connection without sending what is pending. It is the one way a connection ends; all others lead here or
-// to end.
+// close ends the connection without sending what is pending. It is the one way a connection ends;
+// all others lead here or to end.
 func (c *Conn) close(reason string, err error) {
 	if c.end(reason, err, closeMessage) {
 		c.reap()
 	}
 }
 
-// end marks the connection as closed and tells the handler, once; it returns false if that was done before. What is pending is
-// dropped. A waiting poll is answered with last. The transport is still there: reap removes it.
+// end marks the connection as closed and tells the handler, once; it returns false if that was done
+// before. What is pending is dropped. A waiting poll is answered with last. The transport is still
+// there: reap removes it.
 func (c *Conn) end(reason string, err error, last *Message) bool {
 	c.mu.Lock()
 	if c.state == stateClosed {

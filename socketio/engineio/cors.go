@@ -9,18 +9,21 @@ import (
 	"time"
 )
 
-// CORS says which pages of other origins may connect; the zero value lets none. Requests of others are refused, those for
-// websockets too: browsers don't apply CORS to them. Requests without an Origin header don't come from a page of another
-// origin and are always let in. A page is of the server's own origin if its Origin names the host that the request's Host
-// header names; a proxy must pass that on.
+// CORS says which pages of other origins may connect; the zero value lets none. Requests of others
+// are refused, those for websockets too: browsers don't apply CORS to them. Requests without an
+// Origin header don't come from a page of another origin and are always let in. A page is of the
+// server's own origin if its Origin names the host that the request's Host header names; a proxy
+// must pass that on.
 type CORS struct {
 	// Origins are allowed as they stand, such as "https://app.example.com". "*" allows all.
 	Origins []string
-	// Allow, if set, decides about origins that are not in Origins. The request may be an OPTIONS request.
+	// Allow, if set, decides about origins that are not in Origins. The request may be an OPTIONS
+	// request.
 	Allow func(r *http.Request, origin string) bool
 	// Credentials lets browsers send cookies. The origin is then echoed, never answered with "*".
 	Credentials bool
-	// Methods and Headers that a preflight allows. Defaults: GET, HEAD, PUT, PATCH, POST, DELETE, and whatever is asked for.
+	// Methods and Headers that a preflight allows. Defaults: GET, HEAD, PUT, PATCH, POST, DELETE, and
+	// whatever is asked for.
 	Methods []string
 	Headers []string
 	// MaxAge is how long browsers may keep a preflight's answer. 0: their default.
@@ -72,8 +75,9 @@ func (c *CORS) preflight(w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(http.StatusNoContent)
 }
 
-// crossOrigin reports whether a page of another origin than this server's sent the request. Whether a proxy speaks TLS for
-// the server can't be seen, so over plain HTTP an origin may have either scheme.
+// crossOrigin reports whether a page of another origin than this server's sent the request. Whether
+// a proxy speaks TLS for the server can't be seen, so over plain HTTP an origin may have either
+// scheme.
 func crossOrigin(r *http.Request) bool {
 	origin := r.Header.Get("Origin")
 	if origin == "" {

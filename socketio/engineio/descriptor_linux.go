@@ -11,15 +11,17 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// descriptor is a socket that was taken out of the hands of Go's runtime: the poller watches it, and what the runtime keeps for a
-// connection (its poll descriptor, a net.Conn with both addresses) is not needed. It is closed when its owner has discarded it and
-// nobody is in a call on it any more, so that no call can meet another connection that got the same number.
+// descriptor is a socket that was taken out of the hands of Go's runtime: the poller watches it,
+// and what the runtime keeps for a connection (its poll descriptor, a net.Conn with both addresses)
+// is not needed. It is closed when its owner has discarded it and nobody is in a call on it any
+// more, so that no call can meet another connection that got the same number.
 type descriptor struct {
 	n     int32        // immutable once the link is adopted
 	users atomic.Int32 // calls in progress, and one more until it is discarded; 0 when closed
 }
 
-// adopt gives the connection that was hijacked to the link: its descriptor if there is nothing above that, such as TLS.
+// adopt gives the connection that was hijacked to the link: its descriptor if there is nothing
+// above that, such as TLS.
 func (l *link) adopt(nc net.Conn) error {
 	var sc syscall.Conn
 	switch nc := nc.(type) {
@@ -67,8 +69,9 @@ func (d *descriptor) release() {
 	}
 }
 
-// quickSize is how many bytes are handed to the kernel, or taken from it, without telling Go's scheduler: a call on a socket that never
-// waits is too short for that, which would cost a fifth of it and, on a busy machine, the processor.
+// quickSize is how many bytes are handed to the kernel, or taken from it, without telling Go's
+// scheduler: a call on a socket that never waits is too short for that, which would cost a fifth of
+// it and, on a busy machine, the processor.
 const quickSize = 64 << 10
 
 // call makes one system call that doesn't wait, for the bytes p.
@@ -81,9 +84,18 @@ func (d *descriptor) call(trap uintptr, p []byte, flags uintptr) (int, error) {
 		var n uintptr
 		var errno syscall.Errno
 		if len(p) <= quickSize {
-			n, _, errno = syscall.RawSyscall6(trap, uintptr(d.n), uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p)), flags, 0, 0)
+			n, _, errno = syscall.RawSyscall6(
+				trap,
+				uintptr(d.n),
+				uintptr(unsafe.Pointer(unsafe.SliceData(p))),
+				uintptr(len(p)),
+				flags,
+				0,
+				0,
+			)
 		} else {
-			n, _, errno = syscall.Syscall6(trap, uintptr(d.n), uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p)), flags, 0, 0)
+			n, _, errno = syscall.Syscall6(trap, uintptr(d.n), uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p)),
+				flags, 0, 0)
 		}
 		switch errno {
 		case 0:
@@ -104,7 +116,8 @@ func (d *descriptor) recv(p []byte) (int, error) {
 	return n, err
 }
 
-// write writes to the socket: as much as it takes at once, with EAGAIN if that is nothing, or everything where writes block.
+// write writes to the socket: as much as it takes at once, with EAGAIN if that is nothing, or
+// everything where writes block.
 func (l *link) write(p []byte) (int, error) {
 	if l.nc != nil {
 		return l.nc.Write(p)

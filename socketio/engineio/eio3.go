@@ -9,8 +9,9 @@ import (
 	"unicode/utf8"
 )
 
-// Version 3 of the protocol, for the clients of Socket.IO 2. What differs: the client sends the pings; a binary message has its packet
-// type as a first byte; the packets of a long-polling payload have their lengths in front of them.
+// Version 3 of the protocol, for the clients of Socket.IO 2. What differs: the client sends the
+// pings; a binary message has its packet type as a first byte; the packets of a long-polling
+// payload have their lengths in front of them.
 
 // version returns the protocol version that a request speaks, 0 if none that is admitted.
 func (s *Server) version(eio string) uint8 {
@@ -108,7 +109,8 @@ func (c *Conn) receive3(data []byte, binary bool) error {
 	return nil
 }
 
-// join3 joins packets to a payload: as text, or if there is binary and the client takes that, as bytes.
+// join3 joins packets to a payload: as text, or if there is binary and the client takes that, as
+// bytes.
 func join3(b []byte, ms []*Message, asBytes bool) []byte {
 	for _, m := range ms {
 		p := m.frame[m.head:]
@@ -216,8 +218,8 @@ func cutBytes(body []byte) (p, rest []byte, ok bool) {
 	return body[i+1 : i+1+n], body[i+1+n:], true
 }
 
-// take appends the next messages of the queue, about limit bytes, to b as a polling payload, and whatever more is given. The
-// caller holds mu.
+// take appends the next messages of the queue, about limit bytes, to b as a polling payload, and
+// whatever more is given. The caller holds mu.
 func (c *Conn) take(b []byte, limit int, more ...*Message) []byte {
 	n, size := c.queue.batch(limit)
 	c.srv.traffic.out(n, size)

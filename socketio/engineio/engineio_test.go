@@ -478,7 +478,8 @@ func TestUpgradeThatIsNotCompletedIsGivenUp(t *testing.T) {
 	want(t, "long-polling goes on", body, "4hello")
 }
 
-// On a busy machine a poll and its cancellation may be seen only after the poll that the client sent next.
+// On a busy machine a poll and its cancellation may be seen only after the poll that the client
+// sent next.
 func TestCancelledPollThatWasOvertakenEndsTheSession(t *testing.T) {
 	h := serve(t, engineio.Options{})
 	sid := h.open(t)

@@ -1,6 +1,7 @@
 package engineio
 
-// Leftovers counts what a server keeps for connections: those it knows, websockets watched for readiness, and deadlines.
+// Leftovers counts what a server keeps for connections: those it knows, websockets watched for
+// readiness, and deadlines.
 func (s *Server) Leftovers() (conns, links, deadlines int) {
 	s.mu.Lock()
 	conns = len(s.conns)

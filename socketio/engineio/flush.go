@@ -5,8 +5,9 @@ import (
 	"syscall"
 )
 
-// begin marks the link as being written to and returns it, or returns nil if there is nothing to do or somebody does it
-// already. The caller holds the connection's mutex, and sees to it that the link is flushed.
+// begin marks the link as being written to and returns it, or returns nil if there is nothing to do
+// or somebody does it already. The caller holds the connection's mutex, and sees to it that the
+// link is flushed.
 func (l *link) begin() *link {
 	if l.writing || l.closed {
 		return nil
@@ -50,7 +51,8 @@ const (
 	flushLast        // nothing, and the connection waits for that to close
 )
 
-// gather takes what goes out in the next write. Without anything to write it ends the link's state of being written to.
+// gather takes what goes out in the next write. Without anything to write it ends the link's state
+// of being written to.
 func (l *link) gather(b *lease) (out []byte, next int) {
 	c := l.c
 	c.mu.Lock()
@@ -90,7 +92,8 @@ func (l *link) gather(b *lease) (out []byte, next int) {
 	return out, flushMore
 }
 
-// keep stores what a write left over until the socket takes more. It returns true if that is already so.
+// keep stores what a write left over until the socket takes more. It returns true if that is
+// already so.
 func (l *link) keep(rest []byte, b *lease) (again bool) {
 	if b.owned {
 		rest = append([]byte(nil), rest...)
@@ -118,7 +121,8 @@ func (l *link) writable() bool {
 	return flush
 }
 
-// finish ends a connection whose last message is written: with a close frame, and a moment for the client to read it all.
+// finish ends a connection whose last message is written: with a close frame, and a moment for the
+// client to read it all.
 func (l *link) finish() {
 	c := l.c
 	if !c.end(ReasonForcedClose, nil, closeMessage) {

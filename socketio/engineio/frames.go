@@ -7,10 +7,12 @@ import (
 	"math/bits"
 )
 
-// frames takes the websocket frames of a client apart (RFC 6455 §5). A message that lies whole in the bytes that were read is handed on
-// where it lies; something is kept only of a message that isn't complete yet. So a client that sends half of one holds up no goroutine.
+// frames takes the websocket frames of a client apart (RFC 6455 §5). A message that lies whole in
+// the bytes that were read is handed on where it lies; something is kept only of a message that
+// isn't complete yet. So a client that sends half of one holds up no goroutine.
 //
-// gorilla/websocket, against which this is tested, would block until a frame is complete, and keep a kilobyte for each client at rest.
+// gorilla/websocket, against which this is tested, would block until a frame is complete, and keep
+// a kilobyte for each client at rest.
 type frames struct {
 	limit  int         // bytes of one message; the reader sets it
 	broken *unfinished // nil between messages
@@ -59,9 +61,10 @@ func (e closeError) Error() string {
 	return "websocket frame breaks the protocol"
 }
 
-// next takes the next message, or control frame, from b, which it changes, and returns its opcode, its payload, and the bytes after it.
-// Without a whole one it returns false; the rest, at most maxUnparsed bytes, has to come again, with more behind it. The payload is valid
-// until b is used otherwise. After an error there is no going on.
+// next takes the next message, or control frame, from b, which it changes, and returns its opcode,
+// its payload, and the bytes after it. Without a whole one it returns false; the rest, at most
+// maxUnparsed bytes, has to come again, with more behind it. The payload is valid until b is used
+// otherwise. After an error there is no going on.
 func (f *frames) next(b []byte) (op byte, payload, rest []byte, ok bool, err error) {
 	for {
 		if u := f.broken; u != nil && u.left > 0 {
@@ -142,8 +145,8 @@ func (f *frames) held() int {
 	return cap(f.broken.data)
 }
 
-// frameHead reads a frame's header. Its length is 0 if it isn't complete; size is the payload's. within says that the frame before was
-// not the last of its message.
+// frameHead reads a frame's header. Its length is 0 if it isn't complete; size is the payload's.
+// within says that the frame before was not the last of its message.
 func frameHead(b []byte, within bool) (head, size int, key uint32, err error) {
 	if len(b) < 2 {
 		return 0, 0, 0, nil

@@ -14,7 +14,8 @@ import (
 	"github.com/gorilla/websocket"
 )
 
-// gathered is what a reader made of some bytes: messages and pings in order, and whether it came to an error.
+// gathered is what a reader made of some bytes: messages and pings in order, and whether it came to
+// an error.
 type gathered struct {
 	items  []string
 	failed bool
@@ -120,7 +121,8 @@ func readGorilla(t *testing.T, data []byte) (g gathered) {
 	}
 }
 
-// Whatever a client sends, in whatever pieces it comes: what is read is what gorilla/websocket reads.
+// Whatever a client sends, in whatever pieces it comes: what is read is what gorilla/websocket
+// reads.
 func FuzzFramesAgreeWithGorilla(f *testing.F) {
 	key := []byte{1, 2, 3, 4}
 	masked := func(op byte, size int) []byte {

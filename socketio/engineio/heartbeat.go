@@ -6,9 +6,10 @@ import (
 	"time"
 )
 
-// The life of a connection is watched by one wheel for all of them: it sends the pings, ends what does not answer, and gives up upgrades
-// that take too long. Its entries, one or two a connection, move from slot to slot. Timers would be dearer, and the runtime may hold
-// on to one for as long as it would have run although it has been stopped, and with it to the connection.
+// The life of a connection is watched by one wheel for all of them: it sends the pings, ends what
+// does not answer, and gives up upgrades that take too long. Its entries, one or two a connection,
+// move from slot to slot. Timers would be dearer, and the runtime may hold on to one for as long as
+// it would have run although it has been stopped, and with it to the connection.
 
 const (
 	wheelSlots = 256
@@ -16,7 +17,8 @@ const (
 	maxTick    = 250 * time.Millisecond
 )
 
-// wheel calls expire on entries whose time has come, at most one tick late. One goroutine turns it, while there are entries.
+// wheel calls expire on entries whose time has come, at most one tick late. One goroutine turns it,
+// while there are entries.
 type wheel struct {
 	tick time.Duration
 
@@ -160,8 +162,8 @@ func (w *wheel) close() {
 	w.done.Wait()
 }
 
-// expire does what is due for the connection: the next ping, the end of one that did not answer the last, or the end of the
-// time that a closing connection has for its last messages.
+// expire does what is due for the connection: the next ping, the end of one that did not answer the
+// last, or the end of the time that a closing connection has for its last messages.
 func (c *Conn) expire(b *Batch) {
 	c.mu.Lock()
 	switch {
@@ -182,9 +184,9 @@ func (c *Conn) expire(b *Batch) {
 		c.close(ReasonPartial, ErrPartialTime)
 		return
 	case c.awaitingPong && !c.extended:
-		// Once a ping, the wait is made longer: by a whole time if something came since, perhaps the beginning of a long message
-		// that the pong has to wait behind; else by a little, for an answer that has come but was not read yet, because this
-		// machine is busy.
+		// Once a ping, the wait is made longer: by a whole time if something came since, perhaps the
+		// beginning of a long message that the pong has to wait behind; else by a little, for an answer
+		// that has come but was not read yet, because this machine is busy.
 		c.extended = true
 		d := c.srv.opts.PingTimeout
 		if !c.heard.Load() {
@@ -218,8 +220,9 @@ func (c *Conn) pong() {
 	}
 }
 
-// overdue says whether a client that polls again has been away too long, in case the wheel is late: it has not fetched a ping in all the
-// time it had for that and for its answer, or, in version 3, has not sent one.
+// overdue says whether a client that polls again has been away too long, in case the wheel is late:
+// it has not fetched a ping in all the time it had for that and for its answer, or, in version 3,
+// has not sent one.
 func (c *Conn) overdue(method string) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()

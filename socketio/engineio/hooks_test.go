@@ -97,7 +97,8 @@ func TestWebSocketHandshakesThatAreWrongAreRefused(t *testing.T) {
 	}
 }
 
-// Half a message is a client's to finish: it must not cost a goroutine for each client that has sent one.
+// Half a message is a client's to finish: it must not cost a goroutine for each client that has
+// sent one.
 func TestHalfAMessageHoldsNoGoroutine(t *testing.T) {
 	h := serve(t, engineio.Options{})
 	const clients = 50

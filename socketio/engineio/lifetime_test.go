@@ -76,7 +76,8 @@ func TestCloseSendsWhatIsPending(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.Close()
-	// Apart: the client library would act on the end first, and take the farewell of a namespace for a failure of the network.
+	// Apart: the client library would act on the end first, and take the farewell of a namespace for a
+	// failure of the network.
 	_, body := h.poll(t, sid)
 	want(t, "what was pending", body, "4bye")
 	_, body = h.poll(t, sid)
@@ -182,7 +183,8 @@ func TestUpgradeLeavesNoTimer(t *testing.T) {
 	}
 }
 
-// With TLS in the process there is no readiness to be had: each websocket has a goroutine, and everything else is the same.
+// With TLS in the process there is no readiness to be had: each websocket has a goroutine, and
+// everything else is the same.
 func TestWebSocketsOverTLS(t *testing.T) {
 	h := serve(t, engineio.Options{PingInterval: 50 * time.Millisecond, PingTimeout: 10 * time.Second, MaxQueueBytes: 256 << 10})
 	tls := httptest.NewTLSServer(h.engine)

@@ -5,7 +5,8 @@ import (
 	"encoding/binary"
 )
 
-// Message is one message for a client, encoded and framed once. It is immutable and may be sent to any number of connections.
+// Message is one message for a client, encoded and framed once. It is immutable and may be sent to
+// any number of connections.
 type Message struct {
 	frame []byte // a whole websocket frame
 	head  uint8  // where its payload starts
@@ -15,7 +16,8 @@ type Message struct {
 	queued int32 // queues that hold the message; atomic
 }
 
-// Plain returns the message as one for which no answer to a long-polling request is compressed, unless another message in it is worth that.
+// Plain returns the message as one for which no answer to a long-polling request is compressed,
+// unless another message in it is worth that.
 func (m *Message) Plain() *Message {
 	return &Message{frame: m.frame, head: m.head, kind: m.kind, plain: true}
 }
@@ -46,8 +48,8 @@ const maxHead = 10
 // textPrefix is the Engine.IO packet type "message".
 const textPrefix = '4'
 
-// TextBuffer returns a buffer for [FinishText]. Append the text to it; what it holds already must stay. size is how many
-// bytes of text are expected.
+// TextBuffer returns a buffer for [FinishText]. Append the text to it; what it holds already must
+// stay. size is how many bytes of text are expected.
 func TextBuffer(size int) []byte {
 	b := make([]byte, maxHead+1, maxHead+1+size)
 	b[maxHead] = textPrefix

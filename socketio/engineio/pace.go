@@ -11,8 +11,9 @@ var errFlood = errors.New("client sends too many packets")
 // rateBurst is for how long a client that was silent may have saved up.
 const rateBurst = 10 * time.Second
 
-// spend notes a packet or control frame of the client's, wanted or not; an error ends the connection. Conn.pace is the moment, counted from the connection's opening
-// and rateBurst ahead, up to which the client has used up what it may send.
+// spend notes a packet or control frame of the client's, wanted or not; an error ends the
+// connection. Conn.pace is the moment, counted from the connection's opening and rateBurst ahead,
+// up to which the client has used up what it may send.
 func (c *Conn) spend() error {
 	most := c.srv.opts.MaxRate
 	if most <= 0 {

@@ -7,14 +7,15 @@ import (
 	"unicode/utf8"
 )
 
-// separator stands between the packets of a long-polling payload. No packet can hold it: JSON has it escaped.
+// separator stands between the packets of a long-polling payload. No packet can hold it: JSON has
+// it escaped.
 const separator = 0x1e
 
 // errPacket means that a packet, or a payload of packets, breaks the protocol.
 var errPacket = errors.New("invalid packet")
 
-// decodePayload calls f for each packet of a request body until f returns an error. binary packets come decoded, without
-// their 'b'.
+// decodePayload calls f for each packet of a request body until f returns an error. binary packets
+// come decoded, without their 'b'.
 func decodePayload(body []byte, f func(data []byte, binary bool) error) error {
 	for {
 		p, rest, more := bytes.Cut(body, []byte{separator})

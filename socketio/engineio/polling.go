@@ -79,7 +79,8 @@ func (s *Server) openPolling(w http.ResponseWriter, r *http.Request, c *Conn) *E
 	return nil
 }
 
-// inTime sends a response of any size. A client that doesn't read it has as long as for the answer to a ping: it must hold no goroutine and no buffer longer.
+// inTime sends a response of any size. A client that doesn't read it has as long as for the answer
+// to a ping: it must hold no goroutine and no buffer longer.
 func (s *Server) inTime(w http.ResponseWriter, send func()) {
 	rc := http.NewResponseController(w)
 	// Where the response has no deadlines, those of the HTTP server have to do.
@@ -99,8 +100,15 @@ func answer(w http.ResponseWriter, contentType string, payload []byte) {
 
 var gzips = sync.Pool{New: func() any { return gzip.NewWriter(nil) }}
 
-// answerMaybeCompressed is answer, compressed if that pays and the client takes it; plain says that it doesn't pay.
-func (s *Server) answerMaybeCompressed(w http.ResponseWriter, r *http.Request, contentType string, payload []byte, plain bool) {
+// answerMaybeCompressed is answer, compressed if that pays and the client takes it; plain says that
+// it doesn't pay.
+func (s *Server) answerMaybeCompressed(
+	w http.ResponseWriter,
+	r *http.Request,
+	contentType string,
+	payload []byte,
+	plain bool,
+) {
 	if plain || s.opts.DisableCompression || len(payload) < compressFrom || !acceptsGzip(r) {
 		answer(w, contentType, payload)
 		return
@@ -131,7 +139,8 @@ func (c *Conn) servePoll(w http.ResponseWriter, r *http.Request) *Error {
 	c.mu.Lock()
 	switch {
 	case c.state == stateClosed:
-		// The client's own close may overtake the poll it sent before: that poll still gets its answer, once.
+		// The client's own close may overtake the poll it sent before: that poll still gets its answer,
+		// once.
 		last := c.farewell
 		if last == nil {
 			c.mu.Unlock()
@@ -191,8 +200,9 @@ func (c *Conn) servePoll(w http.ResponseWriter, r *http.Request) *Error {
 	return nil
 }
 
-// overlap handles a poll that comes while another waits, which ends the session. If this one has been cancelled by the client it
-// is the older of the two, overtaken by the other on its way, and the other has come to a session that was over.
+// overlap handles a poll that comes while another waits, which ends the session. If this one has
+// been cancelled by the client it is the older of the two, overtaken by the other on its way, and
+// the other has come to a session that was over.
 func (c *Conn) overlap(r *http.Request) *Error {
 	t := time.NewTimer(overlapGrace)
 	defer t.Stop()
@@ -215,8 +225,9 @@ func (c *Conn) overlap(r *http.Request) *Error {
 
 var errCancelled = errors.New("poll cancelled by the client")
 
-// settlePoll looks whether the waiting poll can be answered, and if so puts the answer into payload, or ends the wait without one.
-// It returns true if the answer is the end of a connection that was closed. The caller holds mu.
+// settlePoll looks whether the waiting poll can be answered, and if so puts the answer into
+// payload, or ends the wait without one. It returns true if the answer is the end of a connection
+// that was closed. The caller holds mu.
 func (c *Conn) settlePoll(payload *[]byte) (finished bool) {
 	p := c.poll
 	switch {
@@ -232,7 +243,8 @@ func (c *Conn) settlePoll(payload *[]byte) (finished bool) {
 	case c.transport != Polling:
 		p.waiting = false
 	case len(c.queue.pending) > 0:
-		// Without the end, even if that is all: the client library would act on that first, and take a farewell for a failure.
+		// Without the end, even if that is all: the client library would act on that first, and take a
+		// farewell for a failure.
 		*payload = c.take(*payload, maxPollingAnswer)
 	case c.state == stateClosing:
 		*payload = c.take(*payload, 0, closeMessage)
@@ -308,7 +320,8 @@ func (c *Conn) servePost(w http.ResponseWriter, r *http.Request) *Error {
 	return nil
 }
 
-// goodbye ends the connection by the wish of its client. A poll that waits, or comes a moment later, is answered with a noop.
+// goodbye ends the connection by the wish of its client. A poll that waits, or comes a moment
+// later, is answered with a noop.
 func (c *Conn) goodbye() {
 	c.mu.Lock()
 	waiting := c.poll.waiting
@@ -344,8 +357,9 @@ func (c *Conn) awaitReady(r *http.Request) error {
 
 var errTooLarge = errors.New("request body too large")
 
-// readBody reads the body of a POST, which may have MaxPayload bytes. It takes no longer than a client has to answer a ping, which would
-// have to wait behind it: so a client that has gone without a word holds nothing up.
+// readBody reads the body of a POST, which may have MaxPayload bytes. It takes no longer than a
+// client has to answer a ping, which would have to wait behind it: so a client that has gone
+// without a word holds nothing up.
 func (c *Conn) readBody(b *[]byte, w http.ResponseWriter, r *http.Request) error {
 	limit := c.MaxPayload()
 	if r.ContentLength > int64(limit) {

@@ -15,7 +15,8 @@ func (q *queue) put(m *Message) {
 	q.bytes += len(m.frame)
 }
 
-// discard removes the first n messages, and keeps no more room than a connection at rest should have.
+// discard removes the first n messages, and keeps no more room than a connection at rest should
+// have.
 func (q *queue) discard(n int) {
 	for _, m := range q.pending[:n] {
 		q.bytes -= len(m.frame)

@@ -11,11 +11,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// poller waits for readiness of all links of a server. The links are registered edge-triggered, once, with an epoll instance
-// of its own, which in turn is watched by Go's runtime: so one goroutine waits for all of them, and it occupies no thread.
+// poller waits for readiness of all links of a server. The links are registered edge-triggered,
+// once, with an epoll instance of its own, which in turn is watched by Go's runtime: so one
+// goroutine waits for all of them, and it occupies no thread.
 //
-// An edge may tell of what has been read already: the reader finds nothing then and goes back to rest. An edge that comes
-// while somebody reads makes that reader look once more. So none is lost.
+// An edge may tell of what has been read already: the reader finds nothing then and goes back to
+// rest. An edge that comes while somebody reads makes that reader look once more. So none is lost.
 type poller struct {
 	file *os.File // the epoll instance
 	raw  syscall.RawConn
@@ -87,7 +88,8 @@ func (p *poller) wait() {
 	}
 }
 
-// link returns the link that a descriptor belongs to, or nil. The caller holds mu, for reading at least.
+// link returns the link that a descriptor belongs to, or nil. The caller holds mu, for reading at
+// least.
 func (p *poller) link(fd int32) *link {
 	if int(fd) >= len(p.links) {
 		return nil
@@ -95,7 +97,8 @@ func (p *poller) link(fd int32) *link {
 	return p.links[fd]
 }
 
-// wantsReader notes that there is something to read, and says whether somebody has to be found for that.
+// wantsReader notes that there is something to read, and says whether somebody has to be found for
+// that.
 func (l *link) wantsReader() bool {
 	for {
 		if l.role.CompareAndSwap(roleIdle, roleReading) {
@@ -107,8 +110,8 @@ func (l *link) wantsReader() bool {
 	}
 }
 
-// watch registers the link for readiness. It returns false if that failed: because the link or the server is closed, or for want
-// of descriptors.
+// watch registers the link for readiness. It returns false if that failed: because the link or the
+// server is closed, or for want of descriptors.
 func (l *link) watch() bool {
 	s := l.c.srv
 	s.mu.Lock()
@@ -124,7 +127,8 @@ func (l *link) watch() bool {
 	return p != nil && p.add(l)
 }
 
-// add registers l. Bytes that came with the handshake have no edge of their own: a reader is sent for those.
+// add registers l. Bytes that came with the handshake have no edge of their own: a reader is sent
+// for those.
 func (p *poller) add(l *link) bool {
 	early := len(l.unread) > 0 // from here on they belong to whoever reads
 	if !l.fd.acquire() {
@@ -182,7 +186,8 @@ func (t *readTask) run() {
 	l.c.working.Add(-1)
 }
 
-// readReady delivers every message that can be had and then gives the reading role back. After an error it keeps the role.
+// readReady delivers every message that can be had and then gives the reading role back. After an
+// error it keeps the role.
 func (l *link) readReady(b *lease) error {
 	in := b.input()
 	buf := l.unread
@@ -208,14 +213,15 @@ func (l *link) readReady(b *lease) error {
 		} else if err != nil {
 			return err
 		}
-		// A read that did not fill the buffer has emptied the socket: what comes next has an edge of its own. But the peer's
-		// end may lie behind these bytes, and has none if it came together with them.
+		// A read that did not fill the buffer has emptied the socket: what comes next has an edge of its
+		// own. But the peer's end may lie behind these bytes, and has none if it came together with them.
 		buf = in[:n+m]
 		drained = len(buf) < len(in) && !l.hungUp.Load()
 	}
 }
 
-// pause stops reading until the handler is ready, and returns false if it is so already. The role is kept meanwhile.
+// pause stops reading until the handler is ready, and returns false if it is so already. The role
+// is kept meanwhile.
 func (l *link) pause(rest []byte) bool {
 	l.unread = bytes.Clone(rest)
 	l.paused.Store(true)

@@ -4,7 +4,8 @@ package engineio
 
 import "net"
 
-// descriptor would be a socket that is watched for readiness; here every websocket has a goroutine that reads.
+// descriptor would be a socket that is watched for readiness; here every websocket has a goroutine
+// that reads.
 type descriptor struct{}
 
 type poller struct{}

@@ -7,7 +7,8 @@ import (
 	"net/http"
 )
 
-// Error is why a request was refused. Clients get it as JSON and find it in the context of their connect_error.
+// Error is why a request was refused. Clients get it as JSON and find it in the context of their
+// connect_error.
 type Error struct {
 	// Code is the number the protocol's reference server gives it.
 	Code    int    `json:"code"`
@@ -19,7 +20,8 @@ type Error struct {
 	cause  error
 }
 
-// ErrOrigin is the cause of an [Error] of a page whose origin may not connect; see [CORS]. Test with errors.Is.
+// ErrOrigin is the cause of an [Error] of a page whose origin may not connect; see [CORS]. Test
+// with errors.Is.
 var ErrOrigin = errors.New("origin not allowed")
 
 // Unwrap gives the cause, if there is one to be told apart.
@@ -89,7 +91,8 @@ var (
 	// ErrGoingAway is handed to [Handler.Closed] where the client said that its page is closed,
 	// left or loaded anew, which is more than that its connection has ended.
 	ErrGoingAway = errors.New("client is going away")
-	// ErrQueueFull means that the client did not take what was sent before; the connection has been closed for it.
+	// ErrQueueFull means that the client did not take what was sent before; the connection has been
+	// closed for it.
 	ErrQueueFull = errors.New("queue full")
 	// ErrQueuesFull means that too much waited for all clients together, and most of it for this
 	// one.

@@ -45,7 +45,8 @@ func NewServer(opts Options) *Server {
 	return s
 }
 
-// SetCORS replaces which pages may connect, for requests from now on. Connections that are open stay.
+// SetCORS replaces which pages may connect, for requests from now on. Connections that are open
+// stay.
 func (s *Server) SetCORS(c CORS) { s.cors.Store(&c) }
 
 // Count is the number of open connections.
@@ -78,7 +79,8 @@ func (s *Server) Serves(urlPath string) bool {
 // mountPath returns a mount point as Serves compares it: with a slash in front and none behind.
 func mountPath(p string) string { return path.Clean("/" + p) }
 
-// ServeHTTP handles the requests of clients. Requests outside the mount points are answered with 404.
+// ServeHTTP handles the requests of clients. Requests outside the mount points are answered with
+// 404.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if !s.Serves(r.URL.Path) {
 		http.NotFound(w, r)
@@ -149,7 +151,14 @@ func stopping(w http.ResponseWriter) *Error {
 }
 
 // serveOpen handles a request that names a connection.
-func (s *Server) serveOpen(w http.ResponseWriter, r *http.Request, sid string, t Transport, upgrade bool, version uint8) *Error {
+func (s *Server) serveOpen(
+	w http.ResponseWriter,
+	r *http.Request,
+	sid string,
+	t Transport,
+	upgrade bool,
+	version uint8,
+) *Error {
 	s.mu.Lock()
 	c := s.conns[sid]
 	s.mu.Unlock()
@@ -187,7 +196,8 @@ func (s *Server) offers(t Transport) bool {
 	return false
 }
 
-// admit makes c known, with the first ping due. It returns false if the server has stopped meanwhile.
+// admit makes c known, with the first ping due. It returns false if the server has stopped
+// meanwhile.
 func (s *Server) admit(c *Conn) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -245,9 +255,10 @@ func (s *Server) addInitialHeaders(h http.Header, r *http.Request, c *Conn) {
 // Drain refuses new connections with status 503; existing ones go on.
 func (s *Server) Drain() { s.draining.Store(true) }
 
-// Shutdown refuses new connections, closes those there are in small slices spread over the given time, so that the clients do
-// not all come back at once, waits until they are gone, and stops. A long-polling client gets what is pending, and then the end, with its next
-// requests; the wait for each is one second. When ctx ends first, what is left is cut off, and ctx's error is returned.
+// Shutdown refuses new connections, closes those there are in small slices spread over the given
+// time, so that the clients do not all come back at once, waits until they are gone, and stops. A
+// long-polling client gets what is pending, and then the end, with its next requests; the wait for
+// each is one second. When ctx ends first, what is left is cut off, and ctx's error is returned.
 func (s *Server) Shutdown(ctx context.Context, over time.Duration) error {
 	s.Drain()
 	const slices = 20
@@ -303,7 +314,8 @@ func wait(ctx context.Context, d time.Duration) {
 	}
 }
 
-// Close cuts every connection off, stops the server's goroutines and waits for them; only handlers that don't return hold it up.
+// Close cuts every connection off, stops the server's goroutines and waits for them; only handlers
+// that don't return hold it up.
 func (s *Server) Close() {
 	s.Drain()
 	s.stop()

@@ -2,7 +2,8 @@ package engineio
 
 import "sync/atomic"
 
-// Traffic counts packets, heartbeats included, and their bytes: as the client framed them on the way in, with the frames' headers on the way out.
+// Traffic counts packets, heartbeats included, and their bytes: as the client framed them on the
+// way in, with the frames' headers on the way out.
 type Traffic struct {
 	PacketsIn, BytesIn, PacketsOut, BytesOut uint64
 }

@@ -5,9 +5,9 @@ import (
 	"time"
 )
 
-// An upgrade: the client opens a websocket that names its connection and sends "2probe" on it; the server answers "3probe" and ends
-// the poll that waits; the client sends no more polls and completes with "5". From then on everything goes over the
-// websocket, what was pending first.
+// An upgrade: the client opens a websocket that names its connection and sends "2probe" on it; the
+// server answers "3probe" and ends the poll that waits; the client sends no more polls and
+// completes with "5". From then on everything goes over the websocket, what was pending first.
 
 // probe begins the upgrade of c.
 func (s *Server) probe(w http.ResponseWriter, r *http.Request, c *Conn) *Error {
@@ -60,7 +60,8 @@ func (c *Conn) upgradeEnded() {
 	}
 }
 
-// onProbe takes a packet that comes before the upgrade is completed. It runs in the link's reading role.
+// onProbe takes a packet that comes before the upgrade is completed. It runs in the link's reading
+// role.
 func (l *link) onProbe(data []byte) error {
 	c := l.c
 	switch string(data) {
@@ -101,8 +102,9 @@ func (l *link) onProbe(data []byte) error {
 	return errPacket
 }
 
-// nudge ends the poll that waits while an upgrade is under way, so that the client can go on with it: once it has the answer to its
-// probe it sends no other. It is done no sooner, since a poll that overtook the upgrade's last packet has to meet an upgraded connection.
+// nudge ends the poll that waits while an upgrade is under way, so that the client can go on with
+// it: once it has the answer to its probe it sends no other. It is done no sooner, since a poll
+// that overtook the upgrade's last packet has to meet an upgraded connection.
 func (c *Conn) nudge(l *link) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -116,6 +118,6 @@ func (c *Conn) nudge(l *link) {
 	c.poll.nudge.Reset(nudgeEvery)
 }
 
-// Upgrader may be implemented by a [Handler] that wants to know when the connection has moved to a websocket. Upgraded must
-// not block.
+// Upgrader may be implemented by a [Handler] that wants to know when the connection has moved to a
+// websocket. Upgraded must not block.
 type Upgrader interface{ Upgraded() }

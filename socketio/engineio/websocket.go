@@ -12,8 +12,8 @@ import (
 
 // link is a websocket under a connection: the one in use, or one being probed during an upgrade.
 //
-// Reading is done by one goroutine at a time, the one in the reading role: a worker that took the link's readTask, or the
-// link's own goroutine where readiness can't be had.
+// Reading is done by one goroutine at a time, the one in the reading role: a worker that took the
+// link's readTask, or the link's own goroutine where readiness can't be had.
 type link struct {
 	c  *Conn      // immutable, like the next two
 	nc net.Conn   // reads and writes block; nil where the link has a descriptor
@@ -96,7 +96,8 @@ func (s *Server) read(l *link) {
 	}
 }
 
-// smallRead is the size of the buffer that a goroutine keeps while it waits for its client, in bytes.
+// smallRead is the size of the buffer that a goroutine keeps while it waits for its client, in
+// bytes.
 const smallRead = 1 << 10
 
 // readBlocking reads until the end.
@@ -174,7 +175,8 @@ func (l *link) resume() {
 // errNotReady means that the handler takes no more for now.
 var errNotReady = errors.New("handler is not ready")
 
-// take delivers the messages in buf and returns the bytes after them: an incomplete message or, with errNotReady, also whole ones.
+// take delivers the messages in buf and returns the bytes after them: an incomplete message or,
+// with errNotReady, also whole ones.
 func (l *link) take(buf []byte) (rest []byte, err error) {
 	for {
 		l.frames.limit = l.c.MaxPayload()
@@ -219,7 +221,8 @@ func (l *link) deliver(data []byte, binary bool) error {
 	return l.c.receive(data, binary)
 }
 
-// fail ends the link after an error of reading or writing, and with it the connection, if it runs on it.
+// fail ends the link after an error of reading or writing, and with it the connection, if it runs
+// on it.
 func (l *link) fail(err error) {
 	c := l.c
 	gone := errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)

@@ -5,17 +5,21 @@ import (
 	"sync"
 )
 
-// task is something a worker does for one connection: read what has come, write what is pending, run the handler.
+// task is something a worker does for one connection: read what has come, write what is pending,
+// run the handler.
 type task interface{ run() }
 
-// pool runs tasks on as many goroutines as it takes for none to wait behind a task that blocks. Tasks are started in the order
-// they came, but for those that go on with what a worker has at hand. Of idle workers only a few stay.
+// pool runs tasks on as many goroutines as it takes for none to wait behind a task that blocks.
+// Tasks are started in the order they came, but for those that go on with what a worker has at
+// hand. Of idle workers only a few stay.
 //
-// A worker that takes a task while others wait wakes one more worker first, unless one is being woken already. So a burst of
-// short tasks is done by the worker that is awake, and a task that blocks holds up nothing but itself.
+// A worker that takes a task while others wait wakes one more worker first, unless one is being
+// woken already. So a burst of short tasks is done by the worker that is awake, and a task that
+// blocks holds up nothing but itself.
 type pool struct {
-	mu      sync.Mutex
-	ready   []task          // waiting, from head on; bounded by three tasks a connection, since each has at most one of a kind
+	mu sync.Mutex
+	// waiting, from head on; bounded by three tasks a connection, since each has at most one of a kind
+	ready   []task
 	head    int             // index of the first waiting task
 	idle    []chan pleaseDo // parked workers, the one parked last at the end
 	waking  bool            // a worker was woken or started and has not taken a task yet
@@ -40,8 +44,9 @@ func (p *pool) submit(ts ...task) {
 	p.wake()
 }
 
-// submitNext queues a task that goes on with what the running one has at hand, its connection, before all others: while that is in the
-// processor's caches. It is for tasks that come of reading from that very connection, so that they hold others up no longer than that does.
+// submitNext queues a task that goes on with what the running one has at hand, its connection,
+// before all others: while that is in the processor's caches. It is for tasks that come of reading
+// from that very connection, so that they hold others up no longer than that does.
 func (p *pool) submitNext(t task) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

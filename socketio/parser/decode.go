@@ -7,8 +7,8 @@ import (
 	"strconv"
 )
 
-// Decoder turns the messages of one connection into packets. It remembers a binary packet until its last attachment
-// has come. It belongs to one goroutine at a time. The zero value is ready for use.
+// Decoder turns the messages of one connection into packets. It remembers a binary packet until its
+// last attachment has come. It belongs to one goroutine at a time. The zero value is ready for use.
 type Decoder struct {
 	// MaxAttachments bounds the attachments of one packet; 0 means DefaultMaxAttachments.
 	MaxAttachments int
@@ -26,8 +26,9 @@ type Decoder struct {
 // maxRemembered bounds the names that a Decoder keeps, in bytes.
 const maxRemembered = 64
 
-// Text takes a text message. The packet's payload aliases b: the caller must not change b afterwards. A nil packet without an
-// error means that attachments have to come first. After an error the decoder is of no more use.
+// Text takes a text message. The packet's payload aliases b: the caller must not change b
+// afterwards. A nil packet without an error means that attachments have to come first. After an
+// error the decoder is of no more use.
 func (d *Decoder) Text(b []byte) (*Packet, error) {
 	if d.partial != nil {
 		return nil, fmt.Errorf("%w: text where attachment %d of %d was due", ErrSyntax, len(d.partial.Attachments)+1, d.want)
@@ -49,7 +50,8 @@ func (d *Decoder) Text(b []byte) (*Packet, error) {
 	return p, nil
 }
 
-// Attachment takes a binary message, which it keeps. It returns the packet once its last attachment has come.
+// Attachment takes a binary message, which it keeps. It returns the packet once its last attachment
+// has come.
 func (d *Decoder) Attachment(b []byte) (*Packet, error) {
 	p := d.partial
 	if p == nil {
@@ -83,7 +85,8 @@ func (d *Decoder) Held() int {
 	return d.text + d.bytes
 }
 
-// header reads everything of a text message into p and returns the number of attachments it announces.
+// header reads everything of a text message into p and returns the number of attachments it
+// announces.
 func (d *Decoder) header(b []byte, p *Packet) (attachments int, err error) {
 	if len(b) == 0 || b[0] < '0' || b[0] > '6' {
 		return 0, fmt.Errorf("%w: unknown packet type", ErrSyntax)
@@ -141,7 +144,8 @@ func (d *Decoder) header(b []byte, p *Packet) (attachments int, err error) {
 	return attachments, nil
 }
 
-// number reads decimal digits from b[i]. It returns their value, math.MaxUint64 when there are too many, and the index after them.
+// number reads decimal digits from b[i]. It returns their value, math.MaxUint64 when there are too
+// many, and the index after them.
 func number(b []byte, i int) (uint64, int) {
 	var n uint64
 	for ; i < len(b) && b[i] >= '0' && b[i] <= '9'; i++ {
@@ -157,7 +161,8 @@ func number(b []byte, i int) (uint64, int) {
 	return n, i
 }
 
-// payload checks and stores what follows the header. before is the name of an event that may be the same.
+// payload checks and stores what follows the header. before is the name of an event that may be the
+// same.
 func (p *Packet) payload(b []byte, before string) error {
 	switch p.Type {
 	case Connect, ConnectError:
@@ -212,7 +217,8 @@ func (p *Packet) Name() (string, error) {
 	return eventName(p.Args[0], "")
 }
 
-// eventName returns the name that the first element of an event gives. before is one that may be the same, which costs nothing then.
+// eventName returns the name that the first element of an event gives. before is one that may be
+// the same, which costs nothing then.
 func eventName(a json.RawMessage, before string) (string, error) {
 	switch c := a[0]; {
 	case c == '"':
@@ -242,7 +248,8 @@ func isPlain(b []byte) bool {
 	return true
 }
 
-// Split returns the elements of a JSON array as raw text, each checked against the grammar. They alias b.
+// Split returns the elements of a JSON array as raw text, each checked against the grammar. They
+// alias b.
 func Split(b []byte) ([]json.RawMessage, error) {
 	return appendSplit(make([]json.RawMessage, 0, 3), b)
 }

@@ -5,7 +5,8 @@ import (
 	"strconv"
 )
 
-// AppendHeader appends what comes before the payload of a packet: type, number of attachments, namespace and ack id.
+// AppendHeader appends what comes before the payload of a packet: type, number of attachments,
+// namespace and ack id.
 func AppendHeader(b []byte, t Type, attachments int, namespace string, id uint64, hasID bool) []byte {
 	b = append(b, '0'+byte(t))
 	if t == BinaryEvent || t == BinaryAck {

@@ -10,9 +10,9 @@ import (
 	"unicode/utf8"
 )
 
-// MsgPack is the form that the package socket.io-msgpack-parser gives packets: each is one binary message, a map with the keys
-// type, nsp, data and id. It is turned into JSON text with attachments and back, so that applications see no difference.
-// The zero value is ready for use.
+// MsgPack is the form that the package socket.io-msgpack-parser gives packets: each is one binary
+// message, a map with the keys type, nsp, data and id. It is turned into JSON text with attachments
+// and back, so that applications see no difference. The zero value is ready for use.
 type MsgPack struct {
 	// MaxAttachments bounds the byte strings in one packet; 0 means DefaultMaxAttachments.
 	MaxAttachments int
@@ -56,13 +56,15 @@ func (MsgPack) Encode(p *Packet) ([]byte, error) {
 	return b, nil
 }
 
-// AppendPacked appends the JSON value v as MessagePack, with the attachments in the place of their placeholders.
+// AppendPacked appends the JSON value v as MessagePack, with the attachments in the place of their
+// placeholders.
 func AppendPacked(b []byte, v json.RawMessage, attachments [][]byte) ([]byte, error) {
 	return pack(b, v, attachments)
 }
 
-// Unpack turns the MessagePack value that b consists of into JSON text. Byte strings, at most maxAttachments, become placeholders for
-// the attachments, which are parts of b; dates become text, and extensions that notepack doesn't know are an error.
+// Unpack turns the MessagePack value that b consists of into JSON text. Byte strings, at most
+// maxAttachments, become placeholders for the attachments, which are parts of b; dates become text,
+// and extensions that notepack doesn't know are an error.
 func Unpack(b []byte, maxAttachments int) (json.RawMessage, [][]byte, error) {
 	u := unpacker{b: b, limit: maxAttachments}
 	text, err := u.value(make([]byte, 0, 2*len(b)), maxDepth)
@@ -162,7 +164,8 @@ func packObject(b []byte, v json.RawMessage, attachments [][]byte) ([]byte, erro
 	return b, nil
 }
 
-// appendPackedSize appends the head of something with n elements: fix|n below limit, else code with 16 bits or code+1 with 32.
+// appendPackedSize appends the head of something with n elements: fix|n below limit, else code with
+// 16 bits or code+1 with 32.
 func appendPackedSize(b []byte, n int, fix byte, limit int, code byte) []byte {
 	switch {
 	case n < limit:
@@ -431,7 +434,8 @@ func (u *unpacker) mapping(dst []byte, n uint64, depth int) ([]byte, error) {
 	return append(dst, '}'), nil
 }
 
-// ext reads an extension of n bytes: a date becomes the text that JSON has for it; undefined becomes null.
+// ext reads an extension of n bytes: a date becomes the text that JSON has for it; undefined
+// becomes null.
 func (u *unpacker) ext(dst []byte, n uint64, _ int) ([]byte, error) {
 	kind, err := u.uint(1)
 	if err != nil {

@@ -29,8 +29,9 @@ type Packet struct {
 	HasID bool
 	// Payload is the JSON object of a Connect or ConnectError packet, nil when there is none.
 	Payload json.RawMessage
-	// Args are the elements of an event's or an ack's array, each as JSON text. An event's name is Args[0].
-	// Where the sender had bytes there is a placeholder object, {"_placeholder":true,"num":i}, for Attachments[i].
+	// Args are the elements of an event's or an ack's array, each as JSON text. An event's name is
+	// Args[0]. Where the sender had bytes there is a placeholder object,
+	// {"_placeholder":true,"num":i}, for Attachments[i].
 	Args []json.RawMessage
 	// Attachments are the bytes the placeholders stand for.
 	Attachments [][]byte
@@ -41,10 +42,12 @@ type Packet struct {
 // Binary says whether the packet carries attachments.
 func (p *Packet) Binary() bool { return p.Type == BinaryEvent || p.Type == BinaryAck }
 
-// DefaultMaxAttachments is how many binary attachments a packet may announce unless a Decoder says otherwise.
+// DefaultMaxAttachments is how many binary attachments a packet may announce unless a Decoder says
+// otherwise.
 const DefaultMaxAttachments = 10
 
-// ErrSyntax is wrapped by every error about a packet that breaks the protocol. A server closes the connection then.
+// ErrSyntax is wrapped by every error about a packet that breaks the protocol. A server closes the
+// connection then.
 var ErrSyntax = errors.New("invalid packet")
 
 // reserved are the event names a peer may not send: they belong to the libraries at both ends.

@@ -171,7 +171,8 @@ func FuzzScannerAgreesWithEncodingJSON(f *testing.F) {
 	})
 }
 
-// Whatever comes, decoding ends in a packet or a syntax error; and a packet written again is read as the same.
+// Whatever comes, decoding ends in a packet or a syntax error; and a packet written again is read
+// as the same.
 func FuzzDecoder(f *testing.F) {
 	for _, s := range []string{`0{"a":1}`, `2/x,1["e",{"_placeholder":true,"num":0}]`, `51-["x",{"_placeholder":true,"num":0}]`, `3/a,12[]`, `1`} {
 		f.Add([]byte(s), []byte{1})

@@ -18,7 +18,8 @@ func AppendPlaceholder(b []byte, n int) []byte {
 	return append(b, '}')
 }
 
-// Placeholder returns the number of the attachment that the JSON value a stands for, and false if it stands for none.
+// Placeholder returns the number of the attachment that the JSON value a stands for, and false if
+// it stands for none.
 func Placeholder(a json.RawMessage) (int, bool) {
 	if len(a) == 0 || a[0] != '{' || !bytes.Contains(a, placeholderKey) {
 		return 0, false
@@ -51,8 +52,9 @@ func checkPlaceholders(a json.RawMessage, n int) error {
 	return err
 }
 
-// Inline returns the JSON value a with every placeholder, at any depth, replaced by its attachment as a base64 string, which
-// is the form in which encoding/json expects a []byte. Without attachments a is returned as it is.
+// Inline returns the JSON value a with every placeholder, at any depth, replaced by its attachment
+// as a base64 string, which is the form in which encoding/json expects a []byte. Without
+// attachments a is returned as it is.
 func Inline(a json.RawMessage, attachments [][]byte) (json.RawMessage, error) {
 	if len(attachments) == 0 || !bytes.Contains(a, placeholderKey) {
 		return a, nil
@@ -67,14 +69,16 @@ func Inline(a json.RawMessage, attachments [][]byte) (json.RawMessage, error) {
 	})
 }
 
-// Renumber appends a to dst with shift added to the number of every placeholder: so values of several packets go into one.
+// Renumber appends a to dst with shift added to the number of every placeholder: so values of
+// several packets go into one.
 func Renumber(dst []byte, a json.RawMessage, shift int) ([]byte, error) {
 	return substitute(dst, a, func(dst []byte, num int) ([]byte, error) {
 		return AppendPlaceholder(dst, num+shift), nil
 	})
 }
 
-// substitute appends the valid JSON value a to dst, with each placeholder replaced by what f appends.
+// substitute appends the valid JSON value a to dst, with each placeholder replaced by what f
+// appends.
 func substitute(dst []byte, a []byte, f func([]byte, int) ([]byte, error)) ([]byte, error) {
 	i := 0
 	for i < len(a) {
@@ -108,7 +112,8 @@ func substitute(dst []byte, a []byte, f func([]byte, int) ([]byte, error)) ([]by
 // maxPlaceholder is more bytes than a placeholder has in any reasonable spelling.
 const maxPlaceholder = 128
 
-// placeholderAt returns the number and the length of the placeholder that a starts with; the length is 0 if it doesn't.
+// placeholderAt returns the number and the length of the placeholder that a starts with; the length
+// is 0 if it doesn't.
 func placeholderAt(a []byte) (num, size int) {
 	end := bytes.IndexByte(a[:min(len(a), maxPlaceholder)], '}')
 	if end < 0 {

@@ -11,8 +11,8 @@ func skipSpace(b []byte, i int) int {
 	return i
 }
 
-// skipValue returns the index after the JSON value that starts at b[i], or -1 if there is no valid value there.
-// depth is how many levels of nesting are still allowed.
+// skipValue returns the index after the JSON value that starts at b[i], or -1 if there is no valid
+// value there. depth is how many levels of nesting are still allowed.
 func skipValue(b []byte, i, depth int) int {
 	if i >= len(b) {
 		return -1

@@ -17,13 +17,17 @@ import (
 type Mode string
 
 const (
-	// PubSub is what createAdapter of @socket.io/redis-adapter speaks, and @socket.io/redis-emitter. Any Redis will do.
+	// PubSub is what createAdapter of @socket.io/redis-adapter speaks, and @socket.io/redis-emitter.
+	// Any Redis will do.
 	PubSub Mode = "pubsub"
-	// Sharded is what createShardedAdapter of @socket.io/redis-adapter speaks, with subscriptionMode static or dynamic. It takes Redis 7. Rooms have channels
-	// of their own, which a node hears only while it has somebody in them. The emitter does not speak it.
+	// Sharded is what createShardedAdapter of @socket.io/redis-adapter speaks, with subscriptionMode
+	// static or dynamic. It takes Redis 7. Rooms have channels of their own, which a node hears only
+	// while it has somebody in them. The emitter does not speak it.
 	Sharded Mode = "sharded"
-	// Streams is what @socket.io/redis-streams-adapter speaks, with streamCount 1. Events go through a stream, which Redis keeps for a while and nodes read in one order: a node that loses
-	// Redis for a moment misses nothing, and a client that lost its connection is recovered at any node; see [socketio.Keeper].
+	// Streams is what @socket.io/redis-streams-adapter speaks, with streamCount 1. Events go through a
+	// stream, which Redis keeps for a while and nodes read in one order: a node that loses Redis for a
+	// moment misses nothing, and a client that lost its connection is recovered at any node; see
+	// [socketio.Keeper].
 	Streams Mode = "streams"
 )
 
@@ -40,21 +44,29 @@ const (
 type Options struct {
 	// Mode is how messages travel. Default: PubSub.
 	Mode Mode
-	// Prefix begins the names of all channels: the option key of createAdapter, channelPrefix of createShardedAdapter. It is the name of the stream too: the
-	// options streamName and channelPrefix of the streams adapter. Default: socket.io.
+	// Prefix begins the names of all channels: the option key of createAdapter, channelPrefix of
+	// createShardedAdapter. It is the name of the stream too: the options streamName and channelPrefix
+	// of the streams adapter. Default: socket.io.
 	Prefix string
-	// Static has a sharded adapter use one channel for all rooms of a namespace, as the subscriptionMode static does.
+	// Static has a sharded adapter use one channel for all rooms of a namespace, as the
+	// subscriptionMode static does.
 	Static bool
-	// MaxQueue bounds the bytes that wait to be sent. What finds no place is refused with [ErrQueueFull]. Default: 16 MiB.
+	// MaxQueue bounds the bytes that wait to be sent. What finds no place is refused with
+	// [ErrQueueFull]. Default: 16 MiB.
 	MaxQueue int
-	// MaxAge is how long something waits to be sent while Redis is away before it is dropped. Default: 10 s.
+	// MaxAge is how long something waits to be sent while Redis is away before it is dropped. Default:
+	// 10 s.
 	MaxAge time.Duration
-	// MaxLen is how many entries a stream keeps, roughly: it may be a hundred more. It has to hold what all nodes send in the time for which clients may be away, or they
-	// can't be recovered at a node that was just started; a node that reads less than that behind misses nothing. Default: 10,000.
+	// MaxLen is how many entries a stream keeps, roughly: it may be a hundred more. It has to hold
+	// what all nodes send in the time for which clients may be away, or they can't be recovered at a
+	// node that was just started; a node that reads less than that behind misses nothing. Default:
+	// 10,000.
 	MaxLen int64
-	// SessionPrefix begins the keys of sessions in the mode Streams: its option sessionKeyPrefix. Default: sio:session:.
+	// SessionPrefix begins the keys of sessions in the mode Streams: its option sessionKeyPrefix.
+	// Default: sio:session:.
 	SessionPrefix string
-	// Changed, if set, is told when Redis begins to be heard (nil) and when no more, with the reason. It is called in that order, never twice at the same time.
+	// Changed, if set, is told when Redis begins to be heard (nil) and when no more, with the reason.
+	// It is called in that order, never twice at the same time.
 	Changed func(err error)
 }
 
@@ -103,12 +115,14 @@ type Adapter struct {
 
 	elsewhere atomic.Int64 // chooses the member of a Redis Cluster by which this node publishes
 
-	queued                                           atomic.Int64 // bytes in the queue, under way, and in entries that have not come back
+	// bytes in the queue, under way, and in entries that have not come back
+	queued                                           atomic.Int64
 	up                                               atomic.Bool
 	sent, received, dropped, malformed, breaks, gaps atomic.Uint64
 }
 
-// New makes an adapter that speaks through client. Errors: the mode is unknown, or the client can't have it.
+// New makes an adapter that speaks through client. Errors: the mode is unknown, or the client can't
+// have it.
 func New(client redis.UniversalClient, opts Options) (*Adapter, error) {
 	a := &Adapter{client: client, opts: opts.withDefaults(), log: nobody{}}
 	a.links.want = hearing
@@ -127,7 +141,12 @@ func New(client redis.UniversalClient, opts Options) (*Adapter, error) {
 	default:
 		return nil, fmt.Errorf("redisadapter: unknown mode %q", a.opts.Mode)
 	}
-	a.listener = listener{a: a, want: make(map[string]route), wake: make(chan struct{}, 1), caughtUp: caughtUp{wake: make(chan struct{}, 1)}}
+	a.listener = listener{
+		a:        a,
+		want:     make(map[string]route),
+		wake:     make(chan struct{}, 1),
+		caughtUp: caughtUp{wake: make(chan struct{}, 1)},
+	}
 	a.sender = sender{a: a, wake: make(chan struct{}, 1)}
 	a.lanes = []*sender{&a.sender}
 	for a.sharding() != nil && len(a.lanes) < shardLanes {
@@ -136,7 +155,8 @@ func New(client redis.UniversalClient, opts Options) (*Adapter, error) {
 	return a, nil
 }
 
-// sharding is the client where channels are spread over the masters of a Redis Cluster; nil where they are not.
+// sharding is the client where channels are spread over the masters of a Redis Cluster; nil where
+// they are not.
 func (a *Adapter) sharding() *redis.ClusterClient {
 	cluster, _ := a.client.(*redis.ClusterClient)
 	if !a.wire.onShards() {
@@ -183,7 +203,8 @@ func (a *Adapter) Start(host socketio.Host) error {
 // farewell is how long Close waits for what is still to be sent.
 const farewell = time.Second
 
-// Close ends the adapter, once what waits is sent or a second has passed. Closing twice is closing once.
+// Close ends the adapter, once what waits is sent or a second has passed. Closing twice is closing
+// once.
 func (a *Adapter) Close() error {
 	a.closing.Do(a.end)
 	return nil
@@ -286,14 +307,24 @@ type Stats struct {
 	Nodes int
 	// Queued are the bytes that wait to be sent.
 	Queued int
-	// Sent and Received count messages; Dropped those that were not sent, since Redis was away for too long or failed over them; Malformed those
-	// received that made no sense; Breaks how often a connection that listens or reads was lost; Gaps how often what was to be read next was no longer in the stream, so that
-	// messages were lost and clients are not recovered that were there before.
+	// Sent and Received count messages; Dropped those that were not sent, since Redis was away for too
+	// long or failed over them; Malformed those received that made no sense; Breaks how often a
+	// connection that listens or reads was lost; Gaps how often what was to be read next was no longer
+	// in the stream, so that messages were lost and clients are not recovered that were there before.
 	Sent, Received, Dropped, Malformed, Breaks, Gaps uint64
 }
 
 // Stats returns what the adapter has done so far.
 func (a *Adapter) Stats() Stats {
-	return Stats{Up: a.up.Load(), Nodes: int(a.nodes.Load()), Queued: int(a.queued.Load()), Sent: a.sent.Load(), Received: a.received.Load(), Dropped: a.dropped.Load(),
-		Malformed: a.malformed.Load(), Breaks: a.breaks.Load(), Gaps: a.gaps.Load()}
+	return Stats{
+		Up:        a.up.Load(),
+		Nodes:     int(a.nodes.Load()),
+		Queued:    int(a.queued.Load()),
+		Sent:      a.sent.Load(),
+		Received:  a.received.Load(),
+		Dropped:   a.dropped.Load(),
+		Malformed: a.malformed.Load(),
+		Breaks:    a.breaks.Load(),
+		Gaps:      a.gaps.Load(),
+	}
 }

@@ -11,8 +11,9 @@ import (
 	"github.com/supabridge/supabridge/socketio"
 )
 
-// caughtUp tells when a node has heard what Redis had for it at some moment: Redis answers a ping on the connection that listens after all that came before. Those who ask
-// while the connection is busy share a ping.
+// caughtUp tells when a node has heard what Redis had for it at some moment: Redis answers a ping
+// on the connection that listens after all that came before. Those who ask while the connection is
+// busy share a ping.
 type caughtUp struct {
 	wake chan struct{} // holds one token where somebody waits for a ping to be sent
 
@@ -95,10 +96,13 @@ func (c *caughtUp) answered(payload string) {
 	}
 }
 
-// CaughtUp waits until this node has taken every message that was published before the call; where Redis isn't heard, it doesn't wait. A client that comes from
-// another node, which was ahead, is told nothing twice if it enters its rooms after that: have middleware call it (see [socketio.Namespace.Use]). It costs one
-// round trip to Redis, shared by those who come at once, and in the mode Streams one more. On a Redis Cluster, whose members pass messages on to each other, it promises
-// less, but with sharded channels. Errors: ctx's, and of reading the stream's end.
+// CaughtUp waits until this node has taken every message that was published before the call; where
+// Redis isn't heard, it doesn't wait. A client that comes from another node, which was ahead, is
+// told nothing twice if it enters its rooms after that: have middleware call it (see
+// [socketio.Namespace.Use]). It costs one round trip to Redis, shared by those who come at once,
+// and in the mode Streams one more. On a Redis Cluster, whose members pass messages on to each
+// other, it promises less, but with sharded channels. Errors: ctx's, and of reading the stream's
+// end.
 func (a *Adapter) CaughtUp(ctx context.Context) error {
 	if !a.up.Load() {
 		return nil
@@ -140,7 +144,8 @@ type waiting struct {
 	done chan struct{}
 }
 
-// catchUp waits until what is in the stream now has been delivered, or the connection that reads is lost.
+// catchUp waits until what is in the stream now has been delivered, or the connection that reads is
+// lost.
 func (r *reader) catchUp(ctx context.Context) error {
 	end, err := r.end(ctx, r.a.client)
 	if err != nil {

@@ -10,9 +10,11 @@ import (
 	"github.com/supabridge/supabridge/socketio/parser"
 )
 
-// classic is the protocol of createAdapter and of the emitter. Broadcasts are MessagePack, [uid, packet, options], on the channel of the namespace,
-// to which the name of the room is appended where there is exactly one. Requests and responses, on channels of their own, are JSON, but MessagePack where they may
-// hold bytes. A response goes to the channel of the node that asked, which every node of version 8 listens to.
+// classic is the protocol of createAdapter and of the emitter. Broadcasts are MessagePack, [uid,
+// packet, options], on the channel of the namespace, to which the name of the room is appended
+// where there is exactly one. Requests and responses, on channels of their own, are JSON, but
+// MessagePack where they may hold bytes. A response goes to the channel of the node that asked,
+// which every node of version 8 listens to.
 type classic struct {
 	prefix string
 	node   string
@@ -70,7 +72,12 @@ var literal = strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`, `]
 
 func (w *classic) channels(namespace string) []route {
 	return []route{
-		{channel: literal.Replace(w.broadcastChannel(namespace)) + "*", pattern: true, role: broadcasts, namespace: namespace},
+		{
+			channel:   literal.Replace(w.broadcastChannel(namespace)) + "*",
+			pattern:   true,
+			role:      broadcasts,
+			namespace: namespace,
+		},
 		{channel: w.counted(namespace), role: requests, namespace: namespace},
 		{channel: w.responseChannel(namespace, ""), role: responses, namespace: namespace},
 		{channel: w.responseChannel(namespace, w.node), role: responses, namespace: namespace},
@@ -137,7 +144,10 @@ func (w *classic) broadcast(m *socketio.NodeMessage) (outgoing, error) {
 	}
 	b := append(make([]byte, 0, len(m.Args)+len(options)+128), w.own...)
 	b = append(b, 0x83) // a map of three
-	b = parser.AppendPackedString(parser.AppendPackedString(append(parser.AppendPackedString(b, "type"), byte(parser.Event)), "nsp"), m.Namespace)
+	b = parser.AppendPackedString(
+		parser.AppendPackedString(append(parser.AppendPackedString(b, "type"), byte(parser.Event)), "nsp"),
+		m.Namespace,
+	)
 	if b, err = parser.AppendPacked(parser.AppendPackedString(b, "data"), m.Args, m.Attachments); err != nil {
 		return outgoing{}, fmt.Errorf("encode an event for other nodes: %w", err)
 	}
@@ -250,7 +260,8 @@ func (q *request) question(m *socketio.NodeMessage) (*socketio.NodeMessage, erro
 	default:
 		return nil, fmt.Errorf("%w: a request of the unknown type %d", parser.ErrSyntax, *q.Type)
 	}
-	if q.Opts == nil && q.SID == "" && (m.Kind == socketio.KindJoin || m.Kind == socketio.KindLeave || m.Kind == socketio.KindDisconnect) {
+	if q.Opts == nil && q.SID == "" &&
+		(m.Kind == socketio.KindJoin || m.Kind == socketio.KindLeave || m.Kind == socketio.KindDisconnect) {
 		return nil, fmt.Errorf("%w: a request that names no sockets", parser.ErrSyntax) // rather than do it to all
 	}
 	return m, nil

@@ -59,7 +59,11 @@ type flags struct {
 }
 
 func selected(m *socketio.NodeMessage) selection {
-	s := selection{Rooms: m.Rooms, Except: m.Except, Flags: flags{Volatile: m.Volatile, Timeout: float64(m.Timeout) / float64(time.Millisecond)}}
+	s := selection{
+		Rooms:  m.Rooms,
+		Except: m.Except,
+		Flags:  flags{Volatile: m.Volatile, Timeout: float64(m.Timeout) / float64(time.Millisecond)},
+	}
 	if m.Plain {
 		s.Flags.Compress = new(bool)
 	}
@@ -75,7 +79,9 @@ func selected(m *socketio.NodeMessage) selection {
 // choose is the reverse.
 func (s selection) choose(m *socketio.NodeMessage) {
 	m.Plain = s.Flags.Compress != nil && !*s.Flags.Compress
-	m.Rooms, m.Except, m.Volatile, m.Timeout = s.Rooms, s.Except, s.Flags.Volatile, time.Duration(s.Flags.Timeout*float64(time.Millisecond))
+	m.Rooms, m.Except, m.Volatile, m.Timeout = s.Rooms, s.Except, s.Flags.Volatile, time.Duration(
+		s.Flags.Timeout*float64(time.Millisecond),
+	)
 }
 
 // socket is a description of one.

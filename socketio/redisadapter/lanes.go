@@ -9,16 +9,25 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// In a Redis Cluster a command goes to the master of its channel or key. With sharded channels what is to be sent is parted into lanes by slot, a sender each. Slots mostly belong to
-// masters in long runs, so that a lane has one master or two, and a master that is away holds up its own lanes only.
+// In a Redis Cluster a command goes to the master of its channel or key. With sharded channels what
+// is to be sent is parted into lanes by slot, a sender each. Slots mostly belong to masters in long
+// runs, so that a lane has one master or two, and a master that is away holds up its own lanes
+// only.
 
 // shardLanes is how many senders share the slots.
 const shardLanes = 16
 
-// carryOutAtMasters has the masters of a Redis Cluster carry out commands, each that of its channel or key. The cluster's client would do that by itself, but repeat what it got no
-// answer to, and publish by any member, of which one may be faster than another: so what has no slot goes to one master as long as that can be reached, since messages are to come
-// in order.
-func (s *sender) carryOutAtMasters(ctx context.Context, cluster *redis.ClusterClient, batch []outgoing, cmds []redis.Cmder, errs []error) {
+// carryOutAtMasters has the masters of a Redis Cluster carry out commands, each that of its channel
+// or key. The cluster's client would do that by itself, but repeat what it got no answer to, and
+// publish by any member, of which one may be faster than another: so what has no slot goes to one
+// master as long as that can be reached, since messages are to come in order.
+func (s *sender) carryOutAtMasters(
+	ctx context.Context,
+	cluster *redis.ClusterClient,
+	batch []outgoing,
+	cmds []redis.Cmder,
+	errs []error,
+) {
 	at := make(map[*redis.Client][]int) // the indexes of commands, in order
 	for i, o := range batch {
 		key := o.channel

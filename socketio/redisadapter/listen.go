@@ -112,7 +112,8 @@ func (l *listener) run(ctx context.Context) {
 	l.a.persist(ctx, hearing, l.session)
 }
 
-// persist runs session again and again until ctx ends; after failures it waits longer each time. When a session ends the link is down.
+// persist runs session again and again until ctx ends; after failures it waits longer each time.
+// When a session ends the link is down.
 func (a *Adapter) persist(ctx context.Context, k link, session func(context.Context) error) {
 	wait := firstWait
 	for ctx.Err() == nil {
@@ -279,7 +280,8 @@ func (a *Adapter) count(ctx context.Context) {
 	}
 }
 
-// subscribe tells the connection what has changed since the last time. The order is kept where it matters: of the changes of one channel the last counts.
+// subscribe tells the connection what has changed since the last time. The order is kept where it
+// matters: of the changes of one channel the last counts.
 func (l *listener) subscribe(ctx context.Context, conn *redis.PubSub) error {
 	l.mu.Lock()
 	changes := l.changes

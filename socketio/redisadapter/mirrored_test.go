@@ -10,7 +10,8 @@ import (
 	"github.com/supabridge/supabridge/socketio/redisadapter"
 )
 
-// two are the nodes of a cluster in which both emit the same by themselves, and a client of the first that is in a room and has got what has the mark.
+// two are the nodes of a cluster in which both emit the same by themselves, and a client of the
+// first that is in a room and has got what has the mark.
 func two(t *testing.T, has socketio.Mark) (p *peer, a, b *member, g *gate, id string) {
 	t.Helper()
 	r := redistest.Start(t)

@@ -100,7 +100,8 @@ func TestAClientOfAKilledNodeIsANewOne(t *testing.T) {
 	}
 }
 
-// What a node sends to its own clients alone counts too: who hasn't got that is not recovered elsewhere.
+// What a node sends to its own clients alone counts too: who hasn't got that is not recovered
+// elsewhere.
 func TestWhatOneNodeAloneHasIsNotLost(t *testing.T) {
 	for name, c := range map[string]struct {
 		before, after func(*member, string)
@@ -245,7 +246,8 @@ func TestMiddlewareAndTheApplicationDecide(t *testing.T) {
 	}
 }
 
-// While Redis is away every node serves its own clients, and nobody gets anything twice, then or later.
+// While Redis is away every node serves its own clients, and nobody gets anything twice, then or
+// later.
 func TestWhatIsSentWhileRedisIsAwayComesOnce(t *testing.T) {
 	r := redistest.Start(t)
 	p := newPeer(t)

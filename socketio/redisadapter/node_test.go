@@ -17,7 +17,8 @@ import (
 	"github.com/supabridge/supabridge/socketio/redisadapter"
 )
 
-// silent keeps the Redis client's own lines out of the tests' output: that it can't connect is what some of them are about.
+// silent keeps the Redis client's own lines out of the tests' output: that it can't connect is what
+// some of them are about.
 type silent struct{}
 
 func (silent) Printf(context.Context, string, ...any) {}
@@ -25,7 +26,8 @@ func (silent) Printf(context.Context, string, ...any) {}
 // odd is a room whose name would be misread by whoever takes it for a pattern or splits it.
 const odd = "room [a-z]* #1 ü"
 
-// pair is a server of ours and one of Node's in one cluster, with a client on each: g on ours and n on Node's, both in odd.
+// pair is a server of ours and one of Node's in one cluster, with a client on each: g on ours and n
+// on Node's, both in odd.
 type pair struct {
 	*peer
 	kind  string
@@ -79,7 +81,8 @@ func (p *pair) join(client, room string) {
 	p.do("await clients[%q].socket.emitWithAck('join', %q)", client, room)
 }
 
-// listening waits until both servers are subscribed to a room, where rooms have channels, or read the stream.
+// listening waits until both servers are subscribed to a room, where rooms have channels, or read
+// the stream.
 func (p *pair) listening(room string) {
 	p.t.Helper()
 	if p.kind == "streams" {
@@ -117,7 +120,8 @@ func urls(c *redistest.Cluster) string {
 	return string(text)
 }
 
-// reading waits until the Node server reads the stream, which it does from whatever moment it has connected. Its client is named.
+// reading waits until the Node server reads the stream, which it does from whatever moment it has
+// connected. Its client is named.
 func (p *pair) reading(client string) {
 	p.t.Helper()
 	eventually.True(p.t, "Node reads the stream", func() bool {

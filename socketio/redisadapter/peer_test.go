@@ -22,7 +22,8 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-// peer is a Node process with the official packages, which does what it is told in JavaScript; see testdata/node/cluster-peer.mjs.
+// peer is a Node process with the official packages, which does what it is told in JavaScript; see
+// testdata/node/cluster-peer.mjs.
 type peer struct {
 	t      *testing.T
 	in     *json.Encoder
@@ -113,7 +114,8 @@ func (p *peer) expect(client, event, args string) {
 	}
 }
 
-// server starts a server with an adapter, on which sockets join what they ask to, and gives its URL. It closes the client.
+// server starts a server with an adapter, on which sockets join what they ask to, and gives its
+// URL. It closes the client.
 func server(t *testing.T, client redis.UniversalClient, o redisadapter.Options) (*socketio.Server, *redisadapter.Adapter, string) {
 	t.Helper()
 	a, err := redisadapter.New(client, o)

@@ -27,7 +27,8 @@ const (
 	pastCount = 1000        // entries at a time of what was before
 )
 
-// reader reads the stream on a connection of its own, from where it has got to: what is written while it has no connection it reads later.
+// reader reads the stream on a connection of its own, from where it has got to: what is written
+// while it has no connection it reads later.
 type reader struct {
 	a      *Adapter
 	window time.Duration // for which the log wants what was before; 0: there is no log
@@ -160,7 +161,8 @@ func (r *reader) begin(ctx context.Context, conn redis.Cmdable) error {
 	return nil
 }
 
-// check sees to it that everything after a position is still in the stream. If nobody can say so the log is told of a gap.
+// check sees to it that everything after a position is still in the stream. If nobody can say so
+// the log is told of a gap.
 func (r *reader) check(ctx context.Context, conn redis.Cmdable, at socketio.Position) error {
 	here, err := conn.XRange(ctx, r.key(), at.String(), at.String()).Result()
 	if err != nil || len(here) > 0 {
@@ -208,7 +210,8 @@ func (r *reader) check(ctx context.Context, conn redis.Cmdable, at socketio.Posi
 	return nil
 }
 
-// untrimmed says whether every entry that the stream ever got is still there. Redis before 7 doesn't tell: then the answer is no.
+// untrimmed says whether every entry that the stream ever got is still there. Redis before 7
+// doesn't tell: then the answer is no.
 func (r *reader) untrimmed(ctx context.Context, conn redis.Cmdable) (bool, error) {
 	info, err := conn.XInfoStream(ctx, r.key()).Result()
 	if err != nil {

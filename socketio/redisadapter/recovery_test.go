@@ -189,7 +189,8 @@ func (p *peer) client(name string, g *gate) string {
 		return id`, name, g.url())
 }
 
-// back waits until a client has connected for the nth time, and gives its id and whether it was recovered.
+// back waits until a client has connected for the nth time, and gives its id and whether it was
+// recovered.
 func (p *peer) back(name string, n int) (id string, recovered bool) {
 	p.t.Helper()
 	eventually.True(p.t, name+" is back", func() bool { return p.do("return clients[%q].times >= %d", name, n) == "true" })
@@ -203,7 +204,8 @@ func (p *peer) back(name string, n int) (id string, recovered bool) {
 	return got.ID, got.Recovered
 }
 
-// news are the first arguments of the events "news" that a client has got, up to one that comes after all that was sent before.
+// news are the first arguments of the events "news" that a client has got, up to one that comes
+// after all that was sent before.
 func (p *peer) news(name string, mark func()) []int {
 	p.t.Helper()
 	mark()
@@ -227,7 +229,8 @@ func (p *peer) official(r *redistest.Server) string {
 		return url`, r.URL())
 }
 
-// heard waits until the Node server reads the stream: it begins with what is new when it has connected.
+// heard waits until the Node server reads the stream: it begins with what is new when it has
+// connected.
 func (p *peer) heard(from *member) {
 	p.t.Helper()
 	p.do("servers.io.on('connection', () => {})")

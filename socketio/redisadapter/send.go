@@ -35,7 +35,8 @@ type sender struct {
 
 // outgoing is a command for Redis.
 type outgoing struct {
-	channel string // sharded, on which it publishes, or the key that it is about; empty where any member of a Redis Cluster will do
+	// sharded, on which it publishes, or the key that it is about; empty where any member of a Redis Cluster will do
+	channel string
 	size    int
 	at      time.Time
 	do      func(context.Context, redis.Pipeliner) redis.Cmder
@@ -67,7 +68,8 @@ func (s *sender) put(o outgoing) error {
 	return nil
 }
 
-// returned notes that an entry of this node has been read. What was sent before it has been too, or never will be.
+// returned notes that an entry of this node has been read. What was sent before it has been too, or
+// never will be.
 func (s *sender) returned(serial uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -104,7 +106,8 @@ func (s *sender) drain(ctx context.Context) {
 	}
 }
 
-// run sends until ctx ends. While this node can't hear others nothing is sent: Redis is away, or back so lately that the others can't hear either.
+// run sends until ctx ends. While this node can't hear others nothing is sent: Redis is away, or
+// back so lately that the others can't hear either.
 func (s *sender) run(ctx context.Context) {
 	broken, others := false, 0
 	for {
@@ -147,10 +150,12 @@ func (s *sender) run(ctx context.Context) {
 	}
 }
 
-// patience is how long what waits is held back, when Redis is there again, for the nodes to be there again too.
+// patience is how long what waits is held back, when Redis is there again, for the nodes to be
+// there again too.
 const patience = 5 * time.Second
 
-// gather waits until as many other nodes listen as before Redis went away, since what is sent before that is lost to them.
+// gather waits until as many other nodes listen as before Redis went away, since what is sent
+// before that is lost to them.
 func (s *sender) gather(ctx context.Context, others int, channel string) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
@@ -175,7 +180,8 @@ func (s *sender) gather(ctx context.Context, others int, channel string) {
 	}
 }
 
-// next drops what has waited too long or isn't wanted any more, and takes from the queue what is to be sent together. The caller holds mu.
+// next drops what has waited too long or isn't wanted any more, and takes from the queue what is to
+// be sent together. The caller holds mu.
 func (s *sender) next() (batch, gone []outgoing) {
 	now := time.Now()
 	over := func(o outgoing) bool {
@@ -226,9 +232,10 @@ func (a *Adapter) lost(gone []outgoing) {
 	}
 }
 
-// send sends a batch. It returns false, and has given back what is to be sent again, where Redis can't be reached, or not that member of a Redis Cluster. Where the connection
-// fails later than that nobody knows what Redis has carried out. An entry that is to come back either does so or is sent again; for all else a repetition might do it twice, so
-// it counts as dropped.
+// send sends a batch. It returns false, and has given back what is to be sent again, where Redis
+// can't be reached, or not that member of a Redis Cluster. Where the connection fails later than
+// that nobody knows what Redis has carried out. An entry that is to come back either does so or is
+// sent again; for all else a repetition might do it twice, so it counts as dropped.
 func (s *sender) send(ctx context.Context, batch []outgoing) bool {
 	ctx, cancel := context.WithTimeout(ctx, sendTimeout)
 	defer cancel()
@@ -303,15 +310,23 @@ func (s *sender) certain(batch []outgoing) []outgoing {
 // unsent says whether an error means that nothing was sent.
 func unsent(err error) bool {
 	var op *net.OpError
-	if errors.As(err, &op) && op.Op == "dial" || errors.Is(err, redis.ErrPoolTimeout) || errors.Is(err, redis.ErrPoolExhausted) || errors.Is(err, errNoMaster) {
+	if errors.As(err, &op) && op.Op == "dial" || errors.Is(err, redis.ErrPoolTimeout) ||
+		errors.Is(err, redis.ErrPoolExhausted) ||
+		errors.Is(err, errNoMaster) {
 		return true
 	}
-	return slices.ContainsFunc([]string{"LOADING", "MASTERDOWN", "READONLY", "MOVED", "ASK", "CLUSTERDOWN", "TRYAGAIN"}, func(prefix string) bool { return redis.HasErrorPrefix(err, prefix) })
+	return slices.ContainsFunc(
+		[]string{"LOADING", "MASTERDOWN", "READONLY", "MOVED", "ASK", "CLUSTERDOWN", "TRYAGAIN"},
+		func(prefix string) bool { return redis.HasErrorPrefix(err, prefix) },
+	)
 }
 
 // published is the command that publishes on a channel.
 func published(channel string, payload []byte, sharded bool) outgoing {
-	o := outgoing{size: len(payload), do: func(ctx context.Context, p redis.Pipeliner) redis.Cmder { return p.Publish(ctx, channel, payload) }}
+	o := outgoing{
+		size: len(payload),
+		do:   func(ctx context.Context, p redis.Pipeliner) redis.Cmder { return p.Publish(ctx, channel, payload) },
+	}
 	if sharded {
 		o.channel = channel
 		o.do = func(ctx context.Context, p redis.Pipeliner) redis.Cmder { return p.SPublish(ctx, channel, payload) }

@@ -9,8 +9,9 @@ import (
 	"github.com/supabridge/supabridge/socketio/parser"
 )
 
-// sharded is the protocol of createShardedAdapter: JSON, or MessagePack where there are bytes, on sharded channels: one of the namespace, one of each
-// node for answers to it, and, unless static, one of each room that is not a socket's own.
+// sharded is the protocol of createShardedAdapter: JSON, or MessagePack where there are bytes, on
+// sharded channels: one of the namespace, one of each node for answers to it, and, unless static,
+// one of each room that is not a socket's own.
 type sharded struct {
 	prefix string
 	static bool

@@ -12,12 +12,16 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// In a Redis Cluster a sharded channel is heard at the master of its slot, so that there is a connection, an ear, to each master that has any of those wanted. A slot may get
-// another master: because one dies, which ends the connection; because it is moved, and then Redis ends the subscription; or because the master has become a replica, or is
-// cut off from the others, which an ear asks it now and then. What the client knows of masters may be old, as it has it of any node: so a subscription that stands is left
-// where it is unless one of these has happened, and what is without one is tried until a master takes it.
+// In a Redis Cluster a sharded channel is heard at the master of its slot, so that there is a
+// connection, an ear, to each master that has any of those wanted. A slot may get another master:
+// because one dies, which ends the connection; because it is moved, and then Redis ends the
+// subscription; or because the master has become a replica, or is cut off from the others, which an
+// ear asks it now and then. What the client knows of masters may be old, as it has it of any node:
+// so a subscription that stands is left where it is unless one of these has happened, and what is
+// without one is tried until a master takes it.
 //
-// A channel leaves one master before it is subscribed to at the next: a message between the two is lost, where both would bring it twice.
+// A channel leaves one master before it is subscribed to at the next: a message between the two is
+// lost, where both would bring it twice.
 
 // Bounds of that.
 const (
@@ -67,7 +71,13 @@ type shards struct {
 
 // listenToShards listens until ctx ends.
 func (l *listener) listenToShards(ctx context.Context, cluster *redis.ClusterClient) {
-	s := &shards{l: l, cluster: cluster, ears: make(map[string]*ear), at: make(map[string]string), resting: make(map[string]time.Time)}
+	s := &shards{
+		l:       l,
+		cluster: cluster,
+		ears:    make(map[string]*ear),
+		at:      make(map[string]string),
+		resting: make(map[string]time.Time),
+	}
 	defer s.running.Wait()
 	defer s.close()
 	l.mu.Lock()
@@ -136,7 +146,8 @@ func (s *shards) drop(ctx context.Context, channel string) {
 	_ = e.conn.SUnsubscribe(ctx, channel) // where that fails the ear ends
 }
 
-// place subscribes to a channel at the master of its slot. Where that can't be reached the channel is nowhere for now.
+// place subscribes to a channel at the master of its slot. Where that can't be reached the channel
+// is nowhere for now.
 func (s *shards) place(ctx context.Context, channel string) {
 	s.at[channel] = ""
 	node, err := s.cluster.MasterForKey(ctx, channel)
@@ -150,7 +161,13 @@ func (s *shards) place(ctx context.Context, channel string) {
 	}
 	e := s.ears[address]
 	if e == nil {
-		e = &ear{node: node, conn: node.Subscribe(ctx), channels: make(map[string]standing), ended: make(chan struct{}), caughtUp: caughtUp{wake: make(chan struct{}, 1)}} // this connects to nobody yet
+		e = &ear{
+			node:     node,
+			conn:     node.Subscribe(ctx),
+			channels: make(map[string]standing),
+			ended:    make(chan struct{}),
+			caughtUp: caughtUp{wake: make(chan struct{}, 1)},
+		} // this connects to nobody yet
 	}
 	e.mu.Lock()
 	e.channels[channel] = pending
@@ -262,7 +279,8 @@ func (s *shards) collect(ctx context.Context) {
 // errStale ends an ear that hears nothing any more.
 var errStale = errors.New("no master any more")
 
-// settle looks where channels belong, as long as that is uncertain, and sees to those that are nowhere.
+// settle looks where channels belong, as long as that is uncertain, and sees to those that are
+// nowhere.
 func (s *shards) settle(ctx context.Context) {
 	nowhere := false
 	for channel, at := range s.at {
@@ -307,7 +325,8 @@ func (s *shards) settle(ctx context.Context) {
 	}
 }
 
-// watch asks a master now and then whether it is there and how it stands, and whether what it had is heard, until the ear has ended.
+// watch asks a master now and then whether it is there and how it stands, and whether what it had
+// is heard, until the ear has ended.
 func (l *listener) watch(ctx context.Context, e *ear) {
 	tick := time.NewTicker(pingEvery)
 	defer tick.Stop()
@@ -359,7 +378,8 @@ func (s *shards) tellEars() {
 	s.l.mu.Unlock()
 }
 
-// judge finds out whether the other nodes are heard: whether the channel is that all listen to. Others may be away with their master.
+// judge finds out whether the other nodes are heard: whether the channel is that all listen to.
+// Others may be away with their master.
 func (s *shards) judge() {
 	channel := s.l.a.wire.counted(everywhere)
 	up := false

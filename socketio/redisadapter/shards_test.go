@@ -14,7 +14,8 @@ import (
 	"github.com/supabridge/supabridge/socketio/redisadapter"
 )
 
-// sharing are two servers of ours on a Redis Cluster of three masters, and a client of the one in a room at each master.
+// sharing are two servers of ours on a Redis Cluster of three masters, and a client of the one in a
+// room at each master.
 type sharing struct {
 	*peer
 	cluster *redistest.Cluster

@@ -5,7 +5,8 @@ import "strings"
 // slots is how many hash slots a Redis Cluster has.
 const slots = 1 << 14
 
-// slot is the one that a channel belongs to: CRC-16 (polynomial 0x1021) of its name, or of what stands between the first { and the next }.
+// slot is the one that a channel belongs to: CRC-16 (polynomial 0x1021) of its name, or of what
+// stands between the first { and the next }.
 func slot(channel string) int {
 	if _, after, found := strings.Cut(channel, "{"); found {
 		if tag, _, found := strings.Cut(after, "}"); found && tag != "" {

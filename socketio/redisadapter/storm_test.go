@@ -12,7 +12,8 @@ import (
 	"github.com/supabridge/supabridge/socketio"
 )
 
-// mirror has nodes emit the same events by themselves, each at its own time, as nodes do that hear from the same source.
+// mirror has nodes emit the same events by themselves, each at its own time, as nodes do that hear
+// from the same source.
 type mirror struct {
 	mu    sync.Mutex
 	last  uint64 // the mark of the last event
@@ -65,7 +66,8 @@ func (s *mirror) emit(m *member, rooms int) {
 	s.nodes[m] = at
 }
 
-// Some hundred clients, events from all sides, and nodes that are replaced one after the other: each client gets every event of its room once, in order.
+// Some hundred clients, events from all sides, and nodes that are replaced one after the other:
+// each client gets every event of its room once, in order.
 func TestClientsMoveWhileEventsKeepComing(t *testing.T) {
 	const clients, rooms, rounds = 200, 20, 3
 	r := redistest.Start(t)
@@ -181,7 +183,8 @@ func TestClientsMoveWhileEventsKeepComing(t *testing.T) {
 		return got.Lost == 0
 	})
 	t.Logf("%+v of %d, %d and %d events", got, sent[1], nodeSent, rowsSent)
-	// A node that is too slow for a client refuses it: on a machine that is busy with other things a few may be.
+	// A node that is too slow for a client refuses it: on a machine that is busy with other things a
+	// few may be.
 	if got.Twice != 0 || got.Disorder != 0 || got.News > clients*rounds/20 {
 		t.Errorf("%+v", got)
 	}

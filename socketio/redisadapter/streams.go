@@ -17,14 +17,16 @@ import (
 	"github.com/supabridge/supabridge/socketio/parser"
 )
 
-// streams is the protocol of @socket.io/redis-streams-adapter, in the words of the ClusterAdapter: entries of one stream for all namespaces, and, for questions, their
-// answers and events that may get lost, MessagePack on a channel of the namespace and one of each node.
+// streams is the protocol of @socket.io/redis-streams-adapter, in the words of the ClusterAdapter:
+// entries of one stream for all namespaces, and, for questions, their answers and events that may
+// get lost, MessagePack on a channel of the namespace and one of each node.
 type streams struct {
 	sharded       // static; for its words and its channels
 	maxLen  int64 // of the stream, roughly
 }
 
-// The fields of an entry. Node servers don't look at the last one: the number that the node has given an event which is to come back to it.
+// The fields of an entry. Node servers don't look at the last one: the number that the node has
+// given an event which is to come back to it.
 const (
 	fieldUID    = "uid"
 	fieldNSP    = "nsp"
@@ -76,9 +78,14 @@ func (w *streams) encode(m *socketio.NodeMessage) (outgoing, error) {
 	if m.Serial != 0 {
 		fields = append(fields, fieldSerial, m.Serial)
 	}
-	return outgoing{channel: w.prefix, size: len(text) + len(m.Namespace), serial: m.Serial, do: func(ctx context.Context, p redis.Pipeliner) redis.Cmder {
-		return p.XAdd(ctx, &redis.XAddArgs{Stream: w.prefix, MaxLen: w.maxLen, Approx: true, Values: fields})
-	}}, nil
+	return outgoing{
+		channel: w.prefix,
+		size:    len(text) + len(m.Namespace),
+		serial:  m.Serial,
+		do: func(ctx context.Context, p redis.Pipeliner) redis.Cmder {
+			return p.XAdd(ctx, &redis.XAddArgs{Stream: w.prefix, MaxLen: w.maxLen, Approx: true, Values: fields})
+		},
+	}, nil
 }
 
 // entry is what an entry of the stream holds.
@@ -140,7 +147,8 @@ func (e entry) message() (*socketio.NodeMessage, error) {
 	return m, nil
 }
 
-// stored is a session as its key holds it: base64 of MessagePack. Node servers don't know the last field.
+// stored is a session as its key holds it: base64 of MessagePack. Node servers don't know the last
+// field.
 type stored struct {
 	PID   string          `json:"pid"`
 	SID   string          `json:"sid"`
@@ -167,7 +175,8 @@ func encodeSession(s *socketio.KeptSession) (string, error) {
 	return base64.StdEncoding.EncodeToString(b), nil
 }
 
-// decodeSession is the reverse. A session whose data holds bytes is an error: they have no place in JSON.
+// decodeSession is the reverse. A session whose data holds bytes is an error: they have no place in
+// JSON.
 func decodeSession(text string) (*socketio.KeptSession, error) {
 	b, err := base64.StdEncoding.DecodeString(text)
 	if err != nil {
@@ -188,7 +197,14 @@ func decodeSession(text string) (*socketio.KeptSession, error) {
 	if bytes.Equal(s.More, []byte("null")) {
 		s.More = nil
 	}
-	return &socketio.KeptSession{PID: s.PID, SID: s.SID, Rooms: s.Rooms, Data: s.Data, More: s.More, Exclusive: exclusive}, nil
+	return &socketio.KeptSession{
+		PID:       s.PID,
+		SID:       s.SID,
+		Rooms:     s.Rooms,
+		Data:      s.Data,
+		More:      s.More,
+		Exclusive: exclusive,
+	}, nil
 }
 
 // Save stores the session of a client that is away: see [socketio.Keeper].
@@ -199,9 +215,11 @@ func (a *Adapter) Save(s *socketio.KeptSession, done func(stored bool)) error {
 	}
 	s.Token = fmt.Sprintf("%x", sha1.Sum([]byte(text)))
 	key, expires := a.opts.SessionPrefix+s.PID, max(s.Expires, time.Millisecond)
-	return a.sender.put(outgoing{channel: key, size: len(key) + len(text), do: func(ctx context.Context, p redis.Pipeliner) redis.Cmder {
-		return p.Set(ctx, key, text, expires)
-	}, done: func(c redis.Cmder) { done(c != nil) }})
+	return a.sender.put(
+		outgoing{channel: key, size: len(key) + len(text), do: func(ctx context.Context, p redis.Pipeliner) redis.Cmder {
+			return p.Set(ctx, key, text, expires)
+		}, done: func(c redis.Cmder) { done(c != nil) }},
+	)
 }
 
 // remove removes a session if it is the one with that SHA-1.
@@ -212,27 +230,36 @@ return 0`
 // Drop removes the session that a Save has stored, if it is still that.
 func (a *Adapter) Drop(pid, token string, done func(there bool)) {
 	key := a.opts.SessionPrefix + pid
-	_ = a.sender.put(outgoing{channel: key, size: len(key) + len(token), lasting: true, do: func(ctx context.Context, p redis.Pipeliner) redis.Cmder {
-		return p.Eval(ctx, remove, []string{key}, token)
-	}, done: func(c redis.Cmder) {
-		eval, ok := c.(*redis.Cmd)
-		n := 0
-		if ok {
-			n, _ = eval.Int() // an error means that nobody knows
-		}
-		done(n > 0)
-	}}) // which is never refused
+	_ = a.sender.put(
+		outgoing{
+			channel: key,
+			size:    len(key) + len(token),
+			lasting: true,
+			do: func(ctx context.Context, p redis.Pipeliner) redis.Cmder {
+				return p.Eval(ctx, remove, []string{key}, token)
+			},
+			done: func(c redis.Cmder) {
+				eval, ok := c.(*redis.Cmd)
+				n := 0
+				if ok {
+					n, _ = eval.Int() // an error means that nobody knows
+				}
+				done(n > 0)
+			},
+		},
+	) // which is never refused
 }
 
-// grab gives the text of a session and the milliseconds that it has left, and removes it. A script, so that nobody comes between.
+// grab gives the text of a session and the milliseconds that it has left, and removes it. A script,
+// so that nobody comes between.
 const grab = `local v = redis.call('GET', KEYS[1])
 if not v then return false end
 local left = redis.call('PTTL', KEYS[1])
 redis.call('DEL', KEYS[1])
 return {v, left}`
 
-// Take removes a session and returns it; nil if there is none. The command waits in the queue like all others, so that it comes after what was saved before. While Redis is away it
-// fails at once.
+// Take removes a session and returns it; nil if there is none. The command waits in the queue like
+// all others, so that it comes after what was saved before. While Redis is away it fails at once.
 func (a *Adapter) Take(ctx context.Context, pid string) (*socketio.KeptSession, error) {
 	if !a.up.Load() && a.breaks.Load() > 0 {
 		return nil, errAway
@@ -240,15 +267,17 @@ func (a *Adapter) Take(ctx context.Context, pid string) (*socketio.KeptSession, 
 	key := a.opts.SessionPrefix + pid
 	var settled atomic.Bool // by the answer, or by the end of ctx: whichever comes first
 	answer := make(chan redis.Cmder, 1)
-	err := a.sender.put(outgoing{channel: key, size: len(key), void: &settled, do: func(ctx context.Context, p redis.Pipeliner) redis.Cmder {
-		return p.Eval(ctx, grab, []string{key})
-	}, done: func(c redis.Cmder) {
-		if settled.CompareAndSwap(false, true) {
-			answer <- c
-		} else if s, err := grabbed(c); err == nil && s != nil {
-			_ = a.Save(s, func(bool) {}) // nobody waits for it any more
-		}
-	}})
+	err := a.sender.put(
+		outgoing{channel: key, size: len(key), void: &settled, do: func(ctx context.Context, p redis.Pipeliner) redis.Cmder {
+			return p.Eval(ctx, grab, []string{key})
+		}, done: func(c redis.Cmder) {
+			if settled.CompareAndSwap(false, true) {
+				answer <- c
+			} else if s, err := grabbed(c); err == nil && s != nil {
+				_ = a.Save(s, func(bool) {}) // nobody waits for it any more
+			}
+		}},
+	)
 	if err != nil {
 		return nil, fmt.Errorf("redisadapter: take a session: %w", err)
 	}

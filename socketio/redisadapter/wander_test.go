@@ -41,7 +41,8 @@ type due struct {
 	local bool
 }
 
-// dial connects, claims the old session and reads until the node has answered. It returns whether that was recovered.
+// dial connects, claims the old session and reads until the node has answered. It returns whether
+// that was recovered.
 func (w *wanderer) dial(m *member, node int) bool {
 	w.t.Helper()
 	ws, resp, err := websocket.DefaultDialer.DialContext(w.t.Context(), "ws://"+m.addr+"/socket.io/?EIO=4&transport=websocket", nil)
@@ -150,7 +151,8 @@ func numbers[T any](list []T, f func(T) int) []int {
 	return ns
 }
 
-// A client that wanders between nodes, some of which are replaced, is either recovered with exactly what it missed, or not; and it is, unless there is a reason.
+// A client that wanders between nodes, some of which are replaced, is either recovered with exactly
+// what it missed, or not; and it is, unless there is a reason.
 func TestAWanderingClientGetsEverythingOnceOrBeginsAnew(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)

@@ -1,10 +1,11 @@
-// Command capacity works the model of docs/cluster.md out: how many nodes a number of connections takes, what they and Redis and Supabase then carry, and what
-// is the first to be full.
+// Command capacity works the model of docs/cluster.md out: how many nodes a number of connections
+// takes, what they and Redis and Supabase then carry, and what is the first to be full.
 //
 //	go run ./testdata/capacity                 the table of the documentation
 //	go run ./testdata/capacity -changes 0.05   with other habits: see -h
 //
-// It simulates a day's busiest minute second by second: arrivals, events and departures are drawn at random around their means, and the largest second counts.
+// It simulates a day's busiest minute second by second: arrivals, events and departures are drawn
+// at random around their means, and the largest second counts.
 package main
 
 import (
@@ -92,7 +93,8 @@ func worst(connections float64, nodes int, h habits, r *rand.Rand) load {
 	return w
 }
 
-// full names what is beyond its bound. More nodes help against the first two alone, where anything does.
+// full names what is beyond its bound. More nodes help against the first two alone, where anything
+// does.
 func (l load) full(h habits) (names []string) {
 	for _, bound := range []struct {
 		name       string
@@ -122,7 +124,12 @@ func main() {
 	flag.Float64Var(&h.near, "near", 2, "connections in a conversation")
 	flag.Float64Var(&h.visits, "visits", 0.001, "times a second that a connection comes and goes")
 	flag.Float64Var(&h.tenant, "tenant", 20, "connections of a tenant")
-	flag.IntVar(&h.perNode, "per-node", 50_000, "connections of a node at most (ports, descriptors, how many may come back at once)")
+	flag.IntVar(
+		&h.perNode,
+		"per-node",
+		50_000,
+		"connections of a node at most (ports, descriptors, how many may come back at once)",
+	)
 	flag.Float64Var(&h.memory, "memory", 4e9, "bytes of memory of a node")
 	flag.Float64Var(&h.cores, "cores", 1.4, "cores of a node to be used")
 	flag.Float64Var(&h.messages, "messages", 10_000, "Realtime messages a second that the project allows")
@@ -139,7 +146,18 @@ func main() {
 		}
 		_, _ = fmt.Fprintln(out)
 	}
-	line("connections", "nodes", "MB a node", "cores a node", "delivered/s", "notes/s", "Redis core", "Redis MB/s", "Realtime/s", "full")
+	line(
+		"connections",
+		"nodes",
+		"MB a node",
+		"cores a node",
+		"delivered/s",
+		"notes/s",
+		"Redis core",
+		"Redis MB/s",
+		"Realtime/s",
+		"full",
+	)
 	for _, connections := range []float64{1e3, 1e4, 5e4, 1e5, 2e5, 5e5, 1e6, 2e6, 5e6, 1e7} {
 		nodes := max(1, int(math.Ceil(connections/float64(h.perNode))))
 		l := worst(connections, nodes, h, r)
@@ -149,8 +167,21 @@ func main() {
 				l = w
 			}
 		}
-		line(int(connections), l.nodes, fmt.Sprintf("%.0f", l.memory/1e6), fmt.Sprintf("%.2f", l.cpu), fmt.Sprintf("%.0f", l.delivered), fmt.Sprintf("%.0f", l.notes),
-			fmt.Sprintf("%.3f", l.redisCPU), fmt.Sprintf("%.1f", l.redisBytes/1e6), fmt.Sprintf("%.0f", l.messages), strings.Join(l.full(h), ", "))
+		line(
+			int(connections),
+			l.nodes,
+			fmt.Sprintf("%.0f", l.memory/1e6),
+			fmt.Sprintf("%.2f", l.cpu),
+			fmt.Sprintf("%.0f", l.delivered),
+			fmt.Sprintf("%.0f", l.notes),
+			fmt.Sprintf(
+				"%.3f",
+				l.redisCPU,
+			),
+			fmt.Sprintf("%.1f", l.redisBytes/1e6),
+			fmt.Sprintf("%.0f", l.messages),
+			strings.Join(l.full(h), ", "),
+		)
 	}
 	if err := out.Flush(); err != nil {
 		fmt.Fprintln(os.Stderr, "capacity:", err)

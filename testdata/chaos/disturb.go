@@ -27,7 +27,8 @@ type disturbance struct {
 	first error // of what failed in the test itself
 }
 
-// perform carries a schedule out and returns when it is over, or ctx. All it disturbed is healed then.
+// perform carries a schedule out and returns when it is over, or ctx. All it disturbed is healed
+// then.
 func (d *disturbance) perform(ctx context.Context, steps []step) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -59,7 +60,8 @@ func (d *disturbance) perform(ctx context.Context, steps []step) error {
 	return d.first
 }
 
-// do carries one step out. The pauses within it end early with ctx; what it began it ends in any case.
+// do carries one step out. The pauses within it end early with ctx; what it began it ends in any
+// case.
 func (d *disturbance) do(ctx context.Context, s step) error {
 	hold := func() { _ = pause(ctx, s.hold) } // the rest of the step makes up for what it began
 	inject := func(f phxserver.Fault) error {

@@ -9,7 +9,8 @@ import (
 	"time"
 )
 
-// gate is a TCP proxy on loopback that can be disturbed as a network is. What it passes on it passes unread, in order.
+// gate is a TCP proxy on loopback that can be disturbed as a network is. What it passes on it
+// passes unread, in order.
 //
 // Its goroutines are one that accepts and two for each connection; close ends them and waits.
 type gate struct {
@@ -25,7 +26,8 @@ type gate struct {
 	conns   map[*passage]struct{}
 }
 
-// pace slows what comes from the target down to a piece of at most size bytes every wait. Zero is full speed.
+// pace slows what comes from the target down to a piece of at most size bytes every wait. Zero is
+// full speed.
 type pace struct {
 	size int
 	wait time.Duration
@@ -79,7 +81,8 @@ func (g *gate) accept() {
 	}
 }
 
-// carry passes a connection on until either side ends it. A frozen gate doesn't dial: the client's bytes are taken by the kernel and answered by nobody.
+// carry passes a connection on until either side ends it. A frozen gate doesn't dial: the client's
+// bytes are taken by the kernel and answered by nobody.
 func (g *gate) carry(p *passage) {
 	defer func() {
 		p.end()
@@ -169,7 +172,8 @@ func (g *gate) refuse(on bool) {
 	g.refuses = on
 }
 
-// freeze stops every byte, of connections to come too, and loses none: a black hole, as long as it lasts.
+// freeze stops every byte, of connections to come too, and loses none: a black hole, as long as it
+// lasts.
 func (g *gate) freeze() {
 	g.mu.Lock()
 	defer g.mu.Unlock()

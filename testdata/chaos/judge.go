@@ -9,7 +9,8 @@ import (
 // maxExamples bounds what is printed of each kind of failure.
 const maxExamples = 5
 
-// verdict is what came of one run. The counts are over all browsers; see the package comment for what each counts.
+// verdict is what came of one run. The counts are over all browsers; see the package comment for
+// what each counts.
 type verdict struct {
 	name     string
 	browsers int
@@ -39,7 +40,15 @@ type verdict struct {
 func judge(w *writer, profiles []profile, views []view, database map[string]map[string]int64) *verdict {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	v := &verdict{browsers: len(views), inserts: w.inserts, updates: w.updates, moves: w.moves, deletes: w.deletes, bursts: w.bursts, kinds: make(map[string]int)}
+	v := &verdict{
+		browsers: len(views),
+		inserts:  w.inserts,
+		updates:  w.updates,
+		moves:    w.moves,
+		deletes:  w.deletes,
+		bursts:   w.bursts,
+		kinds:    make(map[string]int),
+	}
 	for i, seen := range views {
 		in := make(map[string]bool)
 		for _, room := range profiles[i].Rooms {
@@ -58,8 +67,15 @@ func judge(w *writer, profiles []profile, views []view, database map[string]map[
 			v.expected++
 			if got := max(seen.Got[id], seen.Opened[id]); got != row.n {
 				v.lost++
-				v.example("browser %d: the last state of %s in %s is n=%d of %s, the last that an event brought n=%d", i, id, row.room, row.n,
-					w.versions[row.n-1].at.UTC().Format("15:04:05.000"), got)
+				v.example(
+					"browser %d: the last state of %s in %s is n=%d of %s, the last that an event brought n=%d",
+					i,
+					id,
+					row.room,
+					row.n,
+					w.versions[row.n-1].at.UTC().Format("15:04:05.000"),
+					got,
+				)
 			}
 		}
 		v.seen += seen.States
@@ -113,7 +129,9 @@ func (v *verdict) example(format string, args ...any) {
 
 // right tells whether everything is as promised.
 func (v *verdict) right() bool {
-	return v.lost == 0 && v.duplicated == 0 && v.disordered == 0 && v.wrongRooms == 0 && v.unsettled == 0 && len(v.late) == 0 && v.expected > 0
+	return v.lost == 0 && v.duplicated == 0 && v.disordered == 0 && v.wrongRooms == 0 && v.unsettled == 0 &&
+		len(v.late) == 0 &&
+		v.expected > 0
 }
 
 // percent is a share of a whole as text.
@@ -136,7 +154,10 @@ func print(out io.Writer, verdicts []*verdict) {
 	}
 	row("", func(v *verdict) any { return v.name })
 	row("browsers", func(v *verdict) any { return v.browsers })
-	row("inserts, updates, moves, deletes", func(v *verdict) any { return fmt.Sprint(v.inserts, v.updates, v.moves, v.deletes) })
+	row(
+		"inserts, updates, moves, deletes",
+		func(v *verdict) any { return fmt.Sprint(v.inserts, v.updates, v.moves, v.deletes) },
+	)
 	row("bridge started", func(v *verdict) any { return v.starts })
 	row("connections (recovered)", func(v *verdict) any { return fmt.Sprintf("%d (%d)", v.connects, v.recovered) })
 	row("joins with since (not complete)", func(v *verdict) any { return fmt.Sprintf("%d (%d)", v.since, v.fallbacks) })

@@ -1,23 +1,30 @@
-// Command chaos breaks everything between a database and fifty browsers for a while, and then looks whether each browser has what was committed.
+// Command chaos breaks everything between a database and fifty browsers for a while, and then looks
+// whether each browser has what was committed.
 //
 //	go run ./testdata/chaos                             90 s of a schedule that a seed decides
 //	go run ./testdata/chaos -seed 7 -duration 10m -v    a given one, longer, printed
 //	go run ./testdata/chaos -no-repair -duration 30s    the bridge without what makes up for losses: the test must see some
 //	go run ./testdata/chaos -naive                      the same schedule against naive.mjs too (after npm ci --prefix testdata/chaos)
 //
-// The database is a stand-in in this process; its REST, its Realtime and each browser are reached through TCP proxies of their own (gate.go). The bridge is
-// the real program and is killed and started again. The browsers are real socket.io-clients in one Node process (browsers.mjs, with the packages of
-// testdata/node). Everything listens on loopback, and every wait has a bound. The seed decides the schedule and what is written, not how they fall
-// together in time.
+// The database is a stand-in in this process; its REST, its Realtime and each browser are reached
+// through TCP proxies of their own (gate.go). The bridge is the real program and is killed and
+// started again. The browsers are real socket.io-clients in one Node process (browsers.mjs, with
+// the packages of testdata/node). Everything listens on loopback, and every wait has a bound. The
+// seed decides the schedule and what is written, not how they fall together in time.
 //
 // What is counted, for each browser and each row of the conversations it is in:
 //
-//   - lost: the row's last committed state was brought by no event, nor by the read with which a conversation was opened. What `resync` has a browser read
-//     does not count as brought. States that another overwrote are listed as "no event" and are not lost: a read can only find the last.
-//   - duplicated: an event brought a state, or told a delete, that one had before on the same browser.
-//   - out of order: an event brought an older state than one before it, or one no younger than the delete in its room. A row that moves is deleted where it was.
-//   - rooms unlike the database: in the end the browser shows other rows, or other states, than the database holds. Deletes count here: they reach a
-//     browser as events, or by its reading the ids, after a join or when `resync` asks for it.
+//   - lost: the row's last committed state was brought by no event, nor by the read with which a
+//     conversation was opened. What `resync` has a browser read does not count as brought. States
+//     that another overwrote are listed as "no event" and are not lost: a read can only find the
+//     last.
+//   - duplicated: an event brought a state, or told a delete, that one had before on the same
+//     browser.
+//   - out of order: an event brought an older state than one before it, or one no younger than the
+//     delete in its room. A row that moves is deleted where it was.
+//   - rooms unlike the database: in the end the browser shows other rows, or other states, than the
+//     database holds. Deletes count here: they reach a browser as events, or by its reading the
+//     ids, after a join or when `resync` asks for it.
 //
 // An event of status alone (message_status_update) is no state of a row and isn't counted.
 package main
@@ -65,10 +72,19 @@ func run(ctx context.Context, args []string) error {
 	fs.IntVar(&o.rate, "rate", 30, "transactions a second")
 	fs.IntVar(&o.browsers, "browsers", 50, "how many browsers")
 	fs.IntVar(&o.rooms, "rooms", 10, "how many conversations")
-	fs.BoolVar(&o.noRepair, "no-repair", false, "run the bridge with what makes up for losses switched off, and fail unless losses are seen")
+	fs.BoolVar(
+		&o.noRepair,
+		"no-repair",
+		false,
+		"run the bridge with what makes up for losses switched off, and fail unless losses are seen",
+	)
 	fs.BoolVar(&o.naive, "naive", false, "run the same schedule against naive.mjs too")
 	fs.BoolVar(&o.noSteps, "calm", false, "disturb nothing")
-	lane := fs.String("fast-lane", "auto", "whether the database broadcasts changes too: on, off, or auto, as the seed decides")
+	lane := fs.String(
+		"fast-lane",
+		"auto",
+		"whether the database broadcasts changes too: on, off, or auto, as the seed decides",
+	)
 	fs.StringVar(&o.folder, "folder", "testdata/chaos", "where browsers.mjs and naive.mjs are")
 	fs.StringVar(&o.binary, "bin", "", "the program to test, instead of building it")
 	fs.StringVar(&o.node, "node", "node", "Node.js")
@@ -170,9 +186,20 @@ func (o *options) trial(ctx context.Context, name string, steps []step) (*verdic
 		return nil, err
 	}
 	defer log.Close()
-	bridge := &program{args: []string{o.binary, "run"}, env: bridgeEnv(p, port, !o.noRepair), probe: "http://127.0.0.1:" + port + "/readyz", log: log}
+	bridge := &program{
+		args:  []string{o.binary, "run"},
+		env:   bridgeEnv(p, port, !o.noRepair),
+		probe: "http://127.0.0.1:" + port + "/readyz",
+		log:   log,
+	}
 	if name == "naive" {
-		bridge.args, bridge.env, bridge.probe = []string{o.node, absolute(o.folder, "naive.mjs")}, naiveEnv(p, port), "http://127.0.0.1:"+port+"/"
+		bridge.args, bridge.env, bridge.probe = []string{
+			o.node,
+			absolute(o.folder, "naive.mjs"),
+		}, naiveEnv(
+			p,
+			port,
+		), "http://127.0.0.1:"+port+"/"
 	}
 	if err := bridge.start(); err != nil {
 		return nil, err
@@ -205,7 +232,15 @@ func (o *options) trial(ctx context.Context, name string, steps []step) (*verdic
 		return nil, err
 	}
 	defer d.browsers.close()
-	begin := question{Do: "start", Browsers: profiles, Rest: "http://" + p.rest.address(), Key: p.server.AnonKey(), Since: !o.noRepair, Overlap: feedOverlap.Milliseconds(), Journal: o.logs != ""}
+	begin := question{
+		Do:       "start",
+		Browsers: profiles,
+		Rest:     "http://" + p.rest.address(),
+		Key:      p.server.AnonKey(),
+		Since:    !o.noRepair,
+		Overlap:  feedOverlap.Milliseconds(),
+		Journal:  o.logs != "",
+	}
 	if err := d.browsers.ask(begin, nil); err != nil {
 		return nil, err
 	}
@@ -248,7 +283,8 @@ func (o *options) disturb(ctx context.Context, d *disturbance, steps []step) err
 	return failed
 }
 
-// quiesce waits until everything committed has come, at most settleWait, and then for as long as a late repetition may take; and judges.
+// quiesce waits until everything committed has come, at most settleWait, and then for as long as a
+// late repetition may take; and judges.
 func (o *options) quiesce(ctx context.Context, d *disturbance, profiles []profile, hopeless bool) (*verdict, error) {
 	wait := settleWait
 	if hopeless {
@@ -308,8 +344,9 @@ func settle(ctx context.Context, b *browsers, want int) error {
 	}
 }
 
-// profiles makes the browsers, each behind an edge of its own: the first is the slow reader, in every room; the others are in two to four rooms, and one in
-// seven is in the tenant's room as well, where it gets the rows of all conversations.
+// profiles makes the browsers, each behind an edge of its own: the first is the slow reader, in
+// every room; the others are in two to four rooms, and one in seven is in the tenant's room as
+// well, where it gets the rows of all conversations.
 func (o *options) profiles(p *project, edges []*gate) ([]profile, error) {
 	random := rand.New(rand.NewPCG(o.seed, 3))
 	var profiles []profile
@@ -326,7 +363,10 @@ func (o *options) profiles(p *project, edges []*gate) ([]profile, error) {
 				rooms = append(rooms, p.conversations[at])
 			}
 		}
-		profiles = append(profiles, profile{URL: "http://" + edges[i].address(), Token: token, Transports: transports, Rooms: rooms, Tenant: i%7 == 3})
+		profiles = append(
+			profiles,
+			profile{URL: "http://" + edges[i].address(), Token: token, Transports: transports, Rooms: rooms, Tenant: i%7 == 3},
+		)
 	}
 	return profiles, nil
 }

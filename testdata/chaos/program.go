@@ -19,7 +19,8 @@ import (
 	"github.com/supabridge/supabridge/phoenix/phxserver"
 )
 
-// recoveryWindow is how long the bridge keeps what a browser misses; short, so that some come back after it.
+// recoveryWindow is how long the bridge keeps what a browser misses; short, so that some come back
+// after it.
 const recoveryWindow = 8 * time.Second
 
 // shutdownTimeout is how long the bridge may take to stop, and endWait how long it is waited for.
@@ -28,16 +29,19 @@ const (
 	endWait         = shutdownTimeout + 2*time.Second
 )
 
-// feedInterval is how often the bridge reads while all is well: a feed that is stalled is found out after that.
+// feedInterval is how often the bridge reads while all is well: a feed that is stalled is found out
+// after that.
 const feedInterval = 5 * time.Second
 
-// feedOverlap is how far behind the newest row the bridge reads: transactions take up to nearly as long.
+// feedOverlap is how far behind the newest row the bridge reads: transactions take up to nearly as
+// long.
 const feedOverlap = 5 * time.Second
 
 // realTiming are the waits of Supabase's own Realtime.
 var realTiming = phxserver.RealTiming()
 
-// program is a bridge as its operator runs it: a process that is killed and started again on the same port.
+// program is a bridge as its operator runs it: a process that is killed and started again on the
+// same port.
 type program struct {
 	args  []string
 	env   []string
@@ -51,7 +55,8 @@ type program struct {
 	late    []string // what it did not do in time
 }
 
-// bridgeEnv is the configuration of the bridge: the defaults, but with times that suit a run of a minute or two.
+// bridgeEnv is the configuration of the bridge: the defaults, but with times that suit a run of a
+// minute or two.
 func bridgeEnv(p *project, port string, repair bool) []string {
 	env := map[string]string{
 		"LISTEN":                         "127.0.0.1:" + port,
@@ -120,8 +125,8 @@ func (p *program) start() error {
 	return nil
 }
 
-// end signals the program and waits for its end. One that does not end in time after SIGTERM is a failure: it is made to tell where its goroutines are,
-// and killed.
+// end signals the program and waits for its end. One that does not end in time after SIGTERM is a
+// failure: it is made to tell where its goroutines are, and killed.
 func (p *program) end(signal syscall.Signal) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -136,7 +141,10 @@ func (p *program) end(signal syscall.Signal) {
 			p.process = nil
 			return
 		case <-time.After(endWait):
-			p.late = append(p.late, fmt.Sprintf("the bridge runs on %s after %v", time.Since(began).Round(time.Millisecond), last))
+			p.late = append(
+				p.late,
+				fmt.Sprintf("the bridge runs on %s after %v", time.Since(began).Round(time.Millisecond), last),
+			)
 		}
 	}
 }
@@ -172,7 +180,8 @@ func freePort() (string, error) {
 	return port, err
 }
 
-// browsers is the Node process with the socket.io-clients. It is spoken to in lines of JSON, each answered by one, in turn.
+// browsers is the Node process with the socket.io-clients. It is spoken to in lines of JSON, each
+// answered by one, in turn.
 type browsers struct {
 	process *exec.Cmd
 	in      io.WriteCloser
@@ -180,7 +189,8 @@ type browsers struct {
 	mu      sync.Mutex // held from a question to its answer
 }
 
-// profile is one browser: where it connects, with which transports (none: the defaults), to be in which conversations.
+// profile is one browser: where it connects, with which transports (none: the defaults), to be in
+// which conversations.
 type profile struct {
 	URL        string   `json:"url"`
 	Token      string   `json:"token"`

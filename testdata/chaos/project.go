@@ -20,7 +20,8 @@ import (
 // tenantID is the distributor of the seed whose conversations the browsers are in.
 const tenantID = "d1000000-0000-4000-8000-000000000001"
 
-// project is the Supabase: a stand-in whose tables live through everything, behind one gate for REST and one for Realtime.
+// project is the Supabase: a stand-in whose tables live through everything, behind one gate for
+// REST and one for Realtime.
 type project struct {
 	server   *standin.Server
 	http     *http.Server
@@ -38,7 +39,8 @@ type restTrouble struct {
 	Share float64
 }
 
-// slowAnswer is how late an answer is while REST is slow: longer than the bridge waits (see bridgeEnv).
+// slowAnswer is how late an answer is while REST is slow: longer than the bridge waits (see
+// bridgeEnv).
 const slowAnswer = 4 * time.Second
 
 // openProject opens one; with fast its database broadcasts changes too, as after the migration.
@@ -55,7 +57,10 @@ func openProject(conversations int, fast bool) (*project, error) {
 	p := &project{server: server}
 	err = server.DB().Tx(func(tx *standin.Tx) error {
 		for n := range conversations {
-			row, err := tx.Insert("conversations", map[string]any{"distributor_id": tenantID, "customer_name": fmt.Sprintf("Customer %d", n+1)})
+			row, err := tx.Insert(
+				"conversations",
+				map[string]any{"distributor_id": tenantID, "customer_name": fmt.Sprintf("Customer %d", n+1)},
+			)
 			if err != nil {
 				return err
 			}
@@ -83,7 +88,8 @@ func openProject(conversations int, fast bool) (*project, error) {
 	return p, err
 }
 
-// troubled is REST as it is while a schedule troubles it. It stands in the way of requests before they change anything.
+// troubled is REST as it is while a schedule troubles it. It stands in the way of requests before
+// they change anything.
 func (p *project) troubled(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		t := p.trouble.Load()
@@ -99,7 +105,10 @@ func (p *project) troubled(next http.Handler) http.Handler {
 		case "502":
 			w.Header().Set("Content-Type", "text/html")
 			w.WriteHeader(http.StatusBadGateway)
-			_, _ = io.WriteString(w, "<html><head><title>502 Bad Gateway</title></head><body>cloudflare</body></html>") // the client may be gone
+			_, _ = io.WriteString(
+				w,
+				"<html><head><title>502 Bad Gateway</title></head><body>cloudflare</body></html>",
+			) // the client may be gone
 		default:
 			status, err := strconv.Atoi(t.Kind)
 			if err != nil {
@@ -110,7 +119,10 @@ func (p *project) troubled(next http.Handler) http.Handler {
 				w.Header().Set("Retry-After", "1")
 			}
 			w.WriteHeader(status)
-			_, _ = io.WriteString(w, `{"message":"An invalid response was received from the upstream server"}`) // the client may be gone
+			_, _ = io.WriteString(
+				w,
+				`{"message":"An invalid response was received from the upstream server"}`,
+			) // the client may be gone
 		}
 	})
 }

@@ -8,7 +8,8 @@ import (
 	"time"
 )
 
-// step is one disturbance of a schedule: at is when it begins, hold how long it lasts, size what else there is to it.
+// step is one disturbance of a schedule: at is when it begins, hold how long it lasts, size what
+// else there is to it.
 type step struct {
 	at   time.Duration
 	kind kind

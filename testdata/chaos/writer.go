@@ -20,10 +20,12 @@ const (
 	lateShare = 20  // one insert in so many carries an older time, as of a transaction that took long to commit, and one a time ahead
 )
 
-// longestTransaction is how much older than its commit a row may be: within the overlap of the bridge's reads (see bridgeEnv).
+// longestTransaction is how much older than its commit a row may be: within the overlap of the
+// bridge's reads (see bridgeEnv).
 const longestTransaction = feedOverlap - time.Second
 
-// version is one committed state of a row. n counts all states in the order of their commits, and is in the row's content: "n=17 …".
+// version is one committed state of a row. n counts all states in the order of their commits, and
+// is in the row's content: "n=17 …".
 type version struct {
 	n            int64
 	room, before string // the conversation, and the one before where the row moved
@@ -37,8 +39,8 @@ type record struct {
 	deleted bool
 }
 
-// writer commits to the tables and keeps the record of it. The mutex guards what it keeps; transactions are made while it is held, so that the record has
-// their order.
+// writer commits to the tables and keeps the record of it. The mutex guards what it keeps;
+// transactions are made while it is held, so that the record has their order.
 type writer struct {
 	db     *standin.DB
 	rooms  []string
@@ -56,8 +58,14 @@ type writer struct {
 }
 
 func newWriter(p *project, seed uint64) *writer {
-	return &writer{db: p.server.DB(), rooms: p.conversations, random: rand.New(rand.NewPCG(seed, 2)), filler: strings.Repeat("lorem ipsum ", 20),
-		rows: make(map[string]*record), size: make(map[string]int)}
+	return &writer{
+		db:     p.server.DB(),
+		rooms:  p.conversations,
+		random: rand.New(rand.NewPCG(seed, 2)),
+		filler: strings.Repeat("lorem ipsum ", 20),
+		rows:   make(map[string]*record),
+		size:   make(map[string]int),
+	}
 }
 
 // run commits about rate transactions a second until ctx ends.
@@ -76,7 +84,8 @@ func (w *writer) run(ctx context.Context, rate int) error {
 	}
 }
 
-// commit makes one transaction: an insert, an update, a delete, a move to another conversation, or several of these at once.
+// commit makes one transaction: an insert, an update, a delete, a move to another conversation, or
+// several of these at once.
 func (w *writer) commit() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -103,7 +112,10 @@ func (w *writer) burst(share float64) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.bursts++
-	return w.transact(1+int(share*burstSize), func(tx *standin.Tx) error { return w.insert(tx, w.rooms[w.random.IntN(len(w.rooms))]) })
+	return w.transact(
+		1+int(share*burstSize),
+		func(tx *standin.Tx) error { return w.insert(tx, w.rooms[w.random.IntN(len(w.rooms))]) },
+	)
 }
 
 // mark inserts a row in each conversation and gives their ids.

@@ -1,5 +1,5 @@
-// Command conformance serves what the official test suites of Engine.IO and Socket.IO expect of a server, and the events that the
-// load generator of this project sends.
+// Command conformance serves what the official test suites of Engine.IO and Socket.IO expect of a
+// server, and the events that the load generator of this project sends.
 //
 //	conformance -engineio 127.0.0.1:3000    engine.io-protocol v4: echoes every message
 //	conformance -engineio3 127.0.0.1:3003   engine.io-protocol v3

@@ -6,8 +6,9 @@ import (
 	"github.com/supabridge/supabridge/socketio"
 )
 
-// nodeServer is what this project's own tests with the npm client run against: both ways of everything, in the main namespace and
-// in /members, which only those may enter who give the right word.
+// nodeServer is what this project's own tests with the npm client run against: both ways of
+// everything, in the main namespace and in /members, which only those may enter who give the right
+// word.
 func nodeServer() closer {
 	io := socketio.NewServer(socketio.Options{Recovery: socketio.Recovery{Enabled: true}})
 	members := io.Of("/members")
@@ -21,7 +22,10 @@ func nodeServer() closer {
 	for _, n := range []*socketio.Namespace{io.Namespace, members} {
 		n.On("transport", func(e *socketio.Event) { e.Ack(string(e.Socket.Transport())) })
 		n.On("echo", func(e *socketio.Event) { e.Ack(e.Values()...) })
-		n.On("say", func(e *socketio.Event) { _ = e.Socket.Emit("said", e.Values()...) }) // to a client that has gone, nothing
+		n.On(
+			"say",
+			func(e *socketio.Event) { _ = e.Socket.Emit("said", e.Values()...) },
+		) // to a client that has gone, nothing
 		n.On("join", func(e *socketio.Event) {
 			var room string
 			if e.Decode(0, &room) == nil {

@@ -71,7 +71,8 @@ func clientServer() closer {
 		io.Of(name)
 	}
 	io.Of("/abc").OnConnection(func(s *socketio.Socket) { _ = s.Emit("handshake", handshake(s)) })
-	io.Of("/no").Use(func(*socketio.Socket) error { return &socketio.ConnectError{Message: "Auth failed (custom namespace)"} })
+	io.Of("/no").
+		Use(func(*socketio.Socket) error { return &socketio.ConnectError{Message: "Auth failed (custom namespace)"} })
 	io.Use(func(s *socketio.Socket) error {
 		if s.Handshake().Query["fail"] != "" {
 			return &socketio.ConnectError{Message: "Auth failed (main namespace)"}

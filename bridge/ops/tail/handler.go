@@ -19,8 +19,9 @@ const (
 	quietTime    = 15 * time.Second // after which an empty line shows that the connection is alive
 )
 
-// Handler serves what passes as a JSON object a line, until the viewer goes or the tap is closed. bodies tells whether bodies may be asked for at all.
-// It is for an address that only those who run the bridge can reach.
+// Handler serves what passes as a JSON object a line, until the viewer goes or the tap is closed.
+// bodies tells whether bodies may be asked for at all. It is for an address that only those who run
+// the bridge can reach.
 func (t *Tap) Handler(bodies func() bool) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		f := parseFilter(r.URL.Query())
@@ -86,10 +87,16 @@ func (v *viewer) serve(ctx context.Context, w http.ResponseWriter) {
 // maxLine bounds one sight as it is read, in bytes: a row can be of some megabytes.
 const maxLine = 8 << 20
 
-// Follow watches a bridge by its ops port, at address as http://127.0.0.1:9464, and calls see for each thing that happens and fits, until ctx ends, which
-// gives nil. It returns an error where the bridge can't be reached, refuses, or goes.
+// Follow watches a bridge by its ops port, at address as http://127.0.0.1:9464, and calls see for
+// each thing that happens and fits, until ctx ends, which gives nil. It returns an error where the
+// bridge can't be reached, refuses, or goes.
 func Follow(ctx context.Context, address string, f Filter, see func(Sight) error) error {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimRight(address, "/")+"/tail?"+f.query().Encode(), nil)
+	req, err := http.NewRequestWithContext(
+		ctx,
+		http.MethodGet,
+		strings.TrimRight(address, "/")+"/tail?"+f.query().Encode(),
+		nil,
+	)
 	if err != nil {
 		return fmt.Errorf("tail: %w", err)
 	}

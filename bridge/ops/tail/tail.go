@@ -1,11 +1,13 @@
-// Package tail shows those who run a bridge what passes through it as it passes: changes, connections, joins, typing, presence.
+// Package tail shows those who run a bridge what passes through it as it passes: changes,
+// connections, joins, typing, presence.
 //
 //	var tap tail.Tap
 //	tap.Show(tail.Join, func() tail.Sight { return tail.Sight{User: user, Room: room} })   // wherever something happens
 //	mux.Handle("GET /tail", tap.Handler(bodies))                                           // for supabridge tail
 //	err := tail.Follow(ctx, "http://127.0.0.1:9464", filter, print)                        // what that does
 //
-// While nobody watches, showing costs one atomic load. Nobody who watches is waited for: one who falls behind misses some, and is told how many.
+// While nobody watches, showing costs one atomic load. Nobody who watches is waited for: one who
+// falls behind misses some, and is told how many.
 //
 // The package starts no goroutine: a viewer is the goroutine of its request.
 package tail
@@ -58,7 +60,8 @@ type Sight struct {
 	Body json.RawMessage `json:"body,omitempty"`
 }
 
-// Filter says what a viewer wants to see; its zero value is everything, without bodies. A field that is set must equal the sight's.
+// Filter says what a viewer wants to see; its zero value is everything, without bodies. A field
+// that is set must equal the sight's.
 type Filter struct {
 	Kinds                             []Kind
 	Table, Conversation, Tenant, User string
@@ -68,7 +71,8 @@ type Filter struct {
 // wants tells whether a viewer is to see something.
 func (f *Filter) wants(s *Sight) bool {
 	fits := func(want, is string) bool { return want == "" || want == is }
-	return f.kind(s.Kind) && fits(f.Table, s.Table) && fits(f.Conversation, s.Conversation) && fits(f.Tenant, s.Tenant) && fits(f.User, s.User)
+	return f.kind(s.Kind) && fits(f.Table, s.Table) && fits(f.Conversation, s.Conversation) && fits(f.Tenant, s.Tenant) &&
+		fits(f.User, s.User)
 }
 
 func (f *Filter) kind(k Kind) bool { return len(f.Kinds) == 0 || slices.Contains(f.Kinds, k) }
@@ -79,7 +83,8 @@ func (f *Filter) query() url.Values {
 	for _, k := range f.Kinds {
 		q.Add("kind", string(k))
 	}
-	for name, value := range map[string]string{"table": f.Table, "conversation": f.Conversation, "tenant": f.Tenant, "user": f.User} {
+	for name, value := range map[string]string{"table": f.Table, "conversation": f.Conversation, "tenant": f.Tenant,
+		"user": f.User} {
 		if value != "" {
 			q.Set(name, value)
 		}
@@ -91,7 +96,13 @@ func (f *Filter) query() url.Values {
 }
 
 func parseFilter(q url.Values) Filter {
-	f := Filter{Table: q.Get("table"), Conversation: q.Get("conversation"), Tenant: q.Get("tenant"), User: q.Get("user"), Bodies: q.Get("bodies") == "1"}
+	f := Filter{
+		Table:        q.Get("table"),
+		Conversation: q.Get("conversation"),
+		Tenant:       q.Get("tenant"),
+		User:         q.Get("user"),
+		Bodies:       q.Get("bodies") == "1",
+	}
 	for _, k := range q["kind"] {
 		f.Kinds = append(f.Kinds, Kind(k))
 	}
@@ -121,7 +132,8 @@ type viewer struct {
 	gone   chan struct{} // closed with the tap
 }
 
-// Show shows something to those who watch. build is called only if there are any, and may not keep them waiting.
+// Show shows something to those who watch. build is called only if there are any, and may not keep
+// them waiting.
 func (t *Tap) Show(kind Kind, build func() Sight) {
 	if !t.watched.Load() {
 		return
@@ -193,5 +205,10 @@ func (t *Tap) Close() {
 // lost takes the number of what the viewer missed, as a sight; ok is false for none.
 func (v *viewer) lost() (s Sight, ok bool) {
 	n := v.missed.Swap(0)
-	return Sight{At: time.Now().UTC(), Kind: Missed, Text: strconv.FormatUint(n, 10), Detail: "too much at once; filter"}, n > 0
+	return Sight{
+		At:     time.Now().UTC(),
+		Kind:   Missed,
+		Text:   strconv.FormatUint(n, 10),
+		Detail: "too much at once; filter",
+	}, n > 0
 }

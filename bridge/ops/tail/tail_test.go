@@ -15,7 +15,8 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// watching follows a tap by its handler and returns what it sees. Nothing is missed once it has returned.
+// watching follows a tap by its handler and returns what it sees. Nothing is missed once it has
+// returned.
 func watching(t *testing.T, tap *Tap, bodies bool, f Filter) (<-chan Sight, <-chan error) {
 	t.Helper()
 	server := httptest.NewServer(tap.Handler(func() bool { return bodies }))

@@ -136,7 +136,11 @@ func (rt *Realtime) health(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	// In the order in which the real one tells it; a database in memory is connected.
-	fmt.Fprintf(w, `{"data":{"node":"realtime@127.0.0.1","region":"us-east-1","replication_connected":true,"healthy":true,"db_connected":true,"connected_cluster":%d}}`, rt.server.Connected())
+	fmt.Fprintf(
+		w,
+		`{"data":{"node":"realtime@127.0.0.1","region":"us-east-1","replication_connected":true,"healthy":true,"db_connected":true,"connected_cluster":%d}}`,
+		rt.server.Connected(),
+	)
 }
 
 // Close ends every socket, as a server that restarts does.
@@ -238,7 +242,16 @@ func (rt *Realtime) Tables(_ context.Context, c sql.Claims, schema, name string)
 	for _, t := range rt.db.Tables() {
 		if t.Published && (schema == "*" || sql.Like(schema, t.Schema)) && (name == "*" || sql.Like(name, t.Name)) {
 			columns, restricted := rt.db.Readable(c.Role, t.Schema, t.Name)
-			tables = append(tables, phxserver.Table{Schema: t.Schema, Name: t.Name, Columns: changeColumns(columns), Key: t.Key, Restricted: restricted})
+			tables = append(
+				tables,
+				phxserver.Table{
+					Schema:     t.Schema,
+					Name:       t.Name,
+					Columns:    changeColumns(columns),
+					Key:        t.Key,
+					Restricted: restricted,
+				},
+			)
 		}
 	}
 	return tables, nil

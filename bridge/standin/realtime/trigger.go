@@ -16,8 +16,9 @@ type changeBroadcast struct {
 	OldRecord map[string]json.RawMessage `json:"old_record"`
 }
 
-// broadcastChanges is the trigger of tables that have a topic: it sends each row of a transaction as that commits, with all of the old row,
-// whatever the replica identity and however long the changes' poll takes. A TRUNCATE has no rows to fire it.
+// broadcastChanges is the trigger of tables that have a topic: it sends each row of a transaction
+// as that commits, with all of the old row, whatever the replica identity and however long the
+// changes' poll takes. A TRUNCATE has no rows to fire it.
 func (rt *Realtime) broadcastChanges(changes []sql.Change) {
 	for _, c := range changes {
 		topic := rt.topics[tableName{c.Schema, c.Table}]

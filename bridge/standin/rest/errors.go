@@ -25,8 +25,8 @@ func (e *statusError) Unwrap() error { return e.cause }
 // refused gives an error a status.
 func refused(status int, e *sql.Error) error { return &statusError{e, status} }
 
-// statusOf is the HTTP status PostgREST gives an error of Postgres. anonymous is whether the role is anon, which is told
-// to authenticate where another role is told that it may not.
+// statusOf is the HTTP status PostgREST gives an error of Postgres. anonymous is whether the role
+// is anon, which is told to authenticate where another role is told that it may not.
 func statusOf(e *sql.Error, anonymous bool) int {
 	switch e.Code {
 	case "23503", "23505":

@@ -8,7 +8,8 @@ import (
 	"github.com/supabridge/supabridge/bridge/standin/sql"
 )
 
-// factsPath is the function that supabridge's migration brings into a project: doctor asks it what the catalog says of tables.
+// factsPath is the function that supabridge's migration brings into a project: doctor asks it what
+// the catalog says of tables.
 const factsPath = "rpc/supabridge_facts"
 
 // facts answers it as that function does, for the service role alone.

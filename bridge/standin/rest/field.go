@@ -7,7 +7,8 @@ import (
 	"github.com/supabridge/supabridge/bridge/standin/sql"
 )
 
-// cutField takes a field off the start of a text. ok is false if there is none, or its path isn't complete.
+// cutField takes a field off the start of a text. ok is false if there is none, or its path isn't
+// complete.
 func cutField(s string) (f sql.Field, rest string, ok bool) {
 	f.Column, rest, ok = cutName(s)
 	for ok && strings.HasPrefix(rest, "->") {

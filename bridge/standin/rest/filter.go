@@ -15,8 +15,9 @@ const maxFilterDepth = 64
 
 // operators are those of PostgREST; the value is whether they may be quantified by (any) and (all).
 var operators = map[string]bool{
-	"eq": true, "gte": true, "gt": true, "lte": true, "lt": true, "like": true, "ilike": true, "match": true, "imatch": true,
-	"neq": false, "isdistinct": false, "in": false, "is": false,
+	"eq": true, "gte": true, "gt": true, "lte": true, "lt": true, "like": true, "ilike": true, "match": true,
+	"imatch": true,
+	"neq":    false, "isdistinct": false, "in": false, "is": false,
 }
 
 // foreignOperators are PostgREST's, but not ours.
@@ -169,7 +170,8 @@ func (p *filterParser) node(depth int) (sql.Condition, error) {
 	return p.comparison(f, true)
 }
 
-// comparison reads [not.]op[(any)].value. Inside a tree the value ends at a comma or closing parenthesis.
+// comparison reads [not.]op[(any)].value. Inside a tree the value ends at a comma or closing
+// parenthesis.
 func (p *filterParser) comparison(f sql.Field, inTree bool) (sql.Condition, error) {
 	c := sql.Condition{Field: f, Not: p.take("not.")}
 	start := p.pos
@@ -224,7 +226,8 @@ func (p *filterParser) scalar(inTree bool) string {
 	return p.member(",)")
 }
 
-// member reads a value up to one of the characters that end it, or a quoted one if nothing follows its quotes.
+// member reads a value up to one of the characters that end it, or a quoted one if nothing follows
+// its quotes.
 func (p *filterParser) member(ends string) string {
 	if text, n, ok := cutQuoted(p.rest()); ok && (n == len(p.rest()) || strings.IndexByte(ends, p.rest()[n]) >= 0) {
 		p.pos += n
@@ -257,8 +260,8 @@ func (p *filterParser) list(open, shut byte) ([]string, error) {
 	}
 }
 
-// cutQuoted reads a text in double quotes at the start of s, in which a backslash escapes the next character, and says how
-// long it is with its quotes.
+// cutQuoted reads a text in double quotes at the start of s, in which a backslash escapes the next
+// character, and says how long it is with its quotes.
 func cutQuoted(s string) (text string, length int, ok bool) {
 	if !strings.HasPrefix(s, `"`) {
 		return "", 0, false

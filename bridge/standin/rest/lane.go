@@ -8,11 +8,12 @@ import (
 	"github.com/supabridge/supabridge/bridge/standin/sql"
 )
 
-// lanePath is the function that supabridge's migration brings into a project: the bridge asks it which channel the triggers broadcast
-// on, and whether anybody else may use it.
+// lanePath is the function that supabridge's migration brings into a project: the bridge asks it
+// which channel the triggers broadcast on, and whether anybody else may use it.
 const lanePath = "rpc/supabridge_lane"
 
-// lane answers the function as a database does that the migration was applied to, for the service role alone.
+// lane answers the function as a database does that the migration was applied to, for the service
+// role alone.
 func (c *restCall) lane() (int, []byte, error) {
 	if c.claims.Role != sql.RoleService {
 		return 0, nil, refused(http.StatusForbidden, &sql.Error{Code: "42501",

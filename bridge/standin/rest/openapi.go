@@ -8,7 +8,8 @@ import (
 	"strings"
 )
 
-// openAPI describes the tables of a schema as PostgREST does at its root, as far as it tells their columns and keys. The stand-in answers the service role alone.
+// openAPI describes the tables of a schema as PostgREST does at its root, as far as it tells their
+// columns and keys. The stand-in answers the service role alone.
 func (c *restCall) openAPI(r *http.Request) (int, []byte, error) {
 	schema := c.db.Schemas()[0]
 	if profile := r.Header.Get("Accept-Profile"); profile != "" {
@@ -55,6 +56,12 @@ func (c *restCall) openAPI(r *http.Request) (int, []byte, error) {
 		definitions[info.Name] = d
 	}
 	c.header.Set("Content-Type", "application/openapi+json; charset=utf-8")
-	out, err := json.Marshal(map[string]any{"swagger": "2.0", "info": map[string]string{"title": "standard public schema"}, "definitions": definitions})
+	out, err := json.Marshal(
+		map[string]any{
+			"swagger":     "2.0",
+			"info":        map[string]string{"title": "standard public schema"},
+			"definitions": definitions,
+		},
+	)
 	return http.StatusOK, out, err
 }

@@ -8,7 +8,8 @@ import (
 	"github.com/supabridge/supabridge/bridge/standin/sql"
 )
 
-// preferences are what a request's Prefer headers ask for. Of several values of one kind the first counts.
+// preferences are what a request's Prefer headers ask for. Of several values of one kind the first
+// counts.
 type preferences struct {
 	ret         string // minimal, representation, headers-only
 	resolution  string // ignore-duplicates, merge-duplicates
@@ -18,8 +19,8 @@ type preferences struct {
 	applied     []string
 }
 
-// parsePrefer reads the Prefer headers, one list or several. Unknown preferences are passed over, or refused under
-// handling=strict.
+// parsePrefer reads the Prefer headers, one list or several. Unknown preferences are passed over,
+// or refused under handling=strict.
 func parsePrefer(h http.Header) (preferences, error) {
 	p := preferences{maxAffected: -1}
 	strict, handled := false, false

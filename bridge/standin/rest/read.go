@@ -40,7 +40,9 @@ func (c *restCall) read(h http.Header) (int, []byte, error) {
 	counted := c.prefer.count != ""
 	if counted && span.offset > total {
 		c.header.Set("Content-Range", "*/"+strconv.Itoa(total))
-		return 0, nil, rangeError(fmt.Sprintf("An offset of %d was requested, but there are only %d rows.", span.offset, total))
+		return 0, nil, rangeError(
+			fmt.Sprintf("An offset of %d was requested, but there are only %d rows.", span.offset, total),
+		)
 	}
 	out, err := c.render(fields, rows)
 	if err != nil {

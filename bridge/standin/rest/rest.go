@@ -233,7 +233,8 @@ func (c *restCall) filters() (all sql.Filter, given int, err error) {
 	return sql.All(tests), len(tests), nil
 }
 
-// render writes rows as the answer's body. Asked for a single object, any other number of rows is PGRST116.
+// render writes rows as the answer's body. Asked for a single object, any other number of rows is
+// PGRST116.
 func (c *restCall) render(p sql.Projection, rows []*sql.Row) ([]byte, error) {
 	if err := c.mayProject(p); err != nil {
 		return nil, err

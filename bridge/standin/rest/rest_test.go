@@ -127,8 +127,8 @@ func (s shop) ask(t testing.TB, method, path, body string, headers ...string) (*
 	return resp, string(text)
 }
 
-// exchange is one request and what must come of it. want is the body, or the start of it before a final "…". header is
-// "Name: value" of the answer.
+// exchange is one request and what must come of it. want is the body, or the start of it before a
+// final "…". header is "Name: value" of the answer.
 type exchange struct {
 	name         string
 	method, path string

@@ -88,8 +88,8 @@ func hasOutside(text, mark string) bool {
 	return found
 }
 
-// eachOutside calls fn for each byte outside of double quotes, with how many parentheses are open around it, until it
-// returns false.
+// eachOutside calls fn for each byte outside of double quotes, with how many parentheses are open
+// around it, until it returns false.
 func eachOutside(text string, fn func(i, depth int) bool) {
 	depth, quoted := 0, false
 	for i := 0; i < len(text); i++ {
@@ -153,7 +153,12 @@ func parseOrder(t *sql.Relation, text string) ([]sql.OrderTerm, error) {
 			words = words[1:]
 		}
 		if len(words) > 0 {
-			return nil, parseError("order", text, max(0, strings.Index(text, words[0])), "expecting \"asc\", \"desc\", \"nullsfirst\" or \"nullslast\"")
+			return nil, parseError(
+				"order",
+				text,
+				max(0, strings.Index(text, words[0])),
+				"expecting \"asc\", \"desc\", \"nullsfirst\" or \"nullslast\"",
+			)
 		}
 		terms = append(terms, term)
 	}

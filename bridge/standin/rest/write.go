@@ -83,8 +83,9 @@ func (c *restCall) update(h http.Header) (int, []byte, error) {
 // delete answers DELETE.
 func (c *restCall) delete() (int, []byte, error) { return c.change(sql.ForDelete, c.table.Delete) }
 
-// change finds the rows that the filters name, does something to them in one transaction, and answers with what became of
-// them. Supabase lets nobody write to all rows by leaving the filters out.
+// change finds the rows that the filters name, does something to them in one transaction, and
+// answers with what became of them. Supabase lets nobody write to all rows by leaving the filters
+// out.
 func (c *restCall) change(op sql.Operation, do func(sql.Filter, func([]*sql.Row) error) error) (int, []byte, error) {
 	fields, err := parseSelect(c.table, c.params.Get("select"))
 	if err != nil {
@@ -132,8 +133,8 @@ func (c *restCall) change(op sql.Operation, do func(sql.Filter, func([]*sql.Row)
 	return http.StatusOK, out, nil
 }
 
-// returned is the body of the answer to a write: nothing unless return=representation. A single object that isn't one
-// fails, and with it the transaction.
+// returned is the body of the answer to a write: nothing unless return=representation. A single
+// object that isn't one fails, and with it the transaction.
 func (c *restCall) returned(fields sql.Projection, rows []*sql.Row) ([]byte, error) {
 	if c.prefer.ret != "representation" {
 		return nil, nil
@@ -161,10 +162,11 @@ func (c *restCall) location(r *sql.Row) string {
 	return b.String()
 }
 
-// parseBody reads the body's objects and finds their columns: those of the parameter columns, else those of the objects,
-// which must have the same.
+// parseBody reads the body's objects and finds their columns: those of the parameter columns, else
+// those of the objects, which must have the same.
 func (c *restCall) parseBody(h http.Header) (payload, error) {
-	if kind, _, err := mime.ParseMediaType(h.Get("Content-Type")); h.Get("Content-Type") != "" && (err != nil || kind != mediaJSON && kind != mediaObject+"+json") {
+	if kind, _, err := mime.ParseMediaType(h.Get("Content-Type")); h.Get("Content-Type") != "" &&
+		(err != nil || kind != mediaJSON && kind != mediaObject+"+json") {
 		return payload{}, &sql.Error{Code: "PGRST102", Message: "Content-Type not acceptable: " + h.Get("Content-Type")}
 	}
 	var p payload
@@ -185,7 +187,12 @@ func (c *restCall) parseBody(h http.Header) (payload, error) {
 		for _, item := range splitOutside(c.params.Get("columns"), ',') {
 			name, rest, ok := cutName(strings.TrimSpace(item))
 			if !ok || rest != "" {
-				return payload{}, parseError("columns parameter", c.params.Get("columns"), 0, "expecting field name (* or [a..z0..9_$])")
+				return payload{}, parseError(
+					"columns parameter",
+					c.params.Get("columns"),
+					0,
+					"expecting field name (* or [a..z0..9_$])",
+				)
 			}
 			names = append(names, name)
 		}

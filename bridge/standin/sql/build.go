@@ -159,7 +159,8 @@ func (s *ColumnDef) defaultValue() (defaultValue, error) {
 	return defaultValue{how: defaultLiteral, literal: v}, err
 }
 
-// connect adds the foreign keys of a table, each with an index to find the rows that refer to another.
+// connect adds the foreign keys of a table, each with an index to find the rows that refer to
+// another.
 func (db *DB) connect(t *table, s *TableDef) error {
 	for _, sf := range s.Foreign {
 		columns, err := t.resolve(sf.Columns)

@@ -116,7 +116,8 @@ func (db *DB) Similar(schema, name string) (similar string) {
 	return similar
 }
 
-// editDistance is how many bytes must be put in, taken out or changed to make b of a. Long names aren't compared.
+// editDistance is how many bytes must be put in, taken out or changed to make b of a. Long names
+// aren't compared.
 func editDistance(a, b string) int {
 	if len(a) > 64 || len(b) > 64 {
 		return max(len(a), len(b))

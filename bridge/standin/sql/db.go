@@ -25,25 +25,29 @@ const (
 	Truncate = "TRUNCATE"
 )
 
-// Change is what one row of a committed transaction became, or the truncation of a table. Changes are shared between
-// listeners: they and what they point to are never written to after they are handed out.
+// Change is what one row of a committed transaction became, or the truncation of a table. Changes
+// are shared between listeners: they and what they point to are never written to after they are
+// handed out.
 type Change struct {
 	// Type is Insert, Update, Delete or Truncate.
 	Type   string
 	Schema string
 	Table  string
-	// Commit is when the transaction committed; the same for all its changes, and never earlier than the one before.
+	// Commit is when the transaction committed; the same for all its changes, and never earlier than
+	// the one before.
 	Commit time.Time
 	// Columns are the table's columns in order.
 	Columns []Column
-	// New is the whole row after the change, nil for Delete and Truncate. Values are JSON as to_jsonb writes them:
-	// int8 and numeric with all digits, timestamps as ISO 8601, bytea as a string with its \x, json and jsonb nested.
+	// New is the whole row after the change, nil for Delete and Truncate. Values are JSON as to_jsonb
+	// writes them: int8 and numeric with all digits, timestamps as ISO 8601, bytea as a string with
+	// its \x, json and jsonb nested.
 	New map[string]json.RawMessage
 	// Old is the whole row before the change, nil for Insert and Truncate.
 	Old map[string]json.RawMessage
 	// Key names the primary key's columns; empty when the table has none.
 	Key []string
-	// FullIdentity is REPLICA IDENTITY FULL: readers of the log see the whole old row, else only its key.
+	// FullIdentity is REPLICA IDENTITY FULL: readers of the log see the whole old row, else only its
+	// key.
 	FullIdentity bool
 	// RLS: row security is enabled on the table.
 	RLS bool
@@ -62,15 +66,15 @@ type TableInfo struct {
 	Published    bool
 }
 
-// DB holds the tables. Transactions run one at a time and in one total order; readers run beside each other, between
-// transactions. Safe for any number of goroutines.
+// DB holds the tables. Transactions run one at a time and in one total order; readers run beside
+// each other, between transactions. Safe for any number of goroutines.
 type DB struct {
 	limits  Limits
 	now     func() time.Time
 	schemas []string // exposed schemas, the first is the default; immutable
 
-	// commit serialises transactions together with the calls to the listeners, so that these see commit order. It is
-	// taken before mu. Holding it keeps no reader waiting.
+	// commit serialises transactions together with the calls to the listeners, so that these see
+	// commit order. It is taken before mu. Holding it keeps no reader waiting.
 	commit     sync.Mutex
 	lastCommit time.Time // guarded by commit
 
@@ -87,10 +91,11 @@ type listener struct{ fn func([]Change) }
 // tableName is a table's name with its schema.
 type tableName struct{ schema, name string }
 
-// OnChange has fn called once for every committed transaction that changed something, with all its changes in the order
-// they were made, and in commit order. fn runs on the goroutine that committed: it must not block and must not start a
-// transaction on this DB; reading from it is fine. After cancel returns, fn may still be running for a commit that had
-// begun, but isn't called again.
+// OnChange has fn called once for every committed transaction that changed something, with all its
+// changes in the order they were made, and in commit order. fn runs on the goroutine that
+// committed: it must not block and must not start a transaction on this DB; reading from it is
+// fine. After cancel returns, fn may still be running for a commit that had begun, but isn't called
+// again.
 func (db *DB) OnChange(fn func([]Change)) (cancel func()) {
 	l := &listener{fn: fn}
 	db.listenMu.Lock()
@@ -169,10 +174,10 @@ func (db *DB) SetFullIdentity(schema, name string, full bool) (ok bool) {
 	return true
 }
 
-// Visible tells whether a role may read a row: always for service_role and for a table without row security, else when
-// one of the table's rules for reading lets it. A rule through a parent table looks at the parent row as it is now.
-// row needs the columns its rules and foreign keys name; a column missing from it counts as null. An unknown table or
-// role sees nothing.
+// Visible tells whether a role may read a row: always for service_role and for a table without row
+// security, else when one of the table's rules for reading lets it. A rule through a parent table
+// looks at the parent row as it is now. row needs the columns its rules and foreign keys name; a
+// column missing from it counts as null. An unknown table or role sees nothing.
 func (db *DB) Visible(c Claims, schema, table string, row map[string]json.RawMessage) bool {
 	t, ok := db.tables[tableName{schema, table}]
 	if !ok || !KnownRole(c.Role) {

@@ -7,7 +7,8 @@ import (
 	"strings"
 )
 
-// truth is SQL's: false, unknown (a null was asked) or true, in this order so that AND is the least and OR the greatest.
+// truth is SQL's: false, unknown (a null was asked) or true, in this order so that AND is the least
+// and OR the greatest.
 type truth int8
 
 const (
@@ -39,7 +40,8 @@ type Condition struct {
 // Filter is a condition bound to a table. It is immutable.
 type Filter struct {
 	holds func(vals []value) truth
-	// known are the values a column must have one of for the test to hold, where it says so; they let an index find the rows.
+	// known are the values a column must have one of for the test to hold, where it says so; they let
+	// an index find the rows.
 	known map[int][]value
 }
 
@@ -141,7 +143,8 @@ func (t *table) eachValue(c Condition) ([]Filter, error) {
 	return parts, nil
 }
 
-// question is what an operator asks of a value: whether it holds against any of the texts, which it also gives read.
+// question is what an operator asks of a value: whether it holds against any of the texts, which it
+// also gives read.
 func (t *Type) question(op string, texts []string) (func(value) truth, []value, error) {
 	switch op {
 	case "like", "ilike":
@@ -159,8 +162,10 @@ func (t *Type) question(op string, texts []string) (func(value) truth, []value, 
 		return t.askMatch(op, texts)
 	}
 	if t.kind == kindJSON {
-		return nil, nil, t.noOperator(map[string]string{"eq": "=", "in": "=", "neq": "<>", "gt": ">", "gte": ">=", "lt": "<", "lte": "<=",
-			"isdistinct": "IS DISTINCT FROM"}[op])
+		return nil, nil, t.noOperator(
+			map[string]string{"eq": "=", "in": "=", "neq": "<>", "gt": ">", "gte": ">=", "lt": "<", "lte": "<=",
+				"isdistinct": "IS DISTINCT FROM"}[op],
+		)
 	}
 	values := make([]value, len(texts))
 	for i, text := range texts {
@@ -173,8 +178,9 @@ func (t *Type) question(op string, texts []string) (func(value) truth, []value, 
 		return func(v value) truth { return truthOf(v.null || t.compare(v, values[0]) != 0) }, nil, nil
 	}
 	accept := map[string]func(int) bool{
-		"eq": func(c int) bool { return c == 0 }, "in": func(c int) bool { return c == 0 }, "neq": func(c int) bool { return c != 0 },
-		"gt": func(c int) bool { return c > 0 }, "gte": func(c int) bool { return c >= 0 },
+		"eq": func(c int) bool { return c == 0 }, "in": func(c int) bool { return c == 0 },
+		"neq": func(c int) bool { return c != 0 },
+		"gt":  func(c int) bool { return c > 0 }, "gte": func(c int) bool { return c >= 0 },
 		"lt": func(c int) bool { return c < 0 }, "lte": func(c int) bool { return c <= 0 },
 	}[op]
 	return asked(func(v value) bool {

@@ -75,7 +75,8 @@ func (e Expression) of(vals []value) value {
 	return value{text: s}
 }
 
-// into goes from a document to what it holds at a key or index; ok is false if it holds nothing there.
+// into goes from a document to what it holds at a key or index; ok is false if it holds nothing
+// there.
 func (st Step) into(raw json.RawMessage) (json.RawMessage, bool) {
 	switch raw[0] {
 	case '{':

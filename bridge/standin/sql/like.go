@@ -43,7 +43,8 @@ func folded(r rune, fold bool) rune {
 	return r
 }
 
-// matchLike matches the whole text. It goes back only to the last %, so its time is at most the product of the two lengths.
+// matchLike matches the whole text. It goes back only to the last %, so its time is at most the
+// product of the two lengths.
 func matchLike(pattern []likeToken, text string, fold bool) bool {
 	p, i := 0, 0
 	star, from := -1, 0 // the last % and where in the text it is tried to end

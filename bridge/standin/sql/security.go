@@ -30,8 +30,8 @@ const (
 	ForAll = ForSelect | ForInsert | ForUpdate | ForDelete
 )
 
-// rule lets the roles it names at the rows it describes: those whose column equals a claim of the token, on the row itself
-// or on a parent row that is found over foreign keys. Immutable.
+// rule lets the roles it names at the rows it describes: those whose column equals a claim of the
+// token, on the row itself or on a parent row that is found over foreign keys. Immutable.
 type rule struct {
 	operations Operation
 	roles      []string

@@ -21,7 +21,8 @@ const (
 	conflictMerges
 )
 
-// inserted is what an insert did: the rows in the end, those ignored left out, and how many are new.
+// inserted is what an insert did: the rows in the end, those ignored left out, and how many are
+// new.
 type inserted struct {
 	rows  []*Row
 	fresh int
@@ -166,19 +167,34 @@ func (t *table) identifiable(change string) error {
 	}
 	what, from, _ := strings.Cut(change, " ")
 	doing := strings.TrimSpace(strings.TrimSuffix(what, "e") + "ing " + from)
-	return &Error{Code: "55000", Message: fmt.Sprintf("cannot %s table %q because it does not have a replica identity and publishes %ss", change, t.info.Name, what),
-		Hint: "To enable " + doing + " the table, set REPLICA IDENTITY using ALTER TABLE."}
+	return &Error{
+		Code: "55000",
+		Message: fmt.Sprintf(
+			"cannot %s table %q because it does not have a replica identity and publishes %ss",
+			change,
+			t.info.Name,
+			what,
+		),
+		Hint: "To enable " + doing + " the table, set REPLICA IDENTITY using ALTER TABLE.",
+	}
 }
 
 func (t *table) rowRefused(suffix string) *Error {
-	return &Error{Code: "42501", Message: fmt.Sprintf("new row violates row-level security policy%s for table %q", suffix, t.info.Name)}
+	return &Error{
+		Code:    "42501",
+		Message: fmt.Sprintf("new row violates row-level security policy%s for table %q", suffix, t.info.Name),
+	}
 }
 
 func (t *table) checkNotNull(vals []value) error {
 	for c := range t.columns {
 		if t.columns[c].notNull && vals[c].null {
 			return &Error{Code: "23502",
-				Message: fmt.Sprintf("null value in column %q of relation %q violates not-null constraint", t.columns[c].name, t.info.Name),
+				Message: fmt.Sprintf(
+					"null value in column %q of relation %q violates not-null constraint",
+					t.columns[c].name,
+					t.info.Name,
+				),
 				Details: "Failing row contains (" + t.tuple(vals) + ")."}
 		}
 	}
@@ -217,7 +233,8 @@ func (t *table) checkUnique(vals []value, old *Row) error {
 	return nil
 }
 
-// checkParents puts down the foreign keys of a new version of a row, where they differ from the old one's.
+// checkParents puts down the foreign keys of a new version of a row, where they differ from the old
+// one's.
 func (tx *Tx) checkParents(t *table, old, r *Row) {
 	for _, key := range t.foreign {
 		if old == nil || !equalOn(old.vals, r.vals, key.columns) {
@@ -226,7 +243,8 @@ func (tx *Tx) checkParents(t *table, old, r *Row) {
 	}
 }
 
-// checkChildren puts down the foreign keys that refer to a row that is gone or whose key has changed.
+// checkChildren puts down the foreign keys that refer to a row that is gone or whose key has
+// changed.
 func (tx *Tx) checkChildren(t *table, old, r *Row) {
 	for _, key := range t.referenced {
 		if r == nil || !equalOn(old.vals, r.vals, key.refs.columns) {
@@ -244,7 +262,8 @@ func equalOn(a, b []value, columns []int) bool {
 	return true
 }
 
-// endStatement looks at the foreign keys that the statement touched. What they delete or update may touch others.
+// endStatement looks at the foreign keys that the statement touched. What they delete or update may
+// touch others.
 func (tx *Tx) endStatement() error {
 	for len(tx.checks) > 0 {
 		c := tx.checks[0]
@@ -320,7 +339,11 @@ func (tx *Tx) settleChildren(c check) error {
 			return &Error{Code: "23503",
 				Message: fmt.Sprintf("update or delete on table %q violates foreign key constraint %q on table %q",
 					c.key.to.info.Name, c.key.name, from.info.Name),
-				Details: fmt.Sprintf("%s is still referenced from table %q.", c.key.to.describe(c.key.refs.columns, c.gone.vals), from.info.Name)}
+				Details: fmt.Sprintf(
+					"%s is still referenced from table %q.",
+					c.key.to.describe(c.key.refs.columns, c.gone.vals),
+					from.info.Name,
+				)}
 		}
 	}
 	return nil

@@ -22,8 +22,8 @@ type table struct {
 	referenced []foreignKey // to here
 	rules      []rule
 
-	// heap holds the rows in order of insertion; a deleted one leaves nil until the next compaction. A row that is
-	// updated keeps its place.
+	// heap holds the rows in order of insertion; a deleted one leaves nil until the next compaction. A
+	// row that is updated keeps its place.
 	heap     []*Row
 	live     int // rows in heap
 	indexes  []*index
@@ -91,7 +91,8 @@ const (
 	SetNull
 )
 
-// index finds rows by the values of columns. A row with a null among them isn't in it. Guarded by DB.mu.
+// index finds rows by the values of columns. A row with a null among them isn't in it. Guarded by
+// DB.mu.
 type index struct {
 	name    string
 	columns []int
@@ -191,7 +192,8 @@ func (ix *index) remove(r *Row) {
 	}
 }
 
-// put places a row at its position, in place of the version there if any, or takes it away when r is nil.
+// put places a row at its position, in place of the version there if any, or takes it away when r
+// is nil.
 func (t *table) put(pos int, r *Row) {
 	if old := t.heap[pos]; old != nil {
 		t.live--

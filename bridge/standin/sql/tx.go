@@ -16,14 +16,15 @@ func newUUID() string { return uuid.NewString() }
 
 // Limits bound what a DB holds. Zero fields take the defaults.
 type Limits struct {
-	// MaxBytes bounds the approximate memory of all rows. Default 512 MiB. A transaction over it fails with code 53100.
+	// MaxBytes bounds the approximate memory of all rows. Default 512 MiB. A transaction over it fails
+	// with code 53100.
 	MaxBytes int64
 }
 
 const defaultMaxBytes = 512 << 20
 
-// Tx is one transaction. It is for the function it was handed to and for its goroutine alone. Once one of its calls has
-// failed, the others fail with code 25P02.
+// Tx is one transaction. It is for the function it was handed to and for its goroutine alone. Once
+// one of its calls has failed, the others fail with code 25P02.
 type Tx struct {
 	db      *DB
 	now     time.Time // of the transaction: what now() gives throughout
@@ -33,15 +34,16 @@ type Tx struct {
 	failed  error     // first error; the transaction can't commit any more
 }
 
-// pending is a change not yet committed, and enough to take it back. old or new is nil for INSERT and DELETE, both for TRUNCATE.
+// pending is a change not yet committed, and enough to take it back. old or new is nil for INSERT
+// and DELETE, both for TRUNCATE.
 type pending struct {
 	table     *table
 	old, new  *Row
 	truncated []*Row // the heap before
 }
 
-// check is a foreign key to look at: whether row, of key.from, has its parent, or what becomes of the children of gone, a
-// row of key.to that was deleted or whose key changed.
+// check is a foreign key to look at: whether row, of key.from, has its parent, or what becomes of
+// the children of gone, a row of key.to that was deleted or whose key changed.
 type check struct {
 	key     foreignKey
 	row     *Row
@@ -51,11 +53,13 @@ type check struct {
 
 var errAborted = errors.New("standin: the transaction was aborted by an earlier error")
 
-// Tx runs fn as one transaction: when it returns nil and no call failed, all it did becomes visible at once and listeners
-// are told; else nothing of it remains. The error is fn's, or that of the first call that failed, an *Error. It runs as
-// the owner of the tables, whom row security does not hold.
+// Tx runs fn as one transaction: when it returns nil and no call failed, all it did becomes visible
+// at once and listeners are told; else nothing of it remains. The error is fn's, or that of the
+// first call that failed, an *Error. It runs as the owner of the tables, whom row security does not
+// hold.
 //
-// fn runs while readers and other transactions wait: it must be short and must use tx alone, never db.
+// fn runs while readers and other transactions wait: it must be short and must use tx alone, never
+// db.
 func (db *DB) Tx(fn func(tx *Tx) error) error { return db.transact(nil, fn) }
 
 func (db *DB) transact(claims *Claims, fn func(tx *Tx) error) error {
@@ -82,7 +86,8 @@ func (db *DB) transact(claims *Claims, fn func(tx *Tx) error) error {
 	return nil
 }
 
-// run is the part of a transaction that holds readers off. It takes everything back on an error and on a panic.
+// run is the part of a transaction that holds readers off. It takes everything back on an error and
+// on a panic.
 func (tx *Tx) run(fn func(tx *Tx) error) error {
 	tx.db.mu.Lock()
 	defer tx.db.mu.Unlock()
@@ -216,11 +221,16 @@ func (tx *Tx) account(delta int64) error {
 }
 
 func (db *DB) full() *Error {
-	return &Error{Code: "53100", Message: "the tables are full", Details: "They may take " + strconv.FormatInt(db.limits.MaxBytes, 10) + " bytes."}
+	return &Error{
+		Code:    "53100",
+		Message: "the tables are full",
+		Details: "They may take " + strconv.FormatInt(db.limits.MaxBytes, 10) + " bytes.",
+	}
 }
 
-// Insert adds a row and returns it whole. Columns left out take their defaults. Values are nil, json.RawMessage,
-// time.Time, a Go number, bool or string read as a Postgres literal; anything else goes by its JSON.
+// Insert adds a row and returns it whole. Columns left out take their defaults. Values are nil,
+// json.RawMessage, time.Time, a Go number, bool or string read as a Postgres literal; anything else
+// goes by its JSON.
 func (tx *Tx) Insert(table string, row map[string]any) (map[string]json.RawMessage, error) {
 	t, err := tx.table(table)
 	if err != nil {
@@ -255,8 +265,8 @@ func (tx *Tx) Update(table string, where, set map[string]any) (int, error) {
 	return len(out), err
 }
 
-// Delete removes every row whose columns equal where, and returns how many there were, without those that foreign keys
-// took along.
+// Delete removes every row whose columns equal where, and returns how many there were, without
+// those that foreign keys took along.
 func (tx *Tx) Delete(table string, where map[string]any) (int, error) {
 	t, rows, err := tx.matching(table, where)
 	if err != nil {
@@ -313,7 +323,8 @@ func (tx *Tx) fail(err error) error {
 	return err
 }
 
-// table finds a table by name, unless the transaction has failed already: nothing more can be done in it then.
+// table finds a table by name, unless the transaction has failed already: nothing more can be done
+// in it then.
 func (tx *Tx) table(name string) (*table, error) {
 	if tx.failed != nil {
 		return nil, &Error{Code: "25P02",
@@ -352,7 +363,8 @@ func (t *table) assignments(row map[string]any) (map[int]value, error) {
 	return set, nil
 }
 
-// unknownColumn is the error for a column that doesn't exist, with the one that may have been meant.
+// unknownColumn is the error for a column that doesn't exist, with the one that may have been
+// meant.
 func (t *table) unknownColumn(name string) *Error {
 	e := &Error{Code: "42703", Message: "column " + t.info.Name + "." + name + " does not exist"}
 	best := min(3, len(name)/2) + 1
@@ -434,8 +446,9 @@ func (tx *Tx) matching(name string, where map[string]any) (*table, []*Row, error
 	return t, out, nil
 }
 
-// rowsWith narrows the rows down by an index whose every column is known to have one of a few values, which known gives.
-// Without such an index it is all rows. Rows come in the order of the table.
+// rowsWith narrows the rows down by an index whose every column is known to have one of a few
+// values, which known gives. Without such an index it is all rows. Rows come in the order of the
+// table.
 func (t *table) rowsWith(known func(c int) ([]value, bool)) []*Row {
 	var best *index
 	for _, ix := range t.indexes {

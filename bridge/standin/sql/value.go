@@ -14,8 +14,8 @@ import (
 // value is one column of one row. It is immutable.
 type value struct {
 	null bool
-	// text is the canonical text: for numbers, text, uuid and bytea as Postgres prints it, for times as JSON carries
-	// them, for json, jsonb and arrays their JSON.
+	// text is the canonical text: for numbers, text, uuid and bytea as Postgres prints it, for times
+	// as JSON carries them, for json, jsonb and arrays their JSON.
 	text string
 	// n orders integers, booleans, enums and times (microseconds); of floats it holds the bits.
 	n int64
@@ -23,7 +23,8 @@ type value struct {
 
 var null = value{null: true}
 
-// parse reads a literal, as it stands in a filter, a default or a JSON string. The error is an *Error.
+// parse reads a literal, as it stands in a filter, a default or a JSON string. The error is an
+// *Error.
 func (t *Type) parse(text string) (value, error) {
 	switch t.kind {
 	case kindInt:
@@ -58,8 +59,8 @@ func (t *Type) parse(text string) (value, error) {
 	return t.parseText(text)
 }
 
-// parseJSON reads a value as the body of a request carries it: null is NULL, also for jsonb; a string is read as a
-// literal; what else there is by its JSON text. The error is an *Error.
+// parseJSON reads a value as the body of a request carries it: null is NULL, also for jsonb; a
+// string is read as a literal; what else there is by its JSON text. The error is an *Error.
 func (t *Type) parseJSON(raw json.RawMessage) (value, error) {
 	if len(raw) == 0 || string(raw) == "null" {
 		return null, nil
@@ -84,7 +85,11 @@ func (t *Type) parseJSON(raw json.RawMessage) (value, error) {
 
 func (t *Type) parseText(text string) (value, error) {
 	if strings.IndexByte(text, 0) >= 0 {
-		return null, &Error{Code: "22P05", Message: "unsupported Unicode escape sequence", Details: `\u0000 cannot be converted to text.`}
+		return null, &Error{
+			Code:    "22P05",
+			Message: "unsupported Unicode escape sequence",
+			Details: `\u0000 cannot be converted to text.`,
+		}
 	}
 	if !utf8.ValidString(text) {
 		return null, &Error{Code: "22021", Message: `invalid byte sequence for encoding "UTF8"`}
@@ -93,7 +98,10 @@ func (t *Type) parseText(text string) (value, error) {
 		if n := utf8.RuneCountInString(text); n > t.size {
 			cut := []rune(text)
 			if strings.Trim(string(cut[t.size:]), " ") != "" {
-				return null, &Error{Code: "22001", Message: "value too long for type " + t.long() + "(" + strconv.Itoa(t.size) + ")"}
+				return null, &Error{
+					Code:    "22001",
+					Message: "value too long for type " + t.long() + "(" + strconv.Itoa(t.size) + ")",
+				}
 			}
 			text = string(cut[:t.size])
 		}
@@ -128,7 +136,8 @@ func (t *Type) parseFloat(text string) (value, error) {
 	return value{text: formatFloat(f, t.size), n: int64(math.Float64bits(f))}, nil
 }
 
-// formatFloat prints a float as Postgres does: shortest digits, exponent form below 1e-4 and from 1e15 (real: 1e6) on.
+// formatFloat prints a float as Postgres does: shortest digits, exponent form below 1e-4 and from
+// 1e15 (real: 1e6) on.
 func formatFloat(f float64, bits int) string {
 	switch {
 	case math.IsNaN(f):
@@ -169,7 +178,8 @@ func (t *Type) parseBool(text string) (value, error) {
 	return null, invalidSyntax(t, text)
 }
 
-// parseUUID takes the forms Postgres takes: upper case, braces, hyphens after any group of four digits.
+// parseUUID takes the forms Postgres takes: upper case, braces, hyphens after any group of four
+// digits.
 func (t *Type) parseUUID(text string) (value, error) {
 	s := text
 	if len(s) >= 2 && s[0] == '{' && s[len(s)-1] == '}' {
@@ -275,7 +285,8 @@ func (t *Type) indexKey(v value) string {
 type dialect uint8
 
 const (
-	// rowToJSON is what PostgREST answers with: json columns verbatim, floats in exponent form where they print so.
+	// rowToJSON is what PostgREST answers with: json columns verbatim, floats in exponent form where
+	// they print so.
 	rowToJSON dialect = iota
 	// toJSONB is what the log's readers see: json cleaned like jsonb, floats written out.
 	toJSONB

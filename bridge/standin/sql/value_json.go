@@ -10,8 +10,8 @@ import (
 	"strings"
 )
 
-// Bounds of json, jsonb and arrays: how deep they may nest, and how long the canonical form, with its numbers written out,
-// may be.
+// Bounds of json, jsonb and arrays: how deep they may nest, and how long the canonical form, with
+// its numbers written out, may be.
 const (
 	maxDocumentDepth = 512
 	maxDocumentBytes = 16 << 20
@@ -43,8 +43,8 @@ func spaceDocument(text string) string {
 	return canonical
 }
 
-// canonicalDocument writes a JSON text as jsonb prints it: keys sorted by length, then bytes, the last of equal keys kept,
-// a space after each comma and colon, numbers without exponent.
+// canonicalDocument writes a JSON text as jsonb prints it: keys sorted by length, then bytes, the
+// last of equal keys kept, a space after each comma and colon, numbers without exponent.
 func canonicalDocument(text string) (string, error) {
 	c := canonicalizer{d: json.NewDecoder(strings.NewReader(text))}
 	c.d.UseNumber()

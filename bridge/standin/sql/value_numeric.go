@@ -5,16 +5,16 @@ import (
 	"strings"
 )
 
-// Postgres' own bounds on numeric: digits before and after the point. The bound on exponents is ours: a short text must not
-// become a very long number.
+// Postgres' own bounds on numeric: digits before and after the point. The bound on exponents is
+// ours: a short text must not become a very long number.
 const (
 	maxNumericWhole    = 131072
 	maxNumericFraction = 16383
 	maxExponent        = 1000
 )
 
-// parseNumeric reads a decimal number of any size and prints it without exponent, keeping the digits of its fraction; a
-// type with a scale rounds to it, half away from zero.
+// parseNumeric reads a decimal number of any size and prints it without exponent, keeping the
+// digits of its fraction; a type with a scale rounds to it, half away from zero.
 func (t *Type) parseNumeric(text string) (value, error) {
 	s := strings.TrimSpace(text)
 	switch strings.ToLower(s) {
@@ -59,12 +59,17 @@ func (t *Type) infinite(text string) (value, error) {
 }
 
 func (t *Type) numericOverflow() *Error {
-	return &Error{Code: "22003", Message: "numeric field overflow", Details: "A field with precision " + strconv.Itoa(t.prec) +
-		", scale " + strconv.Itoa(t.scale) + " must round to an absolute value less than 10^" + strconv.Itoa(t.prec-t.scale) + "."}
+	return &Error{
+		Code:    "22003",
+		Message: "numeric field overflow",
+		Details: "A field with precision " + strconv.Itoa(t.prec) +
+			", scale " + strconv.Itoa(t.scale) + " must round to an absolute value less than 10^" +
+			strconv.Itoa(t.prec-t.scale) + ".",
+	}
 }
 
-// splitDecimal takes a decimal with an optional exponent apart into the digits before and after its point, without
-// leading zeros. ok is false if it is no number or one too large for any numeric.
+// splitDecimal takes a decimal with an optional exponent apart into the digits before and after its
+// point, without leading zeros. ok is false if it is no number or one too large for any numeric.
 func splitDecimal(s string) (negative bool, whole, fraction string, ok bool) {
 	if s != "" && (s[0] == '-' || s[0] == '+') {
 		negative, s = s[0] == '-', s[1:]

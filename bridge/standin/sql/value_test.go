@@ -228,7 +228,8 @@ func FuzzLiterals(f *testing.F) {
 				t.Fatalf("%s %q prints %q, which doesn't read back: %v", typ.name, text, out, err)
 			}
 			if typ.elem != nil && typ.elem.kind == kindJSONB {
-				// In JSON a dimension of the array looks like an element that is a list, which is written with spaces.
+				// In JSON a dimension of the array looks like an element that is a list, which is written with
+				// spaces.
 				v.text, again.text = compact(t, v.text), compact(t, again.text)
 			}
 			if !again.null && !v.null && typ.kind != kindJSON && typ.compare(again, v) != 0 {

@@ -18,8 +18,9 @@ var (
 	dateFormats  = []string{"2006-1-2", "20060102", "2006/1/2", "January 2, 2006", "Jan 2, 2006"}
 )
 
-// parseTimestamp reads timestamp and timestamptz: ISO 8601 with T or a space, any offset (Z, +02, +0200, +02:00), a
-// missing time of day or offset (UTC), infinity, epoch, now, years BC. The precision is a microsecond.
+// parseTimestamp reads timestamp and timestamptz: ISO 8601 with T or a space, any offset (Z, +02,
+// +0200, +02:00), a missing time of day or offset (UTC), infinity, epoch, now, years BC. The
+// precision is a microsecond.
 func (t *Type) parseTimestamp(text string) (value, error) {
 	s := strings.TrimSpace(text)
 	switch strings.ToLower(s) {
@@ -174,7 +175,13 @@ func cutOffset(s string) (clock string, offset time.Duration, ok bool) {
 	}
 	for _, format := range []string{"15", "15:04", "1504", "15:04:05"} {
 		if at, err := time.Parse(format, s[i+1:]); err == nil {
-			offset = time.Duration(at.Hour())*time.Hour + time.Duration(at.Minute())*time.Minute + time.Duration(at.Second())*time.Second
+			offset = time.Duration(
+				at.Hour(),
+			)*time.Hour + time.Duration(
+				at.Minute(),
+			)*time.Minute + time.Duration(
+				at.Second(),
+			)*time.Second
 			if s[i] == '-' {
 				offset = -offset
 			}

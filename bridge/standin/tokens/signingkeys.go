@@ -15,8 +15,8 @@ import (
 // maxSigningKeys bounds the keys that are published at a time; a rotation drops the oldest beyond.
 const maxSigningKeys = 8
 
-// signingKeys are a project's asymmetric signing keys, ES256. A project has none until the first rotation: then tokens are
-// signed with its secret.
+// signingKeys are a project's asymmetric signing keys, ES256. A project has none until the first
+// rotation: then tokens are signed with its secret.
 type signingKeys struct {
 	mu   sync.Mutex // guards the rest
 	keys []signingKey
@@ -67,8 +67,11 @@ func (k *signingKeys) rotate() (kid string, err error) {
 	kid = strings.ToLower(rand.Text())
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.keys = append(k.keys, signingKey{kid, secret, map[string]any{"kty": "EC", "crv": "P-256", "alg": "ES256", "use": "sig",
-		"key_ops": []any{"verify"}, "ext": true, "kid": kid, "x": text(point[1:33]), "y": text(point[33:])}})
+	k.keys = append(
+		k.keys,
+		signingKey{kid, secret, map[string]any{"kty": "EC", "crv": "P-256", "alg": "ES256", "use": "sig",
+			"key_ops": []any{"verify"}, "ext": true, "kid": kid, "x": text(point[1:33]), "y": text(point[33:])}},
+	)
 	if n := len(k.keys); n > maxSigningKeys {
 		k.keys = append([]signingKey(nil), k.keys[n-maxSigningKeys:]...)
 	}

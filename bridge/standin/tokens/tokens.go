@@ -35,7 +35,8 @@ type refusal string
 
 func (r refusal) Error() string { return string(r) }
 
-// Kinds of a refused token, to be told apart with errors.Is. Their texts are the ones Realtime answers with.
+// Kinds of a refused token, to be told apart with errors.Is. Their texts are the ones Realtime
+// answers with.
 var (
 	// ErrTokenMalformed: the text is no JWT.
 	ErrTokenMalformed error = refusal("The token provided is not a valid JWT")
@@ -47,7 +48,8 @@ var (
 	ErrTokenFields error = refusal("Fields `role` and `exp` are required in JWT")
 	// ErrTokenExpiry: exp is there but is no number of seconds.
 	ErrTokenExpiry error = refusal("Token expiration time is invalid")
-	// ErrTokenExpired: exp has passed. The error that Verify returns says for how long: "Token has expired 12 seconds ago".
+	// ErrTokenExpired: exp has passed. The error that Verify returns says for how long: "Token has
+	// expired 12 seconds ago".
 	ErrTokenExpired error = refusal("Token has expired")
 )
 
@@ -72,7 +74,8 @@ type Tokens struct {
 	secretKey   string
 }
 
-// keyExpiry is when the project's own keys expire: 2100-01-01. It is fixed so that a restart gives the same keys.
+// keyExpiry is when the project's own keys expire: 2100-01-01. It is fixed so that a restart gives
+// the same keys.
 var keyExpiry = time.Date(2100, time.January, 1, 0, 0, 0, 0, time.UTC)
 
 // New makes the tokens of a project that signs with the given secret. The project's keys follow
@@ -83,13 +86,18 @@ func New(secret string) (*Tokens, error) {
 	}
 	t := &Tokens{
 		secret: []byte(secret),
-		parser: jwt.NewParser(jwt.WithValidMethods([]string{"HS256", "HS384", "HS512", "ES256"}), jwt.WithoutClaimsValidation(), jwt.WithJSONNumber()),
+		parser: jwt.NewParser(
+			jwt.WithValidMethods([]string{"HS256", "HS384", "HS512", "ES256"}),
+			jwt.WithoutClaimsValidation(),
+			jwt.WithJSONNumber(),
+		),
 	}
 	var err error
 	if t.anon, err = t.sign(jwt.MapClaims{"iss": "supabase", "role": "anon", "exp": keyExpiry.Unix()}); err != nil {
 		return nil, err
 	}
-	if t.service, err = t.sign(jwt.MapClaims{"iss": "supabase", "role": "service_role", "exp": keyExpiry.Unix()}); err != nil {
+	if t.service, err = t.sign(jwt.MapClaims{"iss": "supabase", "role": "service_role",
+		"exp": keyExpiry.Unix()}); err != nil {
 		return nil, err
 	}
 	t.publishable = "sb_publishable_" + t.derive("publishable key")
@@ -97,7 +105,8 @@ func New(secret string) (*Tokens, error) {
 	return t, nil
 }
 
-// derive makes a text of 31 characters in the form of a Supabase API key's random part, from the secret and a purpose.
+// derive makes a text of 31 characters in the form of a Supabase API key's random part, from the
+// secret and a purpose.
 func (t *Tokens) derive(purpose string) string {
 	sum := t.mac(purpose)
 	return base64.RawURLEncoding.EncodeToString(sum[:16]) + "_" + hex.EncodeToString(sum[16:20])
@@ -134,8 +143,8 @@ func (t *Tokens) PublishableKey() string { return t.publishable }
 // SecretKey is the newer form of the service_role key, sb_secret_….
 func (t *Tokens) SecretKey() string { return t.secretKey }
 
-// Exchange does what Supabase's gateway does with an API key: the project's sb_publishable_… and sb_secret_… keys become
-// the JWTs that stand for them, everything else passes unchanged.
+// Exchange does what Supabase's gateway does with an API key: the project's sb_publishable_… and
+// sb_secret_… keys become the JWTs that stand for them, everything else passes unchanged.
 func (t *Tokens) Exchange(key string) string {
 	switch key {
 	case t.publishable:
@@ -146,8 +155,8 @@ func (t *Tokens) Exchange(key string) string {
 	return key
 }
 
-// Mint signs a token for a role and, if not empty, a user, valid for ttl from now. The claims given come on top and win
-// over role, sub, iat and exp. It fails on a claim that JSON can't carry.
+// Mint signs a token for a role and, if not empty, a user, valid for ttl from now. The claims given
+// come on top and win over role, sub, iat and exp. It fails on a claim that JSON can't carry.
 func (t *Tokens) Mint(role, subject string, claims map[string]any, now time.Time, ttl time.Duration) (string, error) {
 	m := jwt.MapClaims{"iss": "supabase", "role": role, "iat": now.Unix(), "exp": now.Add(ttl).Unix()}
 	if subject != "" {
@@ -174,8 +183,9 @@ func (t *Tokens) sign(claims jwt.MapClaims) (string, error) {
 	return s, nil
 }
 
-// Verify checks a token's signature, then its role and expiry against now, in the order in which Realtime does. The
-// error's text is the one Realtime answers with, and errors.Is tells its kind (ErrTokenMalformed and the others).
+// Verify checks a token's signature, then its role and expiry against now, in the order in which
+// Realtime does. The error's text is the one Realtime answers with, and errors.Is tells its kind
+// (ErrTokenMalformed and the others).
 func (t *Tokens) Verify(token string, now time.Time) (Claims, error) {
 	claims := jwt.MapClaims{}
 	_, err := t.parser.ParseWithClaims(token, claims, func(parsed *jwt.Token) (any, error) {

@@ -1,4 +1,5 @@
-// Package chart draws lines into an SVG: what a report and docs/benchmarks.md need, readable on light and dark pages, without a script or a font of its own.
+// Package chart draws lines into an SVG: what a report and docs/benchmarks.md need, readable on
+// light and dark pages, without a script or a font of its own.
 //
 //	err := chart.Chart{Title: "Latency", X: "seconds", Y: "ms", Series: []chart.Series{{Name: "p99", Points: points}}}.Write(w)
 //
@@ -14,7 +15,8 @@ import (
 	"strconv"
 )
 
-// Point is one value. Those that are no finite numbers are left out, and those of 0 or less on a logarithmic axis.
+// Point is one value. Those that are no finite numbers are left out, and those of 0 or less on a
+// logarithmic axis.
 type Point struct{ X, Y float64 }
 
 // Series is one line.
@@ -36,7 +38,8 @@ const (
 	left, right, top, bottom = 70, 20, 40, 70
 )
 
-// colors tell the lines apart, for most kinds of colour blindness too; after the last the first comes again.
+// colors tell the lines apart, for most kinds of colour blindness too; after the last the first
+// comes again.
 var colors = []string{"#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9"}
 
 // axis maps values to pixels.
@@ -66,7 +69,8 @@ func (a *axis) fit(v float64) {
 	a.low, a.high = min(a.low, a.value(v)), max(a.high, a.value(v))
 }
 
-// settle makes an axis of what was fitted: from 0 where it is linear, whole decades where it is not.
+// settle makes an axis of what was fitted: from 0 where it is linear, whole decades where it is
+// not.
 func (a *axis) settle() {
 	if a.low > a.high {
 		a.low, a.high = 0, 1
@@ -117,14 +121,32 @@ func (c Chart) Write(w io.Writer) error {
 	x.settle()
 	y.settle()
 	var b bytes.Buffer
-	fmt.Fprintf(&b, `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %d %d" font-family="system-ui,sans-serif" font-size="12" fill="#808080">`+"\n", width, height)
+	fmt.Fprintf(
+		&b,
+		`<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %d %d" font-family="system-ui,sans-serif" font-size="12" fill="#808080">`+"\n",
+		width,
+		height,
+	)
 	text := func(x, y float64, anchor, text string) {
 		fmt.Fprintf(&b, `<text x="%.1f" y="%.1f" text-anchor="%s">%s</text>`+"\n", x, y, anchor, html.EscapeString(text))
 	}
 	line := func(x1, y1, x2, y2, opacity float64) {
-		fmt.Fprintf(&b, `<line x1="%.1f" y1="%.1f" x2="%.1f" y2="%.1f" stroke="#808080" stroke-opacity="%.1f"/>`+"\n", x1, y1, x2, y2, opacity)
+		fmt.Fprintf(
+			&b,
+			`<line x1="%.1f" y1="%.1f" x2="%.1f" y2="%.1f" stroke="#808080" stroke-opacity="%.1f"/>`+"\n",
+			x1,
+			y1,
+			x2,
+			y2,
+			opacity,
+		)
 	}
-	fmt.Fprintf(&b, `<text x="%d" y="22" font-size="15" text-anchor="middle">%s</text>`+"\n", width/2, html.EscapeString(c.Title))
+	fmt.Fprintf(
+		&b,
+		`<text x="%d" y="22" font-size="15" text-anchor="middle">%s</text>`+"\n",
+		width/2,
+		html.EscapeString(c.Title),
+	)
 	for _, v := range x.ticks() {
 		line(x.at(v), y.from, x.at(v), y.from+5, 1)
 		text(x.at(v), y.from+18, "middle", strconv.FormatFloat(v, 'g', 6, 64))
@@ -136,7 +158,12 @@ func (c Chart) Write(w io.Writer) error {
 	line(x.from, y.from, x.to, y.from, 1)
 	line(x.from, y.from, x.from, y.to, 1)
 	text((x.from+x.to)/2, y.from+36, "middle", c.X)
-	fmt.Fprintf(&b, `<text transform="translate(16 %.1f) rotate(-90)" text-anchor="middle">%s</text>`+"\n", (y.from+y.to)/2, html.EscapeString(c.Y))
+	fmt.Fprintf(
+		&b,
+		`<text transform="translate(16 %.1f) rotate(-90)" text-anchor="middle">%s</text>`+"\n",
+		(y.from+y.to)/2,
+		html.EscapeString(c.Y),
+	)
 	for i, s := range c.Series {
 		color := colors[i%len(colors)]
 		fmt.Fprintf(&b, `<polyline fill="none" stroke="%s" stroke-width="2" points="`, color)

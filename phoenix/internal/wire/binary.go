@@ -47,13 +47,29 @@ func decodeServerBinary(v Version, frame []byte) (Message, error) {
 		if err != nil {
 			return m, err
 		}
-		m = Message{Kind: Push, JoinRef: binaryRef(h.field[0]), Topic: string(h.field[1]), Event: internEvent(h.field[2]), Payload: h.rest, Binary: true}
+		m = Message{
+			Kind:    Push,
+			JoinRef: binaryRef(h.field[0]),
+			Topic:   string(h.field[1]),
+			Event:   internEvent(h.field[2]),
+			Payload: h.rest,
+			Binary:  true,
+		}
 	case byteReply:
 		h, err := readHeader(frame, 4, false)
 		if err != nil {
 			return m, err
 		}
-		m = Message{Kind: Reply, JoinRef: binaryRef(h.field[0]), Ref: binaryRef(h.field[1]), Topic: string(h.field[2]), Event: EventReply, Status: string(h.field[3]), Payload: h.rest, Binary: true}
+		m = Message{
+			Kind:    Reply,
+			JoinRef: binaryRef(h.field[0]),
+			Ref:     binaryRef(h.field[1]),
+			Topic:   string(h.field[2]),
+			Event:   EventReply,
+			Status:  string(h.field[3]),
+			Payload: h.rest,
+			Binary:  true,
+		}
 	case byteBroadcast:
 		h, err := readHeader(frame, 2, false)
 		if err != nil {
@@ -65,7 +81,15 @@ func decodeServerBinary(v Version, frame []byte) (Message, error) {
 		if err != nil {
 			return m, err
 		}
-		m = Message{Kind: UserBroadcast, Topic: string(h.field[0]), Event: EventBroadcast, UserEvent: string(h.field[1]), Metadata: h.field[2], Payload: h.rest, Binary: h.encoding == encodingBinary}
+		m = Message{
+			Kind:      UserBroadcast,
+			Topic:     string(h.field[0]),
+			Event:     EventBroadcast,
+			UserEvent: string(h.field[1]),
+			Metadata:  h.field[2],
+			Payload:   h.rest,
+			Binary:    h.encoding == encodingBinary,
+		}
 	default:
 		return m, ErrUnknownKind
 	}
@@ -97,13 +121,31 @@ func decodeClientBinary(v Version, frame []byte) (Message, error) {
 		if err != nil {
 			return m, err
 		}
-		m = Message{Kind: Push, JoinRef: StringRef(string(h.field[0])), Ref: StringRef(string(h.field[1])), Topic: string(h.field[2]), Event: internEvent(h.field[3]), Payload: h.rest, Binary: true}
+		m = Message{
+			Kind:    Push,
+			JoinRef: StringRef(string(h.field[0])),
+			Ref:     StringRef(string(h.field[1])),
+			Topic:   string(h.field[2]),
+			Event:   internEvent(h.field[3]),
+			Payload: h.rest,
+			Binary:  true,
+		}
 	case byteUserBroadcastPush:
 		h, err := readHeader(frame, 5, true)
 		if err != nil {
 			return m, err
 		}
-		m = Message{Kind: UserBroadcastPush, JoinRef: StringRef(string(h.field[0])), Ref: StringRef(string(h.field[1])), Topic: string(h.field[2]), Event: EventBroadcast, UserEvent: string(h.field[3]), Metadata: h.field[4], Payload: h.rest, Binary: h.encoding == encodingBinary}
+		m = Message{
+			Kind:      UserBroadcastPush,
+			JoinRef:   StringRef(string(h.field[0])),
+			Ref:       StringRef(string(h.field[1])),
+			Topic:     string(h.field[2]),
+			Event:     EventBroadcast,
+			UserEvent: string(h.field[3]),
+			Metadata:  h.field[4],
+			Payload:   h.rest,
+			Binary:    h.encoding == encodingBinary,
+		}
 	default:
 		return m, ErrUnknownKind
 	}
@@ -175,7 +217,16 @@ func encodingOf(m *Message) int {
 }
 
 func appendUserBroadcastPush(dst []byte, m *Message) ([]byte, error) {
-	out, err := appendHeader(dst, byteUserBroadcastPush, encodingOf(m), m.JoinRef.Text(), m.Ref.Text(), m.Topic, m.UserEvent, string(m.Metadata))
+	out, err := appendHeader(
+		dst,
+		byteUserBroadcastPush,
+		encodingOf(m),
+		m.JoinRef.Text(),
+		m.Ref.Text(),
+		m.Topic,
+		m.UserEvent,
+		string(m.Metadata),
+	)
 	if err != nil {
 		return dst, err
 	}

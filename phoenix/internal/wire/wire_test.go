@@ -222,7 +222,8 @@ func FuzzBinary(f *testing.F) {
 		f.Add(b)
 	}
 	f.Fuzz(func(t *testing.T, frame []byte) {
-		// Refs and names that are not UTF-8, be it because a length cuts a character in two, come back as U+FFFD.
+		// Refs and names that are not UTF-8, be it because a length cuts a character in two, come back as
+		// U+FFFD.
 		whole := func(m Message) bool {
 			return !strings.ContainsRune(strings.ToValidUTF8(m.JoinRef.Text()+m.Ref.Text()+m.Topic+m.Event+m.UserEvent, "\uFFFD"), '\uFFFD')
 		}

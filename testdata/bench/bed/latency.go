@@ -44,7 +44,13 @@ func (l *Latencies) Quantiles() (q Quantiles) {
 }
 
 func (q Quantiles) String() string {
-	return fmt.Sprintf("p50 %s, p95 %s, p99 %s, longest %s", Milliseconds(q.P50), Milliseconds(q.P95), Milliseconds(q.P99), Milliseconds(q.Max))
+	return fmt.Sprintf(
+		"p50 %s, p95 %s, p99 %s, longest %s",
+		Milliseconds(q.P50),
+		Milliseconds(q.P95),
+		Milliseconds(q.P99),
+		Milliseconds(q.Max),
+	)
 }
 
 // Milliseconds writes a duration with three digits or so.
@@ -75,7 +81,17 @@ func Medians(rounds []Quantiles) (m Quantiles) {
 	for _, r := range rounds {
 		m.Count += r.Count
 	}
-	m.P50, m.P95, m.P99 = of(func(q Quantiles) time.Duration { return q.P50 }), of(func(q Quantiles) time.Duration { return q.P95 }), of(func(q Quantiles) time.Duration { return q.P99 })
-	m.Max, m.Mean = of(func(q Quantiles) time.Duration { return q.Max }), of(func(q Quantiles) time.Duration { return q.Mean })
+	m.P50, m.P95, m.P99 = of(
+		func(q Quantiles) time.Duration { return q.P50 },
+	), of(
+		func(q Quantiles) time.Duration { return q.P95 },
+	), of(
+		func(q Quantiles) time.Duration { return q.P99 },
+	)
+	m.Max, m.Mean = of(
+		func(q Quantiles) time.Duration { return q.Max },
+	), of(
+		func(q Quantiles) time.Duration { return q.Mean },
+	)
 	return m
 }

@@ -7,7 +7,8 @@ import (
 	"sync/atomic"
 )
 
-// Meter is a TCP proxy on loopback that counts the bytes it passes on. Its goroutines are one that accepts and two for each connection; Close ends them and waits.
+// Meter is a TCP proxy on loopback that counts the bytes it passes on. Its goroutines are one that
+// accepts and two for each connection; Close ends them and waits.
 type Meter struct {
 	target   string
 	seen     func(piece []byte) // of what comes from the target, before it goes on; may be nil
@@ -19,7 +20,8 @@ type Meter struct {
 	conns map[net.Conn]struct{}
 }
 
-// OpenMeter opens one in front of host:port. seen is shown each piece that comes from there before it is passed on, by any goroutine; it may be nil.
+// OpenMeter opens one in front of host:port. seen is shown each piece that comes from there before
+// it is passed on, by any goroutine; it may be nil.
 func OpenMeter(target string, seen func(piece []byte)) (*Meter, error) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

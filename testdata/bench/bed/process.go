@@ -1,4 +1,5 @@
-// Package bed is what the measuring programs in testdata/bench share: processes with what they used, a Supabase that can be away, and lists of latencies.
+// Package bed is what the measuring programs in testdata/bench share: processes with what they
+// used, a Supabase that can be away, and lists of latencies.
 package bed
 
 import (
@@ -46,7 +47,8 @@ func (o *output) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// Start runs a program in a folder ("" is the temporary one) with this environment and no other but PATH and HOME. stdin may be nil.
+// Start runs a program in a folder ("" is the temporary one) with this environment and no other but
+// PATH and HOME. stdin may be nil.
 func Start(name, folder string, env []string, stdin io.Reader, args ...string) (*Process, error) {
 	p := &Process{name: name, cmd: exec.Command(args[0], args[1:]...), ended: make(chan struct{})}
 	if folder == "" {
@@ -168,7 +170,8 @@ func FreePort() (string, error) {
 	return port, err
 }
 
-// Binary gives the path of the program to measure: the one given or, where that is empty, one built for the purpose. remove takes away what was built.
+// Binary gives the path of the program to measure: the one given or, where that is empty, one built
+// for the purpose. remove takes away what was built.
 func Binary(ctx context.Context, given string) (path string, remove func(), err error) {
 	if given != "" {
 		path, err = filepath.Abs(given)

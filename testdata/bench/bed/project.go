@@ -12,10 +12,12 @@ import (
 	"github.com/supabridge/supabridge/bridge/standin"
 )
 
-// Project is a Supabase of this process that can go away: its port is closed then, and every connection reset.
+// Project is a Supabase of this process that can go away: its port is closed then, and every
+// connection reset.
 type Project struct {
 	Server *standin.Server
-	// Requests counts what comes in; it may be nil. It is called by any goroutine, and must be set before Up.
+	// Requests counts what comes in; it may be nil. It is called by any goroutine, and must be set
+	// before Up.
 	Requests func(*http.Request)
 
 	address string
@@ -103,7 +105,8 @@ func (p *Project) Close() error {
 	return nil
 }
 
-// BridgeEnv is the configuration of a bridge on the project, by Supabase's own names and supabridge's.
+// BridgeEnv is the configuration of a bridge on the project, by Supabase's own names and
+// supabridge's.
 func (p *Project) BridgeEnv(port string) []string {
 	return []string{
 		"SUPABRIDGE_LISTEN=127.0.0.1:" + port,

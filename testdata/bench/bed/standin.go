@@ -44,7 +44,8 @@ func (c Counts) Since(before Counts) Counts {
 	return Counts{c.Reads - before.Reads, c.Writes - before.Writes, c.Asked - before.Asked, c.Open}
 }
 
-// Standin is a Supabase in a process of its own, so that what it uses can be told from the rest. Realtime waits as Supabase's does.
+// Standin is a Supabase in a process of its own, so that what it uses can be told from the rest.
+// Realtime waits as Supabase's does.
 type Standin struct {
 	*Process
 	URL    string
@@ -52,7 +53,8 @@ type Standin struct {
 	client *http.Client
 }
 
-// Main is to be called first by a program that uses StartStandin: in the process of a stand-in it does not return.
+// Main is to be called first by a program that uses StartStandin: in the process of a stand-in it
+// does not return.
 func Main() {
 	port := os.Getenv(standinPort)
 	if port == "" {
@@ -80,7 +82,9 @@ func serveStandin(port string, broadcasts bool) error {
 	var reads, writes atomic.Int64
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /bench/counts", func(w http.ResponseWriter, _ *http.Request) {
-		_ = json.NewEncoder(w).Encode(Counts{reads.Load(), writes.Load(), int64(s.Asked()), int64(s.Realtime().Connected())}) // the parent is gone where this fails
+		_ = json.NewEncoder(w).
+			Encode(Counts{reads.Load(), writes.Load(), int64(s.Asked()), int64(s.Realtime().Connected())})
+		// the parent is gone where this fails
 	})
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		switch {
@@ -120,7 +124,11 @@ func StartStandin(ctx context.Context, broadcasts bool) (*Standin, error) {
 	if broadcasts {
 		env = append(env, standinFast+"=1")
 	}
-	s := &Standin{URL: "http://127.0.0.1:" + port, Tokens: tokens, client: &http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: 64}}}
+	s := &Standin{
+		URL:    "http://127.0.0.1:" + port,
+		Tokens: tokens,
+		client: &http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: 64}},
+	}
 	if s.Process, err = Start("the stand-in", "", env, nil, self); err != nil {
 		return nil, err
 	}
@@ -176,7 +184,13 @@ func (s *Standin) Conversations(ctx context.Context, count, messages int) ([]str
 	for _, id := range ids {
 		var history []map[string]any
 		for n := range messages {
-			history = append(history, map[string]any{"conversation_id": id, "content": fmt.Sprintf("Message %d of what was said before, as long as messages are.", n+1)})
+			history = append(
+				history,
+				map[string]any{
+					"conversation_id": id,
+					"content":         fmt.Sprintf("Message %d of what was said before, as long as messages are.", n+1),
+				},
+			)
 		}
 		if len(history) == 0 {
 			continue
@@ -201,7 +215,12 @@ func (s *Standin) ask(ctx context.Context, method, path string, body, answer any
 	if err != nil {
 		return err
 	}
-	req.Header = http.Header{"Apikey": {s.Tokens.ServiceKey()}, "Authorization": {"Bearer " + s.Tokens.ServiceKey()}, "Content-Type": {"application/json"}, "Prefer": {"return=representation"}}
+	req.Header = http.Header{
+		"Apikey":        {s.Tokens.ServiceKey()},
+		"Authorization": {"Bearer " + s.Tokens.ServiceKey()},
+		"Content-Type":  {"application/json"},
+		"Prefer":        {"return=representation"},
+	}
 	resp, err := s.client.Do(req)
 	if err != nil {
 		return err
@@ -217,8 +236,13 @@ func (s *Standin) ask(ctx context.Context, method, path string, body, answer any
 	return json.Unmarshal(text, answer)
 }
 
-// StartBridge starts the program on the stand-in with further configuration and waits until changes flow.
-func (s *Standin) StartBridge(ctx context.Context, binary string, env ...string) (p *Process, address string, err error) {
+// StartBridge starts the program on the stand-in with further configuration and waits until changes
+// flow.
+func (s *Standin) StartBridge(
+	ctx context.Context,
+	binary string,
+	env ...string,
+) (p *Process, address string, err error) {
 	port, err := FreePort()
 	if err != nil {
 		return nil, "", err

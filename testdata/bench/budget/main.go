@@ -3,17 +3,18 @@
 //	go run ./testdata/bench/budget                                   1,000 clients and 100 changes a second, on both lanes
 //	go run ./testdata/bench/budget -clients 100 -rate 10 -duration 5s
 //
-// The stages are measured from outside, by proxies on both sides of the bridge that note when a piece with the message's number passes, so that nothing in the bridge
-// is believed:
+// The stages are measured from outside, by proxies on both sides of the bridge that note when a
+// piece with the message's number passes, so that nothing in the bridge is believed:
 //
-//   - commit to bridge: from the row's created_at until the first frame of it leaves the stand-in for the bridge. This is Realtime's looking for changes, or the
-//     database's broadcast.
-//   - the bridge: from there until the frame for a client leaves the bridge. It has two passages through the kernel and the proxies in it, so it is an upper bound.
+//   - commit to bridge: from the row's created_at until the first frame of it leaves the stand-in
+//     for the bridge. This is Realtime's looking for changes, or the database's broadcast.
+//   - the bridge: from there until the frame for a client leaves the bridge. It has two passages
+//     through the kernel and the proxies in it, so it is an upper bound.
 //   - to the browser: from there to the client's handler.
 //   - whole: from the commit to the handler of every client, with or without a proxy.
 //
-// One client in -watched is behind the proxy; the others are connected as they would be, and are the load. Everything is on one machine, and the clients take CPU from
-// the bridge.
+// One client in -watched is behind the proxy; the others are connected as they would be, and are
+// the load. Everything is on one machine, and the clients take CPU from the bridge.
 package main
 
 import (
@@ -74,7 +75,12 @@ func run(ctx context.Context, args []string) error {
 	}
 	defer remove()
 	o.binary = binary
-	fmt.Printf("%d clients, %g changes a second to %d rooms\n\n| lane | stage | count | p50 | p95 | p99 | longest |\n|---|---|---|---|---|---|---|\n", o.clients, o.rate, o.conversations)
+	fmt.Printf(
+		"%d clients, %g changes a second to %d rooms\n\n| lane | stage | count | p50 | p95 | p99 | longest |\n|---|---|---|---|---|---|---|\n",
+		o.clients,
+		o.rate,
+		o.conversations,
+	)
 	for _, lane := range []string{"off", "on"} {
 		if err := o.lane(ctx, lane); err != nil {
 			return fmt.Errorf("fast lane %s: %w", lane, err)
@@ -90,7 +96,8 @@ const maxMessages = 1_000_000
 type trial struct {
 	o       options
 	started time.Time
-	// upstream has when the first frame of a message came by, in nanoseconds after started; 0: not yet.
+	// upstream has when the first frame of a message came by, in nanoseconds after started; 0: not
+	// yet.
 	upstream []atomic.Int64
 
 	toBridge, bridge, toBrowser, whole bed.Latencies
@@ -112,7 +119,8 @@ func number(piece []byte) (n int, rest []byte, ok bool) {
 	}
 }
 
-// watcher is a client behind a proxy. Only that proxy's goroutine and the client's touch it, under the mutex.
+// watcher is a client behind a proxy. Only that proxy's goroutine and the client's touch it, under
+// the mutex.
 type watcher struct {
 	mu   sync.Mutex
 	left map[int]time.Time // when a message left the bridge for it, for each of the run
@@ -204,7 +212,12 @@ func (o *options) lane(ctx context.Context, lane string) error {
 		return err
 	}
 	defer upstream.Close()
-	bridge, address, err := supabase.StartBridge(ctx, o.binary, "SUPABRIDGE_SUPABASE_FAST_LANE="+lane, "SUPABRIDGE_SUPABASE_REALTIME_URL=ws://"+upstream.Address()+"/realtime/v1/websocket")
+	bridge, address, err := supabase.StartBridge(
+		ctx,
+		o.binary,
+		"SUPABRIDGE_SUPABASE_FAST_LANE="+lane,
+		"SUPABRIDGE_SUPABASE_REALTIME_URL=ws://"+upstream.Address()+"/realtime/v1/websocket",
+	)
 	if err != nil {
 		return err
 	}
@@ -235,14 +248,37 @@ func (o *options) lane(ctx context.Context, lane string) error {
 		l    *bed.Latencies
 	}{{"commit to bridge", &t.toBridge}, {"the bridge", &t.bridge}, {"to the browser", &t.toBrowser}, {"whole", &t.whole}} {
 		q := stage.l.Quantiles()
-		fmt.Printf("| %s | %s | %d | %s | %s | %s | %s |\n", name, stage.name, q.Count, bed.Milliseconds(q.P50), bed.Milliseconds(q.P95), bed.Milliseconds(q.P99), bed.Milliseconds(q.Max))
+		fmt.Printf(
+			"| %s | %s | %d | %s | %s | %s | %s |\n",
+			name,
+			stage.name,
+			q.Count,
+			bed.Milliseconds(q.P50),
+			bed.Milliseconds(q.P95),
+			bed.Milliseconds(q.P99),
+			bed.Milliseconds(q.Max),
+		)
 	}
-	fmt.Fprintf(os.Stderr, "%s: %d messages, %d of %d deliveries, the bridge took %.1f s of CPU\n", name, written, t.whole.Quantiles().Count, written*o.clients/o.conversations, (after.CPU - before.CPU).Seconds())
+	fmt.Fprintf(
+		os.Stderr,
+		"%s: %d messages, %d of %d deliveries, the bridge took %.1f s of CPU\n",
+		name,
+		written,
+		t.whole.Quantiles().Count,
+		written*o.clients/o.conversations,
+		(after.CPU - before.CPU).Seconds(),
+	)
 	return nil
 }
 
-// enter connects the clients, the watched ones through proxies of their own. leave ends them all, and is never nil.
-func (t *trial) enter(ctx context.Context, supabase *bed.Standin, address string, conversations []string) (leave func(), err error) {
+// enter connects the clients, the watched ones through proxies of their own. leave ends them all,
+// and is never nil.
+func (t *trial) enter(
+	ctx context.Context,
+	supabase *bed.Standin,
+	address string,
+	conversations []string,
+) (leave func(), err error) {
 	var mu sync.Mutex
 	var clients []*load.Client
 	var meters []*bed.Meter
@@ -299,7 +335,8 @@ func (t *trial) enter(ctx context.Context, supabase *bed.Standin, address string
 	return leave, failed
 }
 
-// write commits the messages at the rate, each by a goroutine of its own, so that one that is slow holds up no other.
+// write commits the messages at the rate, each by a goroutine of its own, so that one that is slow
+// holds up no other.
 func (t *trial) write(ctx context.Context, supabase *bed.Standin, conversations []string) (written int, err error) {
 	began := time.Now()
 	errs := make(chan error, 1)
@@ -308,7 +345,10 @@ func (t *trial) write(ctx context.Context, supabase *bed.Standin, conversations 
 		if err := wait(ctx, time.Until(began.Add(time.Duration(float64(written)/t.o.rate*float64(time.Second))))); err != nil {
 			break
 		}
-		row := map[string]any{"conversation_id": conversations[written%len(conversations)], "content": fmt.Sprintf("n=%06d said just now, and as long as messages are.", written)}
+		row := map[string]any{
+			"conversation_id": conversations[written%len(conversations)],
+			"content":         fmt.Sprintf("n=%06d said just now, and as long as messages are.", written),
+		}
 		writing.Go(func() {
 			if _, err := supabase.Insert(ctx, "messages", row); err != nil {
 				select {

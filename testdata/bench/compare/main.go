@@ -1,25 +1,34 @@
-// Command compare measures what a team gains by supabridge: the same browsers, the same messages, the same Supabase, in four ways.
+// Command compare measures what a team gains by supabridge: the same browsers, the same messages,
+// the same Supabase, in four ways.
 //
 //	go run ./testdata/bench/compare                            1, 10, 100 and 1,000 browsers, a minute each
 //	go run ./testdata/bench/compare -browsers 10 -duration 10s
 //
 // The ways:
 //
-//   - polling: each browser asks PostgREST for its conversation every -interval, as a frontend does that has nothing else;
+//   - polling: each browser asks PostgREST for its conversation every -interval, as a frontend does
+//     that has nothing else;
 //   - supabase-js: each browser follows its conversation on a Realtime channel of its own;
-//   - supabridge: each browser is in its conversation's room on the bridge, which has one subscription;
+//   - supabridge: each browser is in its conversation's room on the bridge, which has one
+//     subscription;
 //   - fast: the same where the migration of `supabridge sql` has the database broadcast each row.
 //
-// The Supabase is a stand-in in a process of its own whose Realtime collects changes as seldom as Supabase's does; the browsers are the real clients, in a Node
-// process (browsers.mjs, with the packages of testdata/node). Everything is on loopback: there is no network in the times, no TLS and no compression in the bytes.
+// The Supabase is a stand-in in a process of its own whose Realtime collects changes as seldom as
+// Supabase's does; the browsers are the real clients, in a Node process (browsers.mjs, with the
+// packages of testdata/node). Everything is on loopback: there is no network in the times, no TLS
+// and no compression in the bytes.
 //
 // What is counted, over the time in which messages are written:
 //
-//   - reads: requests to PostgREST that read, by whomever; each is a query of the database. Joins come before and aren't in it.
-//   - asked: questions of Realtime to row level security, one for each change and subscriber with a user's token.
+//   - reads: requests to PostgREST that read, by whomever; each is a query of the database. Joins
+//     come before and aren't in it.
+//   - asked: questions of Realtime to row level security, one for each change and subscriber with a
+//     user's token.
 //   - latency: from the commit, as the row's created_at has it, to the browser's handler.
-//   - bytes: what passes between the browsers and what they talk to, in both directions, HTTP and WebSocket frames with their heads.
-//   - CPU: of the stand-in (database, PostgREST and Realtime, all in Go and in memory, so only to be held against each other) and of the bridge.
+//   - bytes: what passes between the browsers and what they talk to, in both directions, HTTP and
+//     WebSocket frames with their heads.
+//   - CPU: of the stand-in (database, PostgREST and Realtime, all in Go and in memory, so only to
+//     be held against each other) and of the bridge.
 //   - wake-ups: see browsers.mjs.
 //   - missing: messages that a browser should have and had not at the end.
 package main

@@ -17,7 +17,8 @@ import (
 	"github.com/supabridge/supabridge/testdata/bench/bed"
 )
 
-// result is what one way took with so many browsers. Times are per minute of traffic where they are rates.
+// result is what one way took with so many browsers. Times are per minute of traffic where they are
+// rates.
 type result struct {
 	Way        string
 	Browsers   int
@@ -36,7 +37,8 @@ type result struct {
 	Problems    map[string]int
 }
 
-// grace is how long after the last message a browser may take to have it: longer than two polls at the default interval.
+// grace is how long after the last message a browser may take to have it: longer than two polls at
+// the default interval.
 const grace = 7 * time.Second
 
 // measure starts everything anew for one way and number, so that nothing is left of the one before.
@@ -112,7 +114,8 @@ func (o *options) measure(ctx context.Context, way string, n int) (r result, err
 	return r, nil
 }
 
-// expected is how many deliveries there are when message m is of conversation m and browser n follows conversation n, in turn.
+// expected is how many deliveries there are when message m is of conversation m and browser n
+// follows conversation n, in turn.
 func (o *options) expected(browsers, messages int) (sum int) {
 	for m := range messages {
 		c := m % o.conversations
@@ -144,7 +147,8 @@ func take(ctx context.Context, supabase *bed.Standin, bridge *bed.Process, meter
 	return s, err
 }
 
-// fill computes the result from what was used and what the browsers say: when the messages ended, and when the last had time to come.
+// fill computes the result from what was used and what the browsers say: when the messages ended,
+// and when the last had time to come.
 func (r *result) fill(all [2]snapshot, first, last report, expected int) {
 	minutes := all[1].at.Sub(all[0].at).Minutes()
 	counts := all[1].counts.Since(all[0].counts)
@@ -157,12 +161,22 @@ func (r *result) fill(all [2]snapshot, first, last report, expected int) {
 	for _, ms := range last.Latencies {
 		l.Add(time.Duration(ms * float64(time.Millisecond)))
 	}
-	r.Latency, r.Deliveries, r.Missing, r.Problems = l.Quantiles(), len(last.Latencies), expected-len(last.Latencies), last.Problems
+	r.Latency, r.Deliveries, r.Missing, r.Problems = l.Quantiles(), len(
+		last.Latencies,
+	), expected-len(
+		last.Latencies,
+	), last.Problems
 }
 
-// write commits messages for a while, one conversation after the other, at moments that have nothing to do with each other: a fixed rhythm would fall together with
-// that in which Realtime looks for changes. The moments are the same for every way.
-func (o *options) write(ctx context.Context, supabase *bed.Standin, conversations []string, duration time.Duration) (written int, err error) {
+// write commits messages for a while, one conversation after the other, at moments that have
+// nothing to do with each other: a fixed rhythm would fall together with that in which Realtime
+// looks for changes. The moments are the same for every way.
+func (o *options) write(
+	ctx context.Context,
+	supabase *bed.Standin,
+	conversations []string,
+	duration time.Duration,
+) (written int, err error) {
 	began := time.Now()
 	moments := rand.New(rand.NewPCG(1, 1))
 	for due := time.Duration(0); ; written++ {
@@ -172,7 +186,10 @@ func (o *options) write(ctx context.Context, supabase *bed.Standin, conversation
 		if err := wait(ctx, time.Until(began.Add(due))); err != nil {
 			return written, err
 		}
-		row := map[string]any{"conversation_id": conversations[written%len(conversations)], "content": fmt.Sprintf("Message %d, said just now and as long as messages are.", written)}
+		row := map[string]any{
+			"conversation_id": conversations[written%len(conversations)],
+			"content":         fmt.Sprintf("Message %d, said just now and as long as messages are.", written),
+		}
 		if _, err := supabase.Insert(ctx, "messages", row); err != nil {
 			return written, err
 		}
@@ -205,12 +222,23 @@ type report struct {
 }
 
 // open starts the browsers and waits until each follows its conversation.
-func (o *options) open(ctx context.Context, supabase *bed.Standin, url, way string, conversations []string, n int) (*browsers, error) {
+func (o *options) open(
+	ctx context.Context,
+	supabase *bed.Standin,
+	url, way string,
+	conversations []string,
+	n int,
+) (*browsers, error) {
 	type browser struct {
 		Token        string `json:"token"`
 		Conversation string `json:"conversation"`
 	}
-	settings := map[string]any{"kind": way, "url": url, "key": supabase.Tokens.AnonKey(), "interval": o.interval.Milliseconds()}
+	settings := map[string]any{
+		"kind":     way,
+		"url":      url,
+		"key":      supabase.Tokens.AnonKey(),
+		"interval": o.interval.Milliseconds(),
+	}
 	var list []browser
 	for i := range n {
 		token, err := supabase.Token()

@@ -1,16 +1,21 @@
-// Command crowd holds the bridge against Node's Socket.IO server where many clients are there at once.
+// Command crowd holds the bridge against Node's Socket.IO server where many clients are there at
+// once.
 //
 //	go run ./testdata/bench/crowd -clients 10000                     all in one room, then all cut off and back
 //	go run ./testdata/bench/crowd -clients 1000 -rounds 1 -json
 //
 // A round of either server, each in a fresh process, in turn:
 //
-//   - room: every client is in one room; messages are published, one after the other was had by all. What is measured is each client's time from before the post.
-//   - storm: every connection is cut at once, -missed messages are published meanwhile, and then every client comes back with its token and its session. What is
-//     measured is the time until all are back, who recovered, whether anybody lost or got twice what was published, and the server's memory and CPU.
+//   - room: every client is in one room; messages are published, one after the other was had by
+//     all. What is measured is each client's time from before the post.
+//   - storm: every connection is cut at once, -missed messages are published meanwhile, and then
+//     every client comes back with its token and its session. What is measured is the time until
+//     all are back, who recovered, whether anybody lost or got twice what was published, and the
+//     server's memory and CPU.
 //
-// The clients are those of supabridge load, in this process, WebSocket only; each is another user with a token of its own. With 10,000 of them they take about as much CPU
-// as the server: on two cores a time here is that of both, and only to be held against the other server's.
+// The clients are those of supabridge load, in this process, WebSocket only; each is another user
+// with a token of its own. With 10,000 of them they take about as much CPU as the server: on two
+// cores a time here is that of both, and only to be held against the other server's.
 package main
 
 import (
@@ -121,7 +126,8 @@ type result struct {
 	RoomRSS  int64         // bytes, with all clients connected
 	Back     time.Duration // until all were back
 	BackEach bed.Quantiles // each client's connecting
-	// Returned is how many clients came back at all, Recovered those that were given their room and what they missed.
+	// Returned is how many clients came back at all, Recovered those that were given their room and
+	// what they missed.
 	Returned, Recovered int
 	Lost, Twice         int // messages, of all that all were to have
 	StormCPU            time.Duration
@@ -129,14 +135,33 @@ type result struct {
 }
 
 func (r result) String() string {
-	return fmt.Sprintf("%s, %d clients in %s: room %s, to all p50 %s p99 %s, %d MiB; storm all back in %s, %d recovered, lost %d, twice %d, peak %d MiB", r.Server, r.Clients,
-		r.Connect.Round(time.Millisecond), r.Room, bed.Milliseconds(r.ToAll.P50), bed.Milliseconds(r.ToAll.P99), r.RoomRSS>>20, r.Back.Round(time.Millisecond), r.Recovered, r.Lost, r.Twice, r.Peak>>20)
+	return fmt.Sprintf(
+		"%s, %d clients in %s: room %s, to all p50 %s p99 %s, %d MiB; storm all back in %s, %d recovered, lost %d, twice %d, peak %d MiB",
+		r.Server,
+		r.Clients,
+		r.Connect.Round(
+			time.Millisecond,
+		),
+		r.Room,
+		bed.Milliseconds(r.ToAll.P50),
+		bed.Milliseconds(r.ToAll.P99),
+		r.RoomRSS>>20,
+		r.Back.Round(time.Millisecond),
+		r.Recovered,
+		r.Lost,
+		r.Twice,
+		r.Peak>>20,
+	)
 }
 
 // table writes medians over the rounds as Markdown.
 func table(names []string, results []result) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "\n%d clients, medians\n\n| | supabridge | Node | Node to supabridge |\n|---|---|---|---|\n", results[0].Clients)
+	fmt.Fprintf(
+		&b,
+		"\n%d clients, medians\n\n| | supabridge | Node | Node to supabridge |\n|---|---|---|---|\n",
+		results[0].Clients,
+	)
 	median := func(server string, get func(result) float64) float64 {
 		var all []float64
 		for _, r := range results {

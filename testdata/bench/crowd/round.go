@@ -25,7 +25,8 @@ const (
 	waitForAll    = time.Minute // for a message to reach everybody, and for everybody to come back
 )
 
-// client is one place in the crowd. Its connection's reading goroutine writes seen; the others' fields are the round's own.
+// client is one place in the crowd. Its connection's reading goroutine writes seen; the others'
+// fields are the round's own.
 type client struct {
 	token   string
 	conn    *load.Client
@@ -93,7 +94,11 @@ func (o *options) round(ctx context.Context, server string) (r result, err error
 }
 
 // start starts a server and waits until it is ready.
-func (o *options) start(ctx context.Context, server string, supabase *bed.Standin) (p *bed.Process, url string, err error) {
+func (o *options) start(
+	ctx context.Context,
+	server string,
+	supabase *bed.Standin,
+) (p *bed.Process, url string, err error) {
 	if server == "supabridge" {
 		p, address, err := supabase.StartBridge(ctx, o.binary, "SUPABRIDGE_PUBLISH_SECRET="+publishSecret)
 		return p, "http://" + address, err
@@ -117,7 +122,8 @@ func (o *options) start(ctx context.Context, server string, supabase *bed.Standi
 	return p, url, nil
 }
 
-// connect connects every client, with its session where it has one, and has it join where that was not given back. each gets how long each took; it may be nil.
+// connect connects every client, with its session where it has one, and has it join where that was
+// not given back. each gets how long each took; it may be nil.
 func (c *crowd) connect(ctx context.Context, each *bed.Latencies) error {
 	ctx, cancel := context.WithTimeout(ctx, waitForAll+time.Duration(len(c.clients))*5*time.Millisecond)
 	defer cancel()
@@ -151,7 +157,15 @@ func (c *crowd) connect(ctx context.Context, each *bed.Latencies) error {
 }
 
 func (c *crowd) enter(ctx context.Context, one *client) error {
-	conn, err := load.Dial(ctx, load.ClientOptions{URL: c.url, Token: one.token, Session: one.session, Event: func(name string, args []byte) { c.heard(one, name, args) }})
+	conn, err := load.Dial(
+		ctx,
+		load.ClientOptions{
+			URL:     c.url,
+			Token:   one.token,
+			Session: one.session,
+			Event:   func(name string, args []byte) { c.heard(one, name, args) },
+		},
+	)
 	if err != nil {
 		return err
 	}
@@ -272,7 +286,8 @@ func (c *crowd) storm(ctx context.Context, r *result) error {
 	return err
 }
 
-// settle waits until everybody has everything, or a few seconds: what is missing then does not come any more.
+// settle waits until everybody has everything, or a few seconds: what is missing then does not come
+// any more.
 func (c *crowd) settle(ctx context.Context, whole uint64) error {
 	timeout := time.NewTimer(5 * time.Second)
 	defer timeout.Stop()
@@ -297,7 +312,13 @@ func (c *crowd) settle(ctx context.Context, whole uint64) error {
 }
 
 func (c *crowd) publish(ctx context.Context, n int) error {
-	body, err := json.Marshal(map[string]any{"event": event, "room": "conversation:" + c.room, "data": map[string]any{"n": n, "text": string(bytes.Repeat([]byte("x"), c.o.payload))}})
+	body, err := json.Marshal(
+		map[string]any{
+			"event": event,
+			"room":  "conversation:" + c.room,
+			"data":  map[string]any{"n": n, "text": string(bytes.Repeat([]byte("x"), c.o.payload))},
+		},
+	)
 	if err != nil {
 		return err
 	}

@@ -1,11 +1,13 @@
-// Command document runs the measuring programs and writes what they say into docs/benchmarks.md, between the marks that name them; the words around them stay.
+// Command document runs the measuring programs and writes what they say into docs/benchmarks.md,
+// between the marks that name them; the words around them stay.
 //
 //	go run ./testdata/bench/document                 everything at full size, about an hour: make bench
 //	go run ./testdata/bench/document -scale small    a few minutes, to see that it works; the figures mean nothing
 //	go run ./testdata/bench/document -only crowd     one part
 //
-// A part begins with <!-- bench NAME --> and ends with <!-- end NAME -->. The machine should be doing nothing else: its load before each part is written down beside
-// the figures, and the program says so where it is busy.
+// A part begins with <!-- bench NAME --> and ends with <!-- end NAME -->. The machine should be
+// doing nothing else: its load before each part is written down beside the figures, and the program
+// says so where it is busy.
 package main
 
 import (
@@ -47,15 +49,36 @@ type part struct {
 const plots = "docs/benchmarks"
 
 var parts = []part{
-	{"compare", []string{"./testdata/bench/compare", "-duration", "30s", "-plots", plots}, []string{"-browsers", "1,10", "-duration", "10s"},
-		[]string{"![Latency by the number of browsers](benchmarks/latency.svg)", "![Queries by the number of browsers](benchmarks/reads.svg)"}},
+	{
+		"compare",
+		[]string{"./testdata/bench/compare", "-duration", "30s", "-plots", plots},
+		[]string{"-browsers", "1,10", "-duration", "10s"},
+		[]string{
+			"![Latency by the number of browsers](benchmarks/latency.svg)",
+			"![Queries by the number of browsers](benchmarks/reads.svg)",
+		},
+	},
 	{"budget", []string{"./testdata/bench/budget"}, []string{"-clients", "50", "-rate", "20", "-duration", "5s"}, nil},
 	{"crowd", []string{"./testdata/bench/crowd"}, []string{"-clients", "300", "-rounds", "1"}, nil},
-	{"sizes", []string{"./testdata/bench/sizes", "-plot", filepath.Join(plots, "sizes.svg")}, []string{"-connections", "100,200", "-duration", "5s"},
-		[]string{"![A message by the number of connections](benchmarks/sizes.svg)"}},
+	{
+		"sizes",
+		[]string{"./testdata/bench/sizes", "-plot", filepath.Join(plots, "sizes.svg")},
+		[]string{"-connections", "100,200", "-duration", "5s"},
+		[]string{"![A message by the number of connections](benchmarks/sizes.svg)"},
+	},
 	{"outage", []string{"./testdata/bench/webhooks"}, []string{"-duration", "3s"}, nil},
-	{"webhooks", []string{"./testdata/bench/webhooks", "-nextjs", "-duration", "20s", "-rounds", "5"}, []string{"-duration", "3s", "-rounds", "1"}, nil},
-	{"webhooks-far", []string{"./testdata/bench/webhooks", "-nextjs", "-duration", "20s", "-rounds", "5", "-distance", "20ms"}, []string{"-duration", "3s", "-rounds", "1"}, nil},
+	{
+		"webhooks",
+		[]string{"./testdata/bench/webhooks", "-nextjs", "-duration", "20s", "-rounds", "5"},
+		[]string{"-duration", "3s", "-rounds", "1"},
+		nil,
+	},
+	{
+		"webhooks-far",
+		[]string{"./testdata/bench/webhooks", "-nextjs", "-duration", "20s", "-rounds", "5", "-distance", "20ms"},
+		[]string{"-duration", "3s", "-rounds", "1"},
+		nil,
+	},
 }
 
 // busy is the load average from which on figures are not to be trusted.
@@ -129,8 +152,15 @@ func (p part) measure(ctx context.Context, binary, scale string) (string, error)
 		return "", err
 	}
 	said := append([]string{strings.TrimSpace(out.String())}, p.pictures...)
-	return fmt.Sprintf("`go %s`, %s, %s, load before %.2f, %s\n\n%s", strings.Join(args, " "), began.UTC().Format("2006-01-02 15:04"), machine(ctx), before,
-		time.Since(began).Round(time.Second), strings.Join(said, "\n\n")), nil
+	return fmt.Sprintf(
+		"`go %s`, %s, %s, load before %.2f, %s\n\n%s",
+		strings.Join(args, " "),
+		began.UTC().Format("2006-01-02 15:04"),
+		machine(ctx),
+		before,
+		time.Since(began).Round(time.Second),
+		strings.Join(said, "\n\n"),
+	), nil
 }
 
 // replace puts text between the marks of a name; with none it only looks whether they are there.
@@ -166,7 +196,14 @@ func machine(ctx context.Context) string {
 			}
 		}
 	}
-	return fmt.Sprintf("commit %s, %d × %s, %s, Node %s", strings.TrimSpace(string(revision)), runtime.NumCPU(), model, runtime.Version(), strings.TrimSpace(string(node)))
+	return fmt.Sprintf(
+		"commit %s, %d × %s, %s, Node %s",
+		strings.TrimSpace(string(revision)),
+		runtime.NumCPU(),
+		model,
+		runtime.Version(),
+		strings.TrimSpace(string(node)),
+	)
 }
 
 // loadAverage is that of the last minute, 0 where it can't be had.

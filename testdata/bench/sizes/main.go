@@ -1,10 +1,12 @@
-// Command sizes puts a bridge under the load of supabridge load at several numbers of connections, and measures what the bridge itself takes beside what the clients see.
+// Command sizes puts a bridge under the load of supabridge load at several numbers of connections,
+// and measures what the bridge itself takes beside what the clients see.
 //
 //	go run ./testdata/bench/sizes
 //	go run ./testdata/bench/sizes -connections 100,1000 -duration 10s -plot sizes.svg
 //
-// Each number has a bridge and a stand-in of its own, in processes of their own. The load is messages to ten rooms by publish, typing, and connections that break and
-// come back with their sessions.
+// Each number has a bridge and a stand-in of its own, in processes of their own. The load is
+// messages to ten rooms by publish, typing, and connections that break and come back with their
+// sessions.
 package main
 
 import (
@@ -70,7 +72,20 @@ func run(ctx context.Context, args []string) error {
 		if err != nil || n < 1 {
 			return fmt.Errorf("-connections: expected numbers with commas between, found %q", text)
 		}
-		s, err := measure(ctx, path, load.Options{Connections: n, AtOnce: 200, Messages: *messages, Typing: *typing, Churn: *churn, Payload: 200, Secret: publishSecret, Duration: *duration})
+		s, err := measure(
+			ctx,
+			path,
+			load.Options{
+				Connections: n,
+				AtOnce:      200,
+				Messages:    *messages,
+				Typing:      *typing,
+				Churn:       *churn,
+				Payload:     200,
+				Secret:      publishSecret,
+				Duration:    *duration,
+			},
+		)
 		if err != nil {
 			return fmt.Errorf("%d connections: %w", n, err)
 		}
@@ -120,11 +135,30 @@ func measure(ctx context.Context, binary string, o load.Options) (s size, err er
 // print writes the sizes as Markdown.
 func print(sizes []size) {
 	ms := bed.Milliseconds
-	fmt.Println("| connections | connected in | message p50 | p95 | p99 | typing p99 | delivered | of those to be | broken, recovered | bridge's CPU | memory before, at most | KiB a connection |\n|---|---|---|---|---|---|---|---|---|---|---|---|")
+	fmt.Println(
+		"| connections | connected in | message p50 | p95 | p99 | typing p99 | delivered | of those to be | broken, recovered | bridge's CPU | memory before, at most | KiB a connection |\n|---|---|---|---|---|---|---|---|---|---|---|---|",
+	)
 	for _, s := range sizes {
 		r := s.report
-		fmt.Printf("| %d | %.1f s | %s | %s | %s | %s | %d | %d | %d, %d | %.1f s | %d, %d MiB | %.1f |\n", s.connections, r.Connecting.Seconds(), ms(r.Message.P50), ms(r.Message.P95), ms(r.Message.P99),
-			ms(r.Typing.P99), r.Delivered, r.Expected, r.Broken, r.Recovered, s.cpu.Seconds(), s.idle>>20, s.rss>>20, float64(s.rss-s.idle)/float64(s.connections)/1024)
+		fmt.Printf(
+			"| %d | %.1f s | %s | %s | %s | %s | %d | %d | %d, %d | %.1f s | %d, %d MiB | %.1f |\n",
+			s.connections,
+			r.Connecting.Seconds(),
+			ms(r.Message.P50),
+			ms(r.Message.P95),
+			ms(r.Message.P99),
+			ms(
+				r.Typing.P99,
+			),
+			r.Delivered,
+			r.Expected,
+			r.Broken,
+			r.Recovered,
+			s.cpu.Seconds(),
+			s.idle>>20,
+			s.rss>>20,
+			float64(s.rss-s.idle)/float64(s.connections)/1024,
+		)
 		for what, n := range r.Problems {
 			fmt.Fprintf(os.Stderr, "%d connections, %d times: %s\n", s.connections, n, what)
 		}
@@ -135,14 +169,23 @@ func draw(path string, sizes []size) error {
 	if path == "" {
 		return nil
 	}
-	c := chart.Chart{Title: "A message by the number of connections", X: "connections", Y: "milliseconds", LogX: true, LogY: true}
+	c := chart.Chart{
+		Title: "A message by the number of connections",
+		X:     "connections",
+		Y:     "milliseconds",
+		LogX:  true,
+		LogY:  true,
+	}
 	for _, line := range []struct {
 		name string
 		of   func(load.Quantiles) time.Duration
 	}{{"p50", func(q load.Quantiles) time.Duration { return q.P50 }}, {"p99", func(q load.Quantiles) time.Duration { return q.P99 }}} {
 		s := chart.Series{Name: line.name}
 		for _, size := range sizes {
-			s.Points = append(s.Points, chart.Point{X: float64(size.connections), Y: line.of(size.report.Message).Seconds() * 1000})
+			s.Points = append(
+				s.Points,
+				chart.Point{X: float64(size.connections), Y: line.of(size.report.Message).Seconds() * 1000},
+			)
 		}
 		c.Series = append(c.Series, s)
 	}

@@ -22,7 +22,8 @@ type server struct {
 	refused int
 }
 
-// compare posts to the bridge and to the route in turn, a round each, so that what else the machine does meets both.
+// compare posts to the bridge and to the route in turn, a round each, so that what else the machine
+// does meets both.
 func (o *options) compare(ctx context.Context) (err error) {
 	project, err := o.openProject(0)
 	if err != nil {
@@ -39,7 +40,10 @@ func (o *options) compare(ctx context.Context) (err error) {
 		return err
 	}
 	defer next.End()
-	servers := []*server{{name: "supabridge", process: bridge, address: address + hooksPath}, {name: "Next.js", process: next, address: route}}
+	servers := []*server{
+		{name: "supabridge", process: bridge, address: address + hooksPath},
+		{name: "Next.js", process: next, address: route},
+	}
 	posted := 0
 	for _, s := range servers { // once before it counts: what is compiled and connected with the first requests
 		if err := o.round(ctx, s, min(o.duration, 5*time.Second), &posted); err != nil {
@@ -89,18 +93,36 @@ func (o *options) round(ctx context.Context, s *server, duration time.Duration, 
 
 // report prints the medians of the rounds and their ratios.
 func report(servers []*server) {
-	fmt.Printf("\n| median of %d rounds | p50 | p95 | p99 | longest | CPU for 1,000 | not answered 200 |\n|---|---|---|---|---|---|---|\n", len(servers[0].answers))
+	fmt.Printf(
+		"\n| median of %d rounds | p50 | p95 | p99 | longest | CPU for 1,000 | not answered 200 |\n|---|---|---|---|---|---|---|\n",
+		len(servers[0].answers),
+	)
 	var medians []bed.Quantiles
 	for _, s := range servers {
 		m := bed.Medians(s.answers)
 		medians = append(medians, m)
-		fmt.Printf("| %s | %s | %s | %s | %s | %.2f s | %d |\n", s.name, bed.Milliseconds(m.P50), bed.Milliseconds(m.P95), bed.Milliseconds(m.P99), bed.Milliseconds(m.Max),
-			s.cpu.Seconds()/float64(max(s.taken, 1))*1000, s.refused)
+		fmt.Printf(
+			"| %s | %s | %s | %s | %s | %.2f s | %d |\n",
+			s.name,
+			bed.Milliseconds(m.P50),
+			bed.Milliseconds(m.P95),
+			bed.Milliseconds(m.P99),
+			bed.Milliseconds(m.Max),
+			s.cpu.Seconds()/float64(max(s.taken, 1))*1000,
+			s.refused,
+		)
 	}
 	ratio := func(a, b time.Duration) string { return fmt.Sprintf("%.1f", float64(b)/float64(max(a, 1))) }
-	fmt.Printf("| Next.js to supabridge | %s | %s | %s | %s | %.1f | |\n", ratio(medians[0].P50, medians[1].P50), ratio(medians[0].P95, medians[1].P95),
-		ratio(medians[0].P99, medians[1].P99), ratio(medians[0].Max, medians[1].Max),
-		servers[1].cpu.Seconds()/float64(max(servers[1].taken, 1))/(servers[0].cpu.Seconds()/float64(max(servers[0].taken, 1))))
+	fmt.Printf(
+		"| Next.js to supabridge | %s | %s | %s | %s | %.1f | |\n",
+		ratio(medians[0].P50, medians[1].P50),
+		ratio(medians[0].P95, medians[1].P95),
+		ratio(medians[0].P99, medians[1].P99),
+		ratio(medians[0].Max, medians[1].Max),
+		servers[1].cpu.Seconds()/float64(
+			max(servers[1].taken, 1),
+		)/(servers[0].cpu.Seconds()/float64(max(servers[0].taken, 1))),
+	)
 }
 
 // startRoute serves the built app, in which the route is.

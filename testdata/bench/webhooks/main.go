@@ -4,12 +4,15 @@
 //	go run ./testdata/bench/webhooks -duration 5s          the same, shorter
 //	go run ./testdata/bench/webhooks -nextjs               the answer of the bridge against that of a Next.js route, in turn
 //
-// Requests are signed as Twilio signs them and sent when they are due, whether or not those before were answered; an answer's time counts from when its request
-// was due, so that one slow answer shows in all that it held up. The bridge is the real program in its own process, with its outbox on the disk of -folder; the
-// Supabase is a stand-in in this process, and down means that its port is closed.
+// Requests are signed as Twilio signs them and sent when they are due, whether or not those before
+// were answered; an answer's time counts from when its request was due, so that one slow answer
+// shows in all that it held up. The bridge is the real program in its own process, with its outbox
+// on the disk of -folder; the Supabase is a stand-in in this process, and down means that its port
+// is closed.
 //
-// Of the outage the program judges, and exits 1 where it is otherwise: every request was answered 200; every message is in the table once, and nothing else; every
-// status has been written; nothing is left in the outbox, and nothing was given up.
+// Of the outage the program judges, and exits 1 where it is otherwise: every request was answered
+// 200; every message is in the table once, and nothing else; every status has been written; nothing
+// is left in the outbox, and nothing was given up.
 package main
 
 import (
@@ -85,14 +88,23 @@ func run(ctx context.Context, args []string) error {
 	}
 	defer remove()
 	o.binary = binary
-	fmt.Fprintf(os.Stderr, "webhooks: %d a second of %d customers, %s, %d CPUs, fsync alone: %s\n", o.rate, o.customers, o.duration, runtime.NumCPU(), syncTimes(folder))
+	fmt.Fprintf(
+		os.Stderr,
+		"webhooks: %d a second of %d customers, %s, %d CPUs, fsync alone: %s\n",
+		o.rate,
+		o.customers,
+		o.duration,
+		runtime.NumCPU(),
+		syncTimes(folder),
+	)
 	if o.nextjs {
 		return o.compare(ctx)
 	}
 	return o.outage(ctx)
 }
 
-// syncTimes is how long the disk takes for one small write on its own: what no answer can be faster than.
+// syncTimes is how long the disk takes for one small write on its own: what no answer can be faster
+// than.
 func syncTimes(folder string) bed.Quantiles {
 	var l bed.Latencies
 	f, err := os.Create(filepath.Join(folder, "sync"))

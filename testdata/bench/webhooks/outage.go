@@ -15,13 +15,15 @@ import (
 	"github.com/supabridge/supabridge/testdata/bench/bed"
 )
 
-// Of the posts, one in ten is the status of a message sent before the outage; the others are messages.
+// Of the posts, one in ten is the status of a message sent before the outage; the others are
+// messages.
 const statusEvery = 10
 
 // tenant is the distributor of the seed that the customers are made for.
 const tenant = "d1000000-0000-4000-8000-000000000001"
 
-// openProject opens a stand-in with the customers' conversations and the messages that statuses will be of.
+// openProject opens a stand-in with the customers' conversations and the messages that statuses
+// will be of.
 func (o *options) openProject(sent int) (*bed.Project, error) {
 	project, err := bed.Open(standin.Options{Limits: standin.Limits{MaxBytes: 4 << 30}})
 	if err != nil {
@@ -47,7 +49,12 @@ func (o *options) openProject(sent int) (*bed.Project, error) {
 			}
 		}
 		for n := range sent {
-			row := map[string]any{"conversation_id": first, "content": "sent", "status": "SENT", "external_message_id": sentSid(n)}
+			row := map[string]any{
+				"conversation_id":     first,
+				"content":             "sent",
+				"status":              "SENT",
+				"external_message_id": sentSid(n),
+			}
 			if _, err := tx.Insert("messages", row); err != nil {
 				return err
 			}
@@ -70,8 +77,11 @@ func (o *options) startBridge(ctx context.Context, project *bed.Project) (p *bed
 		return nil, "", err
 	}
 	address = "http://127.0.0.1:" + port
-	env := append(project.BridgeEnv(port),
-		"SUPABRIDGE_WEBHOOKS_TWILIO_AUTH_TOKENS="+authToken, "SUPABRIDGE_WEBHOOKS_TWILIO_PUBLIC_URLS="+publicBase, "SUPABRIDGE_WEBHOOKS_OUTBOX_PATH="+o.outbox(),
+	env := append(
+		project.BridgeEnv(port),
+		"SUPABRIDGE_WEBHOOKS_TWILIO_AUTH_TOKENS="+authToken,
+		"SUPABRIDGE_WEBHOOKS_TWILIO_PUBLIC_URLS="+publicBase,
+		"SUPABRIDGE_WEBHOOKS_OUTBOX_PATH="+o.outbox(),
 		"SUPABRIDGE_WEBHOOKS_OUTBOX_RETRY_MAX=5s", // so that the time to store all is not that of a wait
 	)
 	if p, err = bed.Start("supabridge", "", env, nil, o.binary, "run"); err != nil {
@@ -117,7 +127,13 @@ func (o *options) outage(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(os.Stderr, "Supabase down: %d posted, %d answered 200; answers: %s\n", posted, len(p.answer), p.answers.Quantiles())
+	fmt.Fprintf(
+		os.Stderr,
+		"Supabase down: %d posted, %d answered 200; answers: %s\n",
+		posted,
+		len(p.answer),
+		p.answers.Quantiles(),
+	)
 	for reason, n := range p.wrong {
 		fmt.Fprintf(os.Stderr, "               %d: %s\n", n, reason)
 	}
@@ -136,10 +152,27 @@ func (o *options) outage(ctx context.Context) (err error) {
 		return err
 	}
 	q := p.answers.Quantiles()
-	fmt.Printf("| posted while Supabase was away | answered 200 | answer p50 | p95 | p99 | longest | bridge's CPU | memory | then stored | bridge's CPU | memory |\n|---|---|---|---|---|---|---|---|---|---|---|\n")
-	fmt.Printf("| %d in %s | %d | %s | %s | %s | %s | %.1f s | %d MiB | in %.1f s, %.0f a second | %.1f s | %d MiB |\n\n", posted, o.duration, len(p.answer), bed.Milliseconds(q.P50), bed.Milliseconds(q.P95),
-		bed.Milliseconds(q.P99), bed.Milliseconds(q.Max), (after.CPU - before.CPU).Seconds(), after.PeakRSS>>20, took.Seconds(), float64(len(p.answer))/took.Seconds(),
-		(drained.CPU - after.CPU).Seconds(), drained.PeakRSS>>20)
+	fmt.Printf(
+		"| posted while Supabase was away | answered 200 | answer p50 | p95 | p99 | longest | bridge's CPU | memory | then stored | bridge's CPU | memory |\n|---|---|---|---|---|---|---|---|---|---|---|\n",
+	)
+	fmt.Printf(
+		"| %d in %s | %d | %s | %s | %s | %s | %.1f s | %d MiB | in %.1f s, %.0f a second | %.1f s | %d MiB |\n\n",
+		posted,
+		o.duration,
+		len(p.answer),
+		bed.Milliseconds(q.P50),
+		bed.Milliseconds(q.P95),
+		bed.Milliseconds(
+			q.P99,
+		),
+		bed.Milliseconds(q.Max),
+		(after.CPU - before.CPU).Seconds(),
+		after.PeakRSS>>20,
+		took.Seconds(),
+		float64(len(p.answer))/took.Seconds(),
+		(drained.CPU - after.CPU).Seconds(),
+		drained.PeakRSS>>20,
+	)
 	return o.judge(project, p, posted, waiting)
 }
 
@@ -206,7 +239,16 @@ func (o *options) judge(project *bed.Project, p *poster, posted, dead int) error
 	for range copies {
 		unasked++
 	}
-	fmt.Printf("Judged: LOST %d, TWICE %d, STATUS NOT WRITTEN %d, GIVEN UP %d, NOT ANSWERED 200 %d, UNASKED %d of %d\n", lost, twice, unwritten, dead, posted-len(p.answer), unasked, posted)
+	fmt.Printf(
+		"Judged: LOST %d, TWICE %d, STATUS NOT WRITTEN %d, GIVEN UP %d, NOT ANSWERED 200 %d, UNASKED %d of %d\n",
+		lost,
+		twice,
+		unwritten,
+		dead,
+		posted-len(p.answer),
+		unasked,
+		posted,
+	)
 	if lost+twice+unwritten+dead+posted-len(p.answer)+unasked > 0 {
 		return errors.New("the promise is broken")
 	}

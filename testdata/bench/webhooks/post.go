@@ -35,7 +35,13 @@ type poster struct {
 
 func newPoster(address, signed string, timeout time.Duration) *poster {
 	transport := &http.Transport{MaxIdleConns: 4096, MaxIdleConnsPerHost: 4096, IdleConnTimeout: time.Minute}
-	return &poster{address: address, signed: signed, client: &http.Client{Transport: transport, Timeout: timeout}, wrong: make(map[string]int), answer: make(map[string]bool)}
+	return &poster{
+		address: address,
+		signed:  signed,
+		client:  &http.Client{Transport: transport, Timeout: timeout},
+		wrong:   make(map[string]int),
+		answer:  make(map[string]bool),
+	}
 }
 
 // webhook is one to post. name tells it apart.
@@ -114,17 +120,27 @@ func phone(n int) string { return fmt.Sprintf("+1555%07d", n) }
 // message is one from a customer, as long as they are.
 func message(sid string, customer int) webhook {
 	return webhook{sid, url.Values{
-		"MessageSid": {sid}, "SmsMessageSid": {sid}, "SmsSid": {sid}, "AccountSid": {"AC00000000000000000000000000000000"}, "SmsStatus": {"received"},
-		"From": {"whatsapp:" + phone(customer)}, "To": {"whatsapp:+15550100"}, "WaId": {phone(customer)[1:]}, "ProfileName": {"Customer"}, "NumMedia": {"0"},
+		"MessageSid": {
+			sid,
+		}, "SmsMessageSid": {sid}, "SmsSid": {sid}, "AccountSid": {"AC00000000000000000000000000000000"}, "SmsStatus": {"received"},
+		"From": {
+			"whatsapp:" + phone(customer),
+		}, "To": {"whatsapp:+15550100"}, "WaId": {phone(customer)[1:]}, "ProfileName": {"Customer"}, "NumMedia": {"0"},
 		"NumSegments": {"1"}, "MessageType": {"text"}, "ApiVersion": {"2010-04-01"},
-		"Body": {"Hello, is the order of last week on its way? I have not heard of it since Tuesday, and the shop opens at eight."},
+		"Body": {
+			"Hello, is the order of last week on its way? I have not heard of it since Tuesday, and the shop opens at eight.",
+		},
 	}}
 }
 
 // delivered is the status of a message that the application sent.
 func delivered(sid string, customer int) webhook {
 	return webhook{sid + " delivered", url.Values{
-		"MessageSid": {sid}, "SmsSid": {sid}, "AccountSid": {"AC00000000000000000000000000000000"}, "MessageStatus": {"delivered"}, "SmsStatus": {"delivered"},
-		"From": {"whatsapp:+15550100"}, "To": {"whatsapp:" + phone(customer)}, "EventType": {"DELIVERED"}, "ApiVersion": {"2010-04-01"},
+		"MessageSid": {
+			sid,
+		}, "SmsSid": {sid}, "AccountSid": {"AC00000000000000000000000000000000"}, "MessageStatus": {"delivered"}, "SmsStatus": {"delivered"},
+		"From": {
+			"whatsapp:+15550100",
+		}, "To": {"whatsapp:" + phone(customer)}, "EventType": {"DELIVERED"}, "ApiVersion": {"2010-04-01"},
 	}}
 }
