@@ -242,7 +242,9 @@ func TestAJoinWithSinceBringsEveryRowWhateverTheProjectsMaxRows(t *testing.T) {
 	for _, maxRows := range []int{1, 7, 131, 300} {
 		t.Run(fmt.Sprint(maxRows), func(t *testing.T) {
 			t.Parallel()
-			w := newWorldOn(t, standin.Options{MaxRows: maxRows}, nil)
+			w := newWorldOn(t, standin.Options{MaxRows: maxRows}, func(cfg *config.Config) {
+				cfg.Supabase.RequestTimeout = time.Minute // bounds the whole read, which one row at a time takes hundreds of requests
+			})
 			first := w.write(bakery, "seen")
 			seen := w.rest("GET", "messages?id=eq."+first, "")[0]
 			w.fill(bakery, rows/2) // of one transaction: all have the same time
