@@ -18,6 +18,17 @@ type poller struct {
 
 func poll(t *testing.T, wsURL string) *poller {
 	t.Helper()
+	p := open(t, wsURL)
+	p.post("40")
+	if body, _ := p.get(); !strings.HasPrefix(body, `40{"sid"`) {
+		t.Fatalf("connect answered %q", body)
+	}
+	return p
+}
+
+// open makes a session that has yet to connect to a namespace.
+func open(t *testing.T, wsURL string) *poller {
+	t.Helper()
 	p := &poller{t, strings.NewReplacer("ws://", "http://", "transport=websocket", "transport=polling").Replace(wsURL)}
 	var opened struct{ SID string }
 	body, _ := p.get()
@@ -25,10 +36,6 @@ func poll(t *testing.T, wsURL string) *poller {
 		t.Fatalf("handshake %q: %v", body, err)
 	}
 	p.url += "&sid=" + opened.SID
-	p.post("40")
-	if body, _ := p.get(); !strings.HasPrefix(body, `40{"sid"`) {
-		t.Fatalf("connect answered %q", body)
-	}
 	return p
 }
 

@@ -378,10 +378,7 @@ func (n *Namespace) restore(s *Socket, c *claim) bool {
 		return false
 	}
 	s.session = x
-	// The welcome goes first. A client counts as received only what comes after it, and delivers what
-	// came before it later: where the connection were lost between the two, it would be given the same
-	// again, and deliver both.
-	if s.client.conn.Send(slices.Insert(missed, 0, s.welcome())...) != nil {
+	if s.client.conn.Send(s.withWelcome(missed)...) != nil {
 		s.session = nil
 		return false
 	}
@@ -399,6 +396,26 @@ func (n *Namespace) restore(s *Socket, c *claim) bool {
 		x.far.settled(n, x, f)
 	}
 	return true
+}
+
+// maxTogether bounds what is sure to go out in one answer to a poll, in bytes; see engineio's
+// maxPollingAnswer.
+const maxTogether = 32 << 10
+
+// withWelcome puts the welcome (the CONNECT packet) to what a recovered client has missed. Node sends
+// it last, and so do we where all goes out in one answer to a poll: the client gets the whole or
+// nothing. Else it goes first. A client delivers what comes before the welcome only with that, and
+// counts it as received only then: where the connection were lost in between, it would be given the
+// same again, and deliver both.
+func (s *Socket) withWelcome(missed []*engineio.Message) []*engineio.Message {
+	bytes := 0
+	for _, m := range missed {
+		bytes += m.Size()
+	}
+	if s.client.conn.Transport() == engineio.Polling && bytes <= maxTogether {
+		return append(missed, s.welcome())
+	}
+	return slices.Insert(missed, 0, s.welcome())
 }
 
 // missed returns what a session has not got; false if part of that is gone, or it is too much.

@@ -332,3 +332,34 @@ func TestALostSocketEntersAndLeavesRoomsUntilItCannotComeBack(t *testing.T) {
 		t.Errorf("a socket that can't come back is in rooms: %v", io.Rooms())
 	}
 }
+
+// By polling, what was missed comes before the welcome, as from Node, where all is sure to be in one
+// answer; else the welcome comes first.
+func TestWhatWasMissedIsNeverSplitFromAWelcomeBehindIt(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		size  int
+		first string
+	}{"little": {10, `42["news"`}, "much": {4000, `40{"sid"`}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			io, url := recovering(t, socketio.Recovery{})
+			c, _, pid := connect(t, url, "")
+			c.send(`42["join","a"]`)
+			c.sync()
+			_ = io.To("a").Emit("news", 0)
+			_, m := c.news()
+			_ = c.ws.Close()
+			waitUntil(t, "it is gone", func() bool { return io.SocketsCount() == 0 })
+			for n := range 20 {
+				_ = io.To("a").Emit("news", n+1, strings.Repeat("x", test.size))
+			}
+			p := open(t, url)
+			p.post("40" + claim(pid, offsetOf(t, m)))
+			body, _ := p.get()
+			if packets := strings.Split(body, "\x1e"); !strings.HasPrefix(packets[0], test.first) || len(packets) != 21 {
+				t.Errorf("%d packets, the first is %.20q, want 21 and %q", len(packets), packets[0], test.first)
+			}
+		})
+	}
+}
