@@ -28,9 +28,9 @@ func (b *Bridge) portable() bool {
 		!slices.Contains(c.Webhooks.Twilio.Modes, "emit") // of what that sends before it is stored other nodes know nothing
 }
 
-// strayFor is how long nobody is taken up from elsewhere, nor given up to others, after a node has
-// told something of its own accord. It must exceed what it takes until other nodes have told it
-// too: until it has come from the leader, or each has read it.
+// strayFor is how long a node takes no session from other nodes, and gives them none, after it emitted
+// something before the leader passed it on. It must exceed the time until other nodes have emitted
+// the same: until the leader has passed it on, or each node has read it.
 const strayFor = 30 * time.Second
 
 // passed notes that a change has been told, or nothing was to be told of it.

@@ -31,8 +31,8 @@ func (k RoomKind) String() string {
 // ErrRefused says that the rules don't let this user into this room.
 var ErrRefused = errors.New("not allowed")
 
-// Authorizer decides who may enter which room, by the rules of the configuration (rules.go). Nobody
-// may unless a rule says so, with two exceptions. The service role, which Row Level Security lets
+// Authorizer decides who may enter which room, by the rules of the configuration (rules.go). A
+// user may only where a rule says so, with two exceptions. The service role, which Row Level Security lets
 // read everything, may enter anything. So may a socket without a token under auth.insecure_dev; a
 // socket that brought a token is held to it.
 //

@@ -68,7 +68,7 @@ func (f *fresh) close() {
 	f.all.Wait()
 }
 
-// errNotAsked says that the bridge ends, and nobody is asked any more.
+// errNotAsked says that the question did not go out, since the bridge is stopping.
 var errNotAsked = errors.New("the bridge is stopping")
 
 // AskFresh reports which of some rooms a user may be in, by an answer that was asked for after

@@ -201,7 +201,7 @@ func TestAConversationThatMovedIsSettledBeforeAnythingIsEmittedInIt(t *testing.T
 		if got := former.Rooms(conversationRoom, nil); !slices.Equal(got, []string{"c2"}) {
 			t.Errorf("a former member is in %q, want in the other conversation only", got)
 		}
-		// Where it can't be decided, nobody stays in a conversation that moved for certain.
+		// Without an answer, sessions leave a conversation that moved for certain.
 		p.err = errors.New("no answer")
 		r.ConversationMoved("c1", access.MoveLater)(t.Context())
 		if member.Evict(conversation("c9"), "") || len(member.evicted) > 0 {

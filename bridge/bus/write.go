@@ -196,8 +196,8 @@ end
 local n = tonumber(ARGV[4])
 for i = 6, #ARGV, 2 do
   if n > there then
-    redis.call('xadd', KEYS[2], 'MAXLEN', '~', ARGV[3], '*', 'node', ARGV[1], 'term', ARGV[2], 'n', n, 'after',
-	ARGV[5], 'kind', ARGV[i], 'body', ARGV[i + 1])
+    redis.call('xadd', KEYS[2], 'MAXLEN', '~', ARGV[3], '*', 'node', ARGV[1], 'term', ARGV[2], 'n', n,
+      'after', ARGV[5], 'kind', ARGV[i], 'body', ARGV[i + 1])
   end
   n = n + 1
 end

@@ -335,10 +335,10 @@ func (r *request) function(ctx context.Context, name string, given []string) (fu
 	text, err := r.value(ctx, `select coalesce(json_agg(json_build_object(
 		'returns', prorettype::regtype, 'set', proretset, 'defaults', pronargdefaults,
 		'composite', proargmodes && '{o,b,t}' or exists (select from pg_type t where t.oid = prorettype and typtype = 'c'),
-		'names', (select coalesce(json_agg(n order by i), '[]') from unnest(proargnames) with ordinality a (n,
-			i) where i <= pronargs),
-		'types', (select coalesce(json_agg(format_type(o, null) order by i),
-			'[]') from unnest(proargtypes) with ordinality a (o, i)))), '[]')
+		'names', (select coalesce(json_agg(n order by i), '[]')
+			from unnest(proargnames) with ordinality a (n, i) where i <= pronargs),
+		'types', (select coalesce(json_agg(format_type(o, null) order by i), '[]')
+			from unnest(proargtypes) with ordinality a (o, i)))), '[]')
 		from pg_proc where pronamespace = (select oid from pg_namespace where nspname = `+quoteText(r.schema)+`) and proname = `+quoteText(name))
 	if err != nil {
 		return function{}, err

@@ -147,21 +147,18 @@ func (db *DB) Tables() []TableInfo {
 // ALTER PUBLICATION does, from the next transaction on; ok is false if there is no such
 // table.
 func (db *DB) SetPublished(schema, name string, published bool) (ok bool) {
-	t, ok := db.tables[tableName{schema, name}]
-	if !ok {
-		return false
-	}
-	db.commit.Lock()
-	defer db.commit.Unlock()
-	db.mu.Lock()
-	defer db.mu.Unlock()
-	t.info.Published = published
-	return true
+	return db.change(schema, name, func(t *table) { t.info.Published = published })
 }
 
 // SetFullIdentity gives a table REPLICA IDENTITY FULL or DEFAULT, as ALTER TABLE does, from the
 // next transaction on; ok is false if there is no such table.
 func (db *DB) SetFullIdentity(schema, name string, full bool) (ok bool) {
+	return db.change(schema, name, func(t *table) { t.info.FullIdentity = full })
+}
+
+// change changes what is said of a table, between two transactions; ok is false if there is no such
+// table.
+func (db *DB) change(schema, name string, change func(*table)) (ok bool) {
 	t, ok := db.tables[tableName{schema, name}]
 	if !ok {
 		return false
@@ -170,7 +167,7 @@ func (db *DB) SetFullIdentity(schema, name string, full bool) (ok bool) {
 	defer db.commit.Unlock()
 	db.mu.Lock()
 	defer db.mu.Unlock()
-	t.info.FullIdentity = full
+	change(t)
 	return true
 }
 
